@@ -1,0 +1,37 @@
+# Spillway: one command per habit. Python 3.11+ and make are all a machine needs.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spillway: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: .venv/.ready ## a sale on this machine: real Kafka, simulated models, a 40x spike, a worker killed
+	$(BIN)/spillway demo
+
+test: .venv/.ready ## every test, on a real Kafka that it starts itself
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.ready ## the engine beside its peers, one run, medians of 3 (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks
+
+lock: .venv/.ready ## pins every dependency anew, with hashes
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## forgets the environment and what the tools cached
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

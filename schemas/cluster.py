@@ -1,0 +1,86 @@
+"""The Kafka cluster: where it is and how to prove who we are."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from aiokafka.helpers import create_ssl_context
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from .environment import Environment
+from .topics import Topics
+
+
+class Cluster(Environment):
+    """Connection settings shared by workers and producers, and the prefix of the topics they use."""
+
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers, ``host:port`` separated by commas."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    topic_prefix: str = Field(default="chat", pattern=r"^[A-Za-z0-9._-]{1,200}$")
+
+    @field_validator("kafka")
+    @classmethod
+    def _host_and_port(cls, servers: str) -> str:
+        for server in servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+                raise ValueError(f"{server.strip()!r} is not host:port; write them as host:port,host:port")
+        return servers
+
+    @field_validator("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
+    @classmethod
+    def _readable(cls, file: Path | None) -> Path | None:
+        if file is not None and not file.is_file():
+            raise ValueError("no such file")
+        return file
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and self.kafka_sasl_password):
+            raise ValueError(
+                f"SPILLWAY_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                "SPILLWAY_KAFKA_SASL_USERNAME and SPILLWAY_KAFKA_SASL_PASSWORD"
+            )
+        if (self.kafka_ssl_certfile is None) != (self.kafka_ssl_keyfile is None):
+            raise ValueError("SPILLWAY_KAFKA_SSL_CERTFILE and SPILLWAY_KAFKA_SSL_KEYFILE go together: set both or none")
+        return self
+
+    @property
+    def topics(self) -> Topics:
+        """The names of the topics under this prefix."""
+        return Topics(self.topic_prefix)
+
+    def connection(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client takes: address, protocol, SASL and TLS.
+
+        Raises ssl.SSLError when a certificate or key cannot be read.
+        """
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": [server.strip() for server in self.kafka.split(",")],
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            assert self.kafka_sasl_password is not None
+            arguments |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_sasl_username,
+                "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
+            }
+        if self.kafka_security_protocol.endswith("SSL"):
+            arguments["ssl_context"] = self._tls()
+        return arguments
+
+    def _tls(self) -> ssl.SSLContext:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=self.kafka_ssl_cafile, certfile=self.kafka_ssl_certfile, keyfile=self.kafka_ssl_keyfile
+        )
+        return context

@@ -1,0 +1,93 @@
+"""Bytes to messages and back: strict JSON in, compact JSON out.
+
+Reading is strict on types (a number is not a timestamp, ``"yes"`` is not a boolean), so that what the JSON Schemas
+say is exactly what is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from .deadletter import Failure, Reason
+from .delta import Delta
+from .reply import Reply
+from .turn import Turn
+
+Message = TypeVar("Message", bound=BaseModel)
+
+_OPTIONS = orjson.OPT_UTC_Z
+
+
+class DecodeError(ValueError):
+    """The bytes are not the message they should be; `failure` says why in a dead letter's words."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(reason, message)
+
+
+def encode(message: BaseModel) -> bytes:
+    """Compact UTF-8 JSON; timestamps in RFC 3339 with Z."""
+    return orjson.dumps(message.model_dump(), option=_OPTIONS)
+
+
+def decode_turn(value: bytes | None, key: bytes | None = None) -> Turn:
+    """The turn in a record.
+
+    Raises DecodeError with `undecodable`, `invalid`, or `key_mismatch` when the key names another conversation.
+    """
+    turn = _decode(Turn, value)
+    if key is not None and key != turn.conversation_id.encode():
+        shown = key[:128].decode("utf-8", "backslashreplace")
+        raise DecodeError(Reason.KEY_MISMATCH, f"the key is {shown!r} but conversation_id is {turn.conversation_id!r}")
+    return turn
+
+
+def decode_reply(value: bytes | None) -> Reply:
+    """The reply in a record. Raises DecodeError."""
+    return _decode(Reply, value)
+
+
+def decode_delta(value: bytes | None) -> Delta:
+    """The delta in a record. Raises DecodeError."""
+    return _decode(Delta, value)
+
+
+def identity(value: bytes | None) -> tuple[str, str] | None:
+    """(turn_id, conversation_id) of a record that is not a valid turn, where both can be read, else None.
+
+    So that the frontend that waits for that turn can still be told that it failed.
+    """
+    try:
+        fields = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    found = fields.get("turn_id"), fields.get("conversation_id")
+    if all(isinstance(name, str) and 1 <= len(name) <= 128 for name in found):
+        return found
+    return None
+
+
+def _decode(kind: type[Message], value: bytes | None) -> Message:
+    if value is None:
+        raise DecodeError(Reason.UNDECODABLE, "the record has no value (a tombstone)")
+    try:
+        return kind.model_validate_json(value, strict=True)
+    except ValidationError as error:
+        raise _explain(error) from None
+    except UnicodeError as error:
+        raise DecodeError(Reason.UNDECODABLE, f"not UTF-8: {error}") from None
+
+
+def _explain(error: ValidationError) -> DecodeError:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return DecodeError(Reason.UNDECODABLE, first["msg"])
+    where = ".".join(str(step) for step in first["loc"]) or "the turn"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return DecodeError(Reason.INVALID, f"{where}: {first['msg']}{more}")

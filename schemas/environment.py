@@ -1,0 +1,43 @@
+"""Settings from the environment: read once at the start into frozen values, wrong ones refused in one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing. The message has one line for each: its name, its value, the rule."""
+
+
+class Environment(BaseSettings):
+    """Base of every group of settings: field ``drain_s`` is read from ``SPILLWAY_DRAIN_S``."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="SPILLWAY_", extra="ignore", env_ignore_empty=True)
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """The settings in the environment, with those given here (such as command-line options) on top.
+
+        Options that are None count as not given. Raises SettingsError.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(dict(detail), given) for detail in error.errors())) from None
+
+
+def _explain(detail: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    if not detail["loc"]:
+        return str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else str(detail["msg"])
+    field = str(detail["loc"][0])
+    name = f"--{field.replace('_', '-')}" if field in given else f"SPILLWAY_{field.upper()}"
+    if detail["type"] == "missing":
+        return f"{name} is not set"
+    shown = "(hidden)" if "password" in field else repr(detail["input"])
+    rule = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name}={shown}: {rule[0].lower()}{rule[1:]}"

@@ -1,0 +1,42 @@
+"""Record headers: which travel from a turn to its reply, and which a dead letter or a replay adds.
+
+Headers are a sequence of (name, bytes) pairs as Kafka has them: order and repeated names are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Headers = tuple[tuple[str, bytes], ...]
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+CLOUDEVENTS_PREFIX = "ce_"
+
+DLQ_PREFIX = "dlq."
+DLQ_REASON = "dlq.reason"
+DLQ_MESSAGE = "dlq.message"
+DLQ_TOPIC = "dlq.topic"
+DLQ_PARTITION = "dlq.partition"
+DLQ_OFFSET = "dlq.offset"
+DLQ_TIMESTAMP = "dlq.timestamp"
+DLQ_ATTEMPTS = "dlq.attempts"
+DLQ_FAILED_AT = "dlq.failed_at"
+DLQ_WORKER = "dlq.worker"
+
+REPLAY_COUNT = "replay.count"
+REPLAY_OF = "replay.of"
+
+
+def carried(headers: Iterable[tuple[str, bytes]]) -> Headers:
+    """The headers that go on from a turn to its reply: W3C trace context and CloudEvents attributes."""
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name in (TRACEPARENT, TRACESTATE) or name.startswith(CLOUDEVENTS_PREFIX)
+    )
+
+
+def replayed(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether a record is a dead letter that an operator sent again."""
+    return any(name == REPLAY_OF for name, _ in headers)

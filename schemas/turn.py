@@ -1,0 +1,48 @@
+"""A chat turn: what one user said in one conversation, as it lies on ``chat.requests``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128)]
+Priority = Literal["high", "normal", "low"]
+
+MAX_TEXT = 32_768
+"""Most characters in a turn's text."""
+
+
+class Confirm(BaseModel):
+    """The user's word on a pending action."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    action_id: Identifier
+    accept: bool
+
+
+class Turn(BaseModel):
+    """One chat turn. Unknown fields are ignored, so that producers may be newer than workers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    turn_id: Identifier = Field(description="Unique; a UUIDv7 is advised.")
+    conversation_id: Identifier = Field(description="Turns of one conversation are answered one at a time, in order.")
+    text: str = Field(default="", max_length=MAX_TEXT, description="What the user said; required unless `confirm` is given.")
+    confirm: Confirm | None = Field(default=None, description="Answers a pending action.")
+    user_id: str | None = Field(default=None, max_length=256)
+    tenant: str | None = Field(default=None, max_length=256)
+    sent_at: AwareDatetime | None = Field(default=None, description="When the frontend sent it (RFC 3339).")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="Answered `expired` after this; without it the worker's time to live counts from `sent_at`."
+    )
+    priority: Priority = "normal"
+    stream: bool = Field(default=False, description="Whether fragments of the reply are wanted on the deltas topic.")
+    attributes: dict[str, JsonValue] = Field(default_factory=dict, description="Anything the frontend wants carried, such as page and locale.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Turn:
+        if not self.text and self.confirm is None:
+            raise ValueError("a turn needs `text` of 1 to 32,768 characters, or `confirm`")
+        return self
