@@ -3,7 +3,7 @@
 Workers and producers both know this package; it knows neither.
 """
 
-from .cluster import Cluster
+from .cluster import Cluster, ClusterError
 from .codec import DecodeError, decode_delta, decode_reply, decode_turn, encode, identity
 from .deadletter import Failure, Reason, dead_letter_headers
 from .delta import Delta
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_TEXT",
     "Action",
     "Cluster",
+    "ClusterError",
     "Confirm",
     "DecodeError",
     "Delta",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, SaslAuthenticationFailed
 from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from .environment import Environment
 from .topics import Topics
+
+
+class ClusterError(Exception):
+    """The cluster cannot be used as it is; the message says why and what to do."""
 
 
 class Cluster(Environment):
@@ -58,6 +64,29 @@ class Cluster(Environment):
     def topics(self) -> Topics:
         """The names of the topics under this prefix."""
         return Topics(self.topic_prefix)
+
+    def explain(self, error: Exception) -> ClusterError:
+        """One line for what a Kafka client raised while it connected."""
+        where = f"Kafka at {self.kafka}"
+        if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
+            return ClusterError(
+                f"{where} refuses SPILLWAY_KAFKA_SASL_USERNAME={self.kafka_sasl_username!r} or its password ({error})"
+            )
+        if isinstance(error, ssl.SSLError):
+            return ClusterError(f"{where}: TLS failed: {error.reason or error}: check SPILLWAY_KAFKA_SSL_CAFILE")
+        if isinstance(error, KafkaConnectionError):
+            return ClusterError(
+                f"{where} does not answer: check SPILLWAY_KAFKA, SPILLWAY_KAFKA_SECURITY_PROTOCOL and the credentials, "
+                "or start one here with `spillway broker`"
+            )
+        return ClusterError(f"{where}: {type(error).__name__}: {error}")
+
+    def missing(self, existing: Collection[str], needed: Iterable[str]) -> None:
+        """Raises ClusterError when one of the needed topics does not exist."""
+        if absent := [topic for topic in needed if topic not in existing]:
+            raise ClusterError(
+                f"Kafka at {self.kafka} has no topic {', '.join(absent)}: create them with `spillway topics apply`"
+            )
 
     def connection(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes: address, protocol, SASL and TLS.

@@ -67,10 +67,10 @@ def identity(value: bytes | None) -> tuple[str, str] | None:
         return None
     if not isinstance(fields, dict):
         return None
-    found = fields.get("turn_id"), fields.get("conversation_id")
-    if all(isinstance(name, str) and 1 <= len(name) <= 128 for name in found):
-        return found
-    return None
+    turn_id, conversation_id = fields.get("turn_id"), fields.get("conversation_id")
+    if not (isinstance(turn_id, str) and isinstance(conversation_id, str)):
+        return None
+    return (turn_id, conversation_id) if 0 < len(turn_id) <= 128 and 0 < len(conversation_id) <= 128 else None
 
 
 def _decode(kind: type[Message], value: bytes | None) -> Message:

@@ -1,0 +1,1 @@
+"""Conversations: what was said, and which turns were answered with what."""

@@ -1,0 +1,177 @@
+"""Conversations in SQLite: one file, shared by the workers of one machine.
+
+One thread owns the connection. What the event loop asks for while the thread is busy is done together, in one
+transaction: that is what makes a thousand turns a second cheap. The write-ahead log lets readers of other workers go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from schemas import SettingsError
+
+from .store import Entry, Exchange, Loaded, StoredReply, StoreError
+
+Result = TypeVar("Result")
+
+KEEP_S = 30 * 86_400
+"""Turns older than this are forgotten: as long as their dead letters can be replayed."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS turns (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation_id TEXT NOT NULL,
+    turn_id TEXT NOT NULL,
+    said TEXT,
+    answer TEXT,
+    outcome TEXT NOT NULL,
+    reply BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (conversation_id, turn_id)
+);
+CREATE INDEX IF NOT EXISTS turns_in_order ON turns (conversation_id, position);
+CREATE INDEX IF NOT EXISTS turns_by_age ON turns (at);
+"""
+
+
+class _Request(NamedTuple):
+    work: Callable[[sqlite3.Connection], Any]
+    writes: bool
+    future: asyncio.Future[Any]
+
+
+class SQLiteStore:
+    """The embedded store. Raises SettingsError when the file cannot be opened."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # A crash of the process loses nothing; a crash of the machine may lose the last transactions, and
+            # those turns are then answered again unless their offsets were committed.
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise SettingsError(f"SPILLWAY_STORE=sqlite:///{path}: {error}") from None
+        self._loop = asyncio.get_running_loop()
+        self._asked: list[_Request] = []
+        self._batches: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="spillway-sqlite", daemon=True)
+        self._thread.start()
+
+    async def load(self, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
+        """See `Store.load`."""
+        return await self._ask(lambda database: _load(database, conversation_id, turn_id, exchanges))
+
+    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+        """See `Store.record`."""
+        return await self._ask(lambda database: _record(database, entry, replace), writes=True)
+
+    async def forget_old(self, most: int = 1_000) -> int:
+        """Drops at most so many turns older than `KEEP_S`; returns how many."""
+        return await self._ask(lambda database: _forget(database, most), writes=True)
+
+    async def close(self) -> None:
+        """Waits for what was asked, then closes the file."""
+        self._hand_over()
+        self._batches.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._database.close()
+
+    def _ask(self, work: Callable[[sqlite3.Connection], Result], *, writes: bool = False) -> asyncio.Future[Result]:
+        future: asyncio.Future[Result] = self._loop.create_future()
+        if not self._asked:
+            # Once for all that is asked in this round of the loop: waking a thread costs more than the query.
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(_Request(work, writes, future))
+        return future
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._batches.put(self._asked)
+            self._asked = []
+
+    def _serve(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            closing = False
+            while not self._batches.empty() and not closing:
+                more = self._batches.get()
+                closing = more is None
+                batch = batch + (more or [])
+            results = _perform(self._database, batch)
+            self._loop.call_soon_threadsafe(_settle, batch, results)
+            if closing:
+                return
+
+
+def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
+    """Does all of a batch in one transaction, or none of it: then each result is the error."""
+    writes = any(request.writes for request in batch)
+    try:
+        if writes:
+            database.execute("BEGIN IMMEDIATE")
+        results = [request.work(database) for request in batch]
+        if writes:
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        return [StoreError(f"sqlite: {error}")] * len(batch)
+    return results
+
+
+def _settle(batch: list[_Request], results: list[Any]) -> None:
+    for request, result in zip(batch, results, strict=True):
+        if request.future.done():
+            continue  # whoever asked was cancelled
+        if isinstance(result, StoreError):
+            request.future.set_exception(result)
+        else:
+            request.future.set_result(result)
+
+
+def _load(database: sqlite3.Connection, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
+    history = database.execute(
+        "SELECT said, answer FROM turns WHERE conversation_id = ? AND answer IS NOT NULL ORDER BY position DESC LIMIT ?",
+        (conversation_id, exchanges),
+    ).fetchall()
+    return Loaded(_reply(database, conversation_id, turn_id), tuple(Exchange(*row) for row in reversed(history)))
+
+
+def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> StoredReply | None:
+    row = database.execute(
+        "SELECT outcome, reply FROM turns WHERE conversation_id = ? AND turn_id = ?", (conversation_id, turn_id)
+    ).fetchone()
+    return StoredReply(*row) if row else None
+
+
+def _record(database: sqlite3.Connection, entry: Entry, replace: bool) -> StoredReply:
+    if replace:
+        database.execute(
+            "DELETE FROM turns WHERE conversation_id = ? AND turn_id = ? AND outcome IN ('failed', 'expired')",
+            (entry.conversation_id, entry.turn_id),
+        )
+    said, answer = entry.exchange or (None, None)
+    stored = database.execute(
+        "INSERT INTO turns (conversation_id, turn_id, said, answer, outcome, reply, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (entry.conversation_id, entry.turn_id, said, answer, entry.reply.outcome, entry.reply.value, int(time.time())),
+    )
+    if stored.rowcount:
+        return entry.reply
+    first = _reply(database, entry.conversation_id, entry.turn_id)
+    assert first is not None
+    return first
+
+
+def _forget(database: sqlite3.Connection, most: int) -> int:
+    return database.execute(
+        "DELETE FROM turns WHERE position IN (SELECT position FROM turns WHERE at < ? ORDER BY at LIMIT ?)",
+        (int(time.time()) - KEEP_S, most),
+    ).rowcount

@@ -1,0 +1,259 @@
+"""Intake: the only room that touches the consumer. It polls, owns the rebalances and commits.
+
+aiokafka 0.14 rebalances eagerly: every partition is revoked, and one that comes straight back starts again at its
+committed offset with its pause forgotten. So a partition that stays keeps its `Ledger` and is sought past what is
+already here; one that is new is held until its completion map was read back; one that went takes its turns with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from schemas import Cluster
+
+from . import metrics
+from .completion import MAX_METADATA
+from .progress import CommitPoint, Ledger
+from .received import Received, receive
+
+log = structlog.get_logger()
+
+_FULL = 0.75
+"""Share of the commit metadata after which a partition takes no new turns until old ones are done."""
+_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeTuning:
+    """How the consumer behaves in its group."""
+
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 500
+    """A rebalance takes about one of these: members learn of it from their heartbeat."""
+    rebalance_timeout_ms: int = 30_000
+    fetch_max_wait_ms: int = 250
+    max_partition_fetch_bytes: int = 256 * 1024
+    fetch_max_bytes: int = 4 * 1024 * 1024
+    """Bounds what aiokafka holds of a backlog: the next fetch waits until this one was polled."""
+
+
+class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Polls turns, keeps one ledger for each partition it owns, commits what is done."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        client_id: str,
+        *,
+        before_revoke: Callable[[], Awaitable[None]],
+        lost: Callable[[set[int]], None],
+        tuning: IntakeTuning = IntakeTuning(),
+    ) -> None:
+        """``before_revoke`` is awaited before partitions are given up, bounded by its own patience; ``lost`` is told
+        which ones went for good.
+        """
+        self._topic = cluster.topics.requests
+        self._group = group
+        self._before_revoke = before_revoke
+        self._lost = lost
+        connection = cluster.connection()
+        self._consumer = AIOKafkaConsumer(
+            group_id=group,
+            client_id=client_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # what to do when there is no position is decided here, aloud
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=tuning.session_timeout_ms,
+            heartbeat_interval_ms=tuning.heartbeat_interval_ms,
+            rebalance_timeout_ms=tuning.rebalance_timeout_ms,
+            fetch_max_wait_ms=tuning.fetch_max_wait_ms,
+            max_partition_fetch_bytes=tuning.max_partition_fetch_bytes,
+            fetch_max_bytes=tuning.fetch_max_bytes,
+            **connection,
+        )
+        self._admin = AIOKafkaAdminClient(client_id=client_id, **connection)
+        self._ledgers: dict[TopicPartition, Ledger] = {}
+        self._committed: dict[TopicPartition, CommitPoint] = {}
+        self._owned: set[TopicPartition] = set()
+        self._full: set[TopicPartition] = set()
+        self._paused = False
+        self._restoring: asyncio.Task[None] | None = None
+        self._commit_lock = asyncio.Lock()
+        self.joined = False
+        """Whether the group has given us our share, which may be nothing."""
+
+    @property
+    def partitions(self) -> list[int]:
+        """Partitions owned and restored."""
+        return sorted(partition.partition for partition in self._owned)
+
+    @property
+    def pending(self) -> int:
+        """Offsets polled and not done."""
+        return sum(ledger.pending for ledger in self._ledgers.values())
+
+    async def start(self) -> None:
+        """Joins the group. Raises KafkaError when the cluster cannot be reached."""
+        await self._admin.start()
+        await self._consumer.start()
+        self._consumer.subscribe([self._topic], listener=self)
+
+    async def stop(self) -> None:
+        """Commits what is done and leaves the group, so that others take over at once."""
+        await self.commit(patience_s=5.0)
+        if self._restoring is not None:
+            self._restoring.cancel()
+        await self._consumer.stop()
+        await self._admin.close()
+
+    async def poll(self, room: int, timeout_s: float) -> list[Received]:
+        """At most ``room`` new turns, waiting up to ``timeout_s`` for the first.
+
+        With no room it still polls, on paused partitions: a consumer that does not poll is put out of its group.
+        """
+        self._pause_all(room <= 0)
+        try:
+            batches = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(1, room))
+        except NoOffsetForPartitionError:
+            return []  # a partition that was just assigned; `_restore` gives it its position
+        except OffsetOutOfRangeError as error:
+            await self._reposition(error.args[0])
+            return []
+        turns = []
+        for partition, records in batches.items():
+            ledger = self._ledgers.get(partition)
+            if ledger is not None and partition in self._owned:
+                turns += [receive(record, ledger) for record in records if ledger.polled(record.offset)]
+        return turns
+
+    async def commit(self, *, patience_s: float = 30.0) -> None:
+        """Commits every partition's progress that moved. A commit that fails is made up for by the next."""
+        async with self._commit_lock:
+            points = {
+                partition: point
+                for partition, ledger in self._ledgers.items()
+                if (point := ledger.commit_point()) != self._committed.get(partition)
+            }
+            self._mark_full(points)
+            if not points:
+                return
+            try:
+                await asyncio.wait_for(self._consumer.commit(dict(points)), patience_s)
+            except (CommitFailedError, IllegalStateError) as error:
+                log.info("commit.superseded", reason=str(error))  # the group moved on: the new owner's word counts
+            except (KafkaError, TimeoutError) as error:
+                log.warning("commit.failed", error=str(error) or type(error).__name__)
+            else:
+                self._committed.update(points)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Before a rebalance: lets what is nearly done finish, commits, takes nothing more."""
+        if not revoked:
+            return
+        self._owned = set()
+        if self._restoring is not None:
+            self._restoring.cancel()
+        await self._before_revoke()
+        await self.commit(patience_s=5.0)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """After a rebalance. What must not race with the fetcher is done before anything is awaited."""
+        metrics.REBALANCES.inc()
+        kept = assigned & self._ledgers.keys()
+        gone = self._ledgers.keys() - assigned
+        fresh = assigned - kept
+        for partition in kept:
+            self._consumer.seek(partition, self._ledgers[partition].position)
+        self._consumer.pause(*fresh)
+        for partition in gone:
+            del self._ledgers[partition]
+            self._committed.pop(partition, None)
+        self._owned, self._full, self._paused = set(kept), set(), False
+        self._lost({partition.partition for partition in gone})
+        self._restoring = asyncio.create_task(self._restore(fresh), name="intake.restore")
+        log.info("rebalance", partitions=len(assigned), kept=len(kept), lost=len(gone), gained=len(fresh))
+
+    async def _restore(self, fresh: set[TopicPartition]) -> None:
+        """Reads back where the previous owner of each partition stood, and what it had done beyond."""
+        while fresh:
+            try:
+                committed = await self._admin.list_consumer_group_offsets(self._group, partitions=list(fresh))
+                starts = await self._consumer.beginning_offsets(list(fresh))
+            except KafkaError as error:
+                log.warning("restore.failed", error=str(error) or type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for partition in fresh:
+                self._take_over(partition, committed.get(partition), starts[partition])
+            break
+        self.joined = True
+        await self.commit()
+
+    def _take_over(self, partition: TopicPartition, committed: Any, start: int) -> None:
+        offset, metadata = (committed.offset, committed.metadata or "") if committed else (-1, "")
+        if 0 <= offset < start:
+            log.error("turns.expired_in_kafka", partition=partition.partition, count=start - offset)
+        if offset < start:
+            offset, metadata = start, ""
+        ledger = Ledger(offset, metadata)
+        if ledger.damaged:
+            metrics.DAMAGED_MAPS.inc()
+            log.warning("completion_map.ignored", partition=partition.partition, reason=ledger.damaged)
+        self._ledgers[partition] = ledger
+        if committed and committed.offset == offset:
+            self._committed[partition] = CommitPoint(offset, metadata)
+        # Otherwise the position is committed at once: an autoscaler that finds none takes the whole log for lag.
+        self._consumer.seek(partition, offset)
+        if not self._paused:
+            self._consumer.resume(partition)
+        self._owned.add(partition)
+
+    async def _reposition(self, positions: dict[TopicPartition, int]) -> None:
+        """The log no longer has where we stood: retention deleted it, or the topic was made anew."""
+        starts = await self._consumer.beginning_offsets(list(positions))
+        for partition, position in positions.items():
+            log.error(
+                "position.lost",
+                partition=partition.partition,
+                position=position,
+                start=starts[partition],
+                fix="turns were deleted before they were answered: raise the topic's retention",
+            )
+            self._ledgers[partition] = Ledger(starts[partition])
+            self._consumer.seek(partition, starts[partition])
+
+    def _pause_all(self, pause: bool) -> None:
+        if pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            self._consumer.pause(*self._owned)
+        else:
+            self._consumer.resume(*(self._owned - self._full))
+
+    def _mark_full(self, points: dict[TopicPartition, CommitPoint]) -> None:
+        """Stops taking new turns of a partition whose completions would soon no longer fit beside its commit."""
+        for partition, point in points.items():
+            full = len(point.metadata) > _FULL * MAX_METADATA
+            if full == (partition in self._full) or partition not in self._owned:
+                continue
+            log.info("partition.full" if full else "partition.open", partition=partition.partition)
+            (self._full.add if full else self._full.discard)(partition)
+            if not self._paused:
+                (self._consumer.pause if full else self._consumer.resume)(partition)

@@ -1,0 +1,33 @@
+"""The worker's metrics, for Prometheus. Names end in their unit; labels are few and bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from schemas import Usage
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+TURNS = Counter("spillway_turns_total", "Turns that ended, by outcome", ["outcome"])
+DEAD_LETTERS = Counter("spillway_dead_letters_total", "Dead letters, by reason", ["reason"])
+QUEUED = Histogram("spillway_queued_seconds", "From a record's timestamp to the start of its answer", buckets=_SECONDS)
+ANSWERING = Histogram("spillway_answering_seconds", "From the start of an answer to its reply", buckets=_SECONDS)
+MODEL_ERRORS = Counter("spillway_model_errors_total", "Model calls that failed, by HTTP status", ["status"])
+TOKENS = Counter("spillway_tokens_total", "Tokens of model calls", ["model", "kind"])
+COST = Counter("spillway_cost_usd_total", "Spending on models", ["model"])
+STORE_ERRORS = Counter("spillway_store_errors_total", "Times the store did not answer")
+IN_FLIGHT = Gauge("spillway_turns_in_flight", "Turns that hold a permit")
+WAITING = Gauge("spillway_turns_waiting", "Turns in memory that wait for their conversation or a permit")
+UNPUBLISHED = Gauge("spillway_records_unacknowledged", "Records published and not yet acknowledged")
+PARTITIONS = Gauge("spillway_partitions_owned", "Partitions this worker owns")
+REBALANCES = Counter("spillway_rebalances_total", "Rebalances of the group seen by this worker")
+DAMAGED_MAPS = Counter("spillway_completion_maps_ignored_total", "Commit metadata that was foreign or damaged")
+LOOP_LAG = Gauge("spillway_loop_lag_seconds", "How late the event loop ran its last timer")
+
+
+def spent(model: str, usage: Usage, cost_usd: float | None) -> None:
+    """Counts the tokens and the money of one call."""
+    TOKENS.labels(model, "input").inc(usage.input_tokens)
+    TOKENS.labels(model, "output").inc(usage.output_tokens)
+    TOKENS.labels(model, "cache_read").inc(usage.cache_read_tokens)
+    COST.labels(model).inc(cost_usd or 0.0)

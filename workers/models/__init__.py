@@ -1,0 +1,28 @@
+"""Models: one file for each provider, a catalogue of names and prices, and what all models have in common."""
+
+from __future__ import annotations
+
+import os
+
+from schemas import SettingsError
+
+from . import anthropic, openai
+from .catalogue import Catalogue, CatalogueModel
+from .http import Timeouts
+from .model import Completion, Message, Model, ModelError, OnText, Prompt
+
+__all__ = ["Catalogue", "CatalogueModel", "Completion", "Message", "Model", "ModelError", "OnText", "Prompt", "Timeouts", "connect"]
+
+_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+
+
+def connect(name: str, model: CatalogueModel, concurrency: int, timeouts: Timeouts = Timeouts()) -> Model:
+    """A client for one model, ``concurrency`` calls at once. Raises SettingsError when its key is missing."""
+    key = _KEYS[model.provider]
+    if not os.environ.get(key):
+        raise SettingsError(
+            f"{key} is not set, and {name} needs it. Without a key, try the simulated one: spillway model-api"
+        )
+    if model.provider == "anthropic":
+        return anthropic.AnthropicModel(name, anthropic.client(concurrency, timeouts))
+    return openai.OpenAIModel(name, openai.client(concurrency, timeouts))

@@ -1,0 +1,104 @@
+"""The catalogue: which models are known, who serves each, and what a call costs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas import SettingsError, Usage
+
+Provider = Literal["anthropic", "openai"]
+
+_SHIPPED = Path(__file__).with_name("catalogue.toml")
+
+
+class Price(BaseModel):
+    """USD per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_read: float = Field(ge=0)
+
+
+class Tier(Price):
+    """The price of a call whose whole prompt has more than `above` tokens."""
+
+    above: int = Field(gt=0)
+
+
+class CatalogueModel(BaseModel):
+    """What is known of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Provider
+    context: int = Field(default=128_000, gt=0)
+    """Context window in tokens."""
+    price: Price | None = None
+    """None when it is not known; replies then say null."""
+    tier: Tier | None = None
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        """What a call costs, in USD to a millionth of a cent; None when the price is not known."""
+        if self.price is None:
+            return None
+        prompt = usage.input_tokens + usage.cache_read_tokens
+        price = self.tier if self.tier is not None and prompt > self.tier.above else self.price
+        tokens = (
+            usage.input_tokens * price.input
+            + usage.output_tokens * price.output
+            + usage.cache_read_tokens * price.cache_read
+        )
+        return round(tokens / 1e6, 8)
+
+
+class Catalogue(BaseModel):
+    """Models by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: Mapping[str, CatalogueModel]
+
+    @classmethod
+    def load(cls, override: Path | None = None) -> Catalogue:
+        """The shipped catalogue with the user's file on top. Raises SettingsError."""
+        models = dict(_read(_SHIPPED).models)
+        if override is not None:
+            models |= _read(override).models
+        return cls(models=models)
+
+    def find(self, name: str) -> tuple[str, CatalogueModel]:
+        """(the name the provider knows it by, what we know of it).
+
+        ``provider:name`` takes any model of that provider's API. Raises SettingsError for an unknown name.
+        """
+        if name in self.models:
+            return name, self.models[name]
+        provider, colon, bare = name.partition(":")
+        if colon and bare and provider in ("anthropic", "openai"):
+            known = self.models.get(bare)
+            return bare, known if known and known.provider == provider else CatalogueModel(provider=provider)
+        near = get_close_matches(name, self.models, n=3, cutoff=0.4) or sorted(self.models)
+        raise SettingsError(
+            f"SPILLWAY_MODEL={name!r}: not in the catalogue. Near: {', '.join(near)}. "
+            f"For a model it does not list write openai:{name} or anthropic:{name}, whichever API serves it"
+        )
+
+
+def _read(file: Path) -> Catalogue:
+    try:
+        return Catalogue.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"SPILLWAY_CATALOGUE={str(file)!r}: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            f"SPILLWAY_CATALOGUE={str(file)!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None

@@ -1,0 +1,107 @@
+"""Models of the OpenAI Chat Completions API, and of whatever speaks it, through the real SDK on its aiohttp transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import orjson
+
+from schemas import Usage
+
+from .http import Timeouts, limits, timeout
+from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, retry_after_s
+
+
+def client(concurrency: int, timeouts: Timeouts) -> openai.AsyncOpenAI:
+    """One client for all models of this provider; key and address from OPENAI_API_KEY and OPENAI_BASE_URL."""
+    return openai.AsyncOpenAI(
+        max_retries=0,
+        timeout=timeout(timeouts),
+        http_client=openai.DefaultAioHttpClient(limits=limits(concurrency), timeout=timeout(timeouts)),
+    )
+
+
+class OpenAIModel:
+    """One model of the Chat Completions API."""
+
+    def __init__(self, name: str, client: openai.AsyncOpenAI) -> None:
+        self.name = name
+        self._client = client
+
+    async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
+        """Calls the model once. Raises ModelError."""
+        arguments: dict[str, Any] = {
+            "model": self.name,
+            "max_completion_tokens": prompt.max_tokens,
+            "messages": [
+                {"role": "system", "content": prompt.system},
+                *({"role": message.role, "content": message.text} for message in prompt.messages),
+            ],
+        }
+        try:
+            if on_text is None:
+                return await self._whole(arguments)
+            return await self._streamed(arguments, on_text)
+        except openai.APIStatusError as error:
+            raise _status_error(error) from error
+        except openai.APITimeoutError as error:
+            raise ModelError("no answer in time", retryable=True) from error
+        except openai.APIError as error:  # no status: the connection, or an error event inside a stream
+            raise ModelError(f"connection: {error.__cause__ or error}", retryable=True) from error
+        except (OSError, TimeoutError) as error:
+            raise ModelError(f"connection: {error or type(error).__name__}", retryable=True) from error
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def _whole(self, arguments: dict[str, Any]) -> Completion:
+        raw = await self._client.chat.completions.with_raw_response.create(**arguments)
+        request_id = raw.headers.get("x-request-id")
+        try:
+            body = orjson.loads(raw.content)
+            choice = body["choices"][0]
+            text = choice["message"].get("content") or ""
+            return Completion(text, choice["finish_reason"], _usage(body.get("usage") or {}), request_id)
+        except (orjson.JSONDecodeError, LookupError, TypeError) as error:
+            raise ModelError(f"malformed reply: {error}", retryable=True, request_id=request_id) from error
+
+    async def _streamed(self, arguments: dict[str, Any], on_text: OnText) -> Completion:
+        parts: list[str] = []
+        usage: dict[str, Any] = {}
+        finish_reason: str | None = None
+        create = self._client.chat.completions.create
+        async with await create(stream=True, stream_options={"include_usage": True}, **arguments) as stream:
+            async for chunk in stream:
+                if chunk.usage is not None:
+                    usage = chunk.usage.to_dict(mode="json")
+                for choice in chunk.choices:
+                    if choice.delta.content:
+                        parts.append(choice.delta.content)
+                        on_text(choice.delta.content)
+                    finish_reason = choice.finish_reason or finish_reason
+        if finish_reason is None:
+            raise ModelError("the stream ended without a finish_reason", retryable=True)
+        return Completion("".join(parts), finish_reason, _usage(usage))
+
+
+def _usage(fields: dict[str, Any]) -> Usage:
+    """OpenAI counts cached tokens among the prompt's; we count them apart, as Anthropic does."""
+    cached = (fields.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Usage(
+        input_tokens=max(0, (fields.get("prompt_tokens") or 0) - cached),
+        output_tokens=fields.get("completion_tokens") or 0,
+        cache_read_tokens=cached,
+    )
+
+
+def _status_error(error: openai.APIStatusError) -> ModelError:
+    out_of_money = error.code == "insufficient_quota"
+    return ModelError(
+        f"{error.status_code} {error.code or error.type or ''}: {error.message}"[:500],
+        retryable=error.status_code in RETRYABLE_STATUS and not out_of_money,
+        status=error.status_code,
+        retry_after_s=retry_after_s(error.response.headers),
+        request_id=error.request_id,
+    )

@@ -1,0 +1,301 @@
+"""The worker: one process's life, from joining the group to leaving it.
+
+One turn's way is `_offer` (its conversation's lane), `_dispatch` (a permit is free), `_run` (its answer), the outbox
+(acknowledged by all replicas), the ledger (done), the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from schemas import Cluster, Delta, Topics, Turn, carried, dead_letter_headers, encode
+
+from . import metrics
+from .answering import Answer
+from .deltas import DeltaStream
+from .intake import Intake, IntakeTuning
+from .lanes import Lanes
+from .outbox import Outbox, Outgoing
+from .permit import Permit
+from .received import Received
+from .settings import WorkerSettings
+
+log = structlog.get_logger()
+
+COMMIT_S = 0.25
+"""Between two commits, in seconds: how much a crash may publish again (never call again: replies are stored)."""
+REBALANCE_DRAIN_S = 1.0
+"""How long a rebalance waits for turns in flight, in seconds: the whole group stands still meanwhile."""
+_POLL_S = 0.5
+_CARRIED_BYTES = 16 * 1024
+"""Headers larger than this in all are not carried to a reply, which must fit its topic."""
+
+
+class Answers(Protocol):
+    """What the worker needs of `Answering`; anything that answers turns can stand in its place."""
+
+    async def answer(self, received: Received, permit: Permit) -> Answer:
+        """The answer to one turn. Must not raise for what the turn says."""
+
+
+def worker_name() -> str:
+    """Host, process and a random part: unique, and tells an operator where to look."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+class Worker:
+    """Answers the turns of its share of the partitions until told to stop."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: WorkerSettings,
+        answers: Callable[[Worker], Answers],
+        *,
+        name: str | None = None,
+        tuning: IntakeTuning = IntakeTuning(),
+    ) -> None:
+        """``answers`` builds what answers turns, given this worker (for its `deltas`)."""
+        self.name = name or worker_name()
+        self._topics: Topics = cluster.topics
+        self._settings = settings
+        self._lanes: Lanes[Received] = Lanes(settings.concurrency)
+        self._intake = Intake(
+            cluster, settings.group, self.name, before_revoke=self._before_revoke, lost=self._lost, tuning=tuning
+        )
+        self._outbox = Outbox(cluster, self.name)
+        self._answers = answers(self)
+        self._running: dict[Received, tuple[asyncio.Task[None], Permit]] = {}
+        self._held_bytes = 0
+        self._holding = False
+        self._stop = asyncio.Event()
+        self._room = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._beat = self._loop.time()
+        self._publishing_since: float | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Works until `stop`, then drains. Raises what made going on impossible."""
+        topics = self._topics
+        await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters])
+        await self._intake.start()
+        log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
+        tasks = [
+            asyncio.create_task(self._intake_loop(), name="worker.intake"),
+            asyncio.create_task(self._commit_loop(), name="worker.commit"),
+            asyncio.create_task(self._outbox.run(), name="worker.outbox"),
+            asyncio.create_task(self._heartbeat(), name="worker.heartbeat"),
+        ]
+        stopped = asyncio.create_task(self._stop.wait(), name="worker.stopped")
+        ended, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in ended if task is not stopped]
+        try:
+            if not failed:
+                await self._drain(tasks[0])
+        finally:
+            await self._end([*tasks, stopped, *(task for task, _ in self._running.values())])
+        for task in failed:
+            task.result()
+
+    def stop(self) -> None:
+        """No new turns; those in flight may finish. Safe to call from a signal handler, and twice."""
+        if not self._stop.is_set():
+            log.info("worker.stopping", in_flight=len(self._running), waiting=self._lanes.waiting)
+        self._stop.set()
+
+    async def _drain(self, intake: asyncio.Task[None]) -> None:
+        """Turns in flight finish within the bound; what waits goes back to Kafka by not being committed."""
+        intake.cancel()
+        self._lanes.forget(lambda _: True)
+        tasks = [task for task, _ in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.drain_s)
+        left = len(self._running)
+        try:
+            await asyncio.wait_for(self._outbox.flushed(), 5.0)
+        except TimeoutError:
+            log.warning("drain.unpublished", records=self._outbox.waiting)
+        log.info("worker.drained", unfinished=left)
+
+    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._intake.stop()
+        await self._outbox.stop()
+        log.info("worker.stopped")
+
+    # -- one turn's way ----------------------------------------------------------------------------------------------
+
+    async def _intake_loop(self) -> None:
+        while True:
+            if self._crowded:
+                # A full house is polled with no room only when it lasts: pausing throws away what was fetched.
+                self._room.clear()
+                try:
+                    await asyncio.wait_for(self._room.wait(), _POLL_S)
+                    continue
+                except TimeoutError:
+                    await self._intake.poll(0, 0.0)
+                continue
+            for received in await self._intake.poll(max(100, self._settings.concurrency), _POLL_S):
+                self._offer(received)
+            self._dispatch()
+
+    @property
+    def _crowded(self) -> bool:
+        """Enough conversations are ready to keep every permit busy, or memory is at its bound.
+
+        With few conversations ready it looks further into the partition, so that one busy conversation at the front
+        does not hold up those behind it.
+        """
+        lanes, settings = self._lanes, self._settings
+        return (
+            lanes.ready >= settings.concurrency
+            or lanes.waiting + len(self._running) >= settings.max_waiting
+            or self._held_bytes >= settings.max_waiting_mib * 1024 * 1024
+        )
+
+    def _offer(self, received: Received) -> None:
+        priority = received.turn.priority if received.turn else "normal"
+        self._held_bytes += received.size
+        self._lanes.offer(received.lane, received, self._loop.time(), priority)
+
+    def _dispatch(self) -> None:
+        """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
+        while not self._holding and (received := self._lanes.take()) is not None:
+            if running := self._running.get(received):
+                running[1].granted()
+                continue
+            permit = Permit(self._lanes, received.lane, self._dispatch)
+            self._running[received] = (self._loop.create_task(self._run(received, permit)), permit)
+        if not self._room.is_set() and not self._crowded:
+            self._room.set()
+
+    async def _run(self, received: Received, permit: Permit) -> None:
+        began = time.time()
+        try:
+            answer = await self._answers.answer(received, permit)
+            self._publish(received, answer)
+            metrics.QUEUED.observe(max(0.0, began - received.timestamp / 1000))
+            metrics.ANSWERING.observe(time.time() - began)
+        finally:
+            self._held_bytes -= received.size
+            del self._running[received]
+            self._lanes.finish(received.lane)
+            self._dispatch()
+
+    def _publish(self, received: Received, answer: Answer) -> None:
+        outgoing: list[Outgoing] = []
+        if answer.failure is not None:
+            metrics.DEAD_LETTERS.labels(answer.failure.reason.value).inc()
+            headers = dead_letter_headers(
+                received.headers,
+                answer.failure,
+                topic=received.topic,
+                partition=received.partition,
+                offset=received.offset,
+                timestamp=received.timestamp,
+                failed_at=datetime.now(UTC),
+                worker=self.name,
+            )
+            outgoing.append(Outgoing(self._topics.dead_letters, received.key, received.value, headers))
+        if answer.reply is not None:
+            headers = carried(received.headers) if received.headers else ()
+            if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
+                headers = ()
+            outgoing.append(Outgoing(self._topics.replies, answer.conversation_id.encode(), answer.reply, headers))
+        metrics.TURNS.labels(answer.outcome).inc()
+        self._outbox.publish(outgoing, lambda: received.ledger.done(received.offset))
+
+    def deltas(self, turn: Turn) -> DeltaStream:
+        """Where the fragments of a streamed turn go: lost ones are not missed, for the final reply has the whole text."""
+        key = turn.conversation_id.encode()
+
+        def publish(delta: Delta) -> None:
+            self._outbox.publish([Outgoing(self._topics.deltas, key, encode(delta))], lambda: None)
+
+        return DeltaStream(turn, publish, self._loop.time)
+
+    # -- around it ---------------------------------------------------------------------------------------------------
+
+    async def _before_revoke(self) -> None:
+        """A rebalance begins: nothing new starts, and what is nearly done may finish."""
+        self._holding = True
+        tasks = [task for task, _ in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=REBALANCE_DRAIN_S)
+        try:
+            await asyncio.wait_for(self._outbox.flushed(), REBALANCE_DRAIN_S)
+        except TimeoutError:
+            log.warning("rebalance.unpublished", records=self._outbox.waiting)
+
+    def _lost(self, partitions: set[int]) -> None:
+        """The rebalance is over: turns of partitions that went are somebody else's now."""
+        forgotten: list[Received] = []
+
+        def gone(received: Received) -> bool:
+            if received.partition in partitions:
+                forgotten.append(received)
+                return True
+            return False
+
+        self._lanes.forget(gone)
+        self._held_bytes -= sum(received.size for received in forgotten)
+        for received, (task, _) in list(self._running.items()):
+            if received.partition in partitions:
+                task.cancel()
+        self._holding = False
+        self._dispatch()
+
+    async def _commit_loop(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_S)
+            await self._intake.commit()
+
+    async def _heartbeat(self) -> None:
+        """Feels the pulse of the event loop, for `/livez` and the metrics."""
+        while True:
+            due = self._loop.time() + 0.5
+            await asyncio.sleep(0.5)
+            self._beat = self._loop.time()
+            metrics.LOOP_LAG.set(self._beat - due)
+            if not self._outbox.waiting:
+                self._publishing_since = None
+            elif self._publishing_since is None:
+                self._publishing_since = self._beat
+
+    def live(self) -> str | None:
+        """Why this process should be restarted, or None."""
+        late = self._loop.time() - self._beat
+        return f"the event loop is {late:.0f} s late" if late > 10 else None
+
+    def ready(self) -> str | None:
+        """Why this worker does no work now, or None."""
+        if self._stop.is_set():
+            return "stopping"
+        if not self._intake.joined:
+            return "not in the consumer group yet"
+        if self._publishing_since is not None and self._loop.time() - self._publishing_since > 5:
+            return f"Kafka has not acknowledged a reply for {self._loop.time() - self._publishing_since:.0f} s"
+        return None
+
+    def refresh_metrics(self) -> None:
+        """Sets the gauges to what is true now."""
+        metrics.IN_FLIGHT.set(self._lanes.in_flight)
+        metrics.WAITING.set(self._lanes.waiting)
+        metrics.UNPUBLISHED.set(self._outbox.waiting)
+        metrics.PARTITIONS.set(len(self._intake.partitions))
+
+
