@@ -11,7 +11,7 @@ from .environment import Environment, SettingsError
 from .headers import Headers, carried, replayed
 from .reply import Action, Outcome, Reply, ReplyError, Usage
 from .topics import Topics, TopicSpec
-from .turn import MAX_TEXT, Confirm, Priority, Turn
+from .turn import MAX_TEXT, Confirm, Priority, Turn, new_id
 
 __all__ = [
     "MAX_TEXT",
@@ -41,5 +41,6 @@ __all__ = [
     "decode_turn",
     "encode",
     "identity",
+    "new_id",
     "replayed",
 ]

@@ -29,9 +29,9 @@ class DecodeError(ValueError):
         self.failure = Failure(reason, message)
 
 
-def encode(message: BaseModel) -> bytes:
-    """Compact UTF-8 JSON; timestamps in RFC 3339 with Z."""
-    return orjson.dumps(message.model_dump(), option=_OPTIONS)
+def encode(message: BaseModel, *, unset: bool = True) -> bytes:
+    """Compact UTF-8 JSON; timestamps in RFC 3339 with Z. ``unset=False`` leaves out fields that were not given."""
+    return orjson.dumps(message.model_dump(exclude_unset=not unset), option=_OPTIONS)
 
 
 def decode_turn(value: bytes | None, key: bytes | None = None) -> Turn:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+import uuid
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -11,6 +14,13 @@ Priority = Literal["high", "normal", "low"]
 
 MAX_TEXT = 32_768
 """Most characters in a turn's text."""
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): unique, and in the order of the clock to a millisecond."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
 class Confirm(BaseModel):

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Outcome, Reason, Reply, ReplyError, Turn, Usage, decode_reply, encode, identity, replayed
+from schemas import Failure, Outcome, Reason, Reply, ReplyError, Turn, Usage, decode_reply, encode, identity, new_id, replayed
 
 from . import metrics
 from .assistants import Assistant
@@ -201,7 +201,7 @@ class Answering:
         return Reply.model_construct(  # every field comes from us: nothing to validate
             turn_id=turn.turn_id,
             conversation_id=turn.conversation_id,
-            reply_id=str(uuid.uuid4()),
+            reply_id=new_id(),
             outcome=outcome,
             text=text,
             model=model,

@@ -129,7 +129,7 @@ class Outbox:
         pile, batch, sent = self._piles[place], self._producer.create_batch(), Pile()
         while pile:
             record = pile[0][0]
-            if batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
+            if batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is None:
                 break
             sent.append(pile.popleft())
         if not pile:
