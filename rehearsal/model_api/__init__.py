@@ -1,0 +1,39 @@
+"""A simulated Anthropic Messages and OpenAI Chat Completions API, spoken to by the real SDKs over HTTP.
+
+Replies are functions of the messages received: `[turn N]`, the last user text, the earlier ones (see `echo`). Latency
+is drawn from a seeded distribution. Every model name is accepted.
+
+What a conversation can ask for by its last user text:
+
+- `use tool NAME {"json": "object"}` calls an offered tool; its result is then echoed in the final reply.
+- `[fault KIND]` makes every call of the turn fail, `[fault KIND x2]` its first two. KIND is a value of `Fault`.
+
+What HTTP can ask for besides the two APIs:
+
+- `POST /faults` with `{"kind": ..., "count": n, "share": p, "match": "text", "seconds": s, "after": n}`, or a list of
+  such; only `kind` is required. `GET /faults` lists them, `DELETE /faults` drops them.
+- `GET /stats` counts calls by provider, outcome and turn; `?turns=repeated` or `?turns=none` shortens it.
+- `GET /healthz` answers 200.
+
+A key that contains `invalid` is refused.
+"""
+
+from rehearsal.model_api.echo import Echo, echo_of, parse_reply, reply_text
+from rehearsal.model_api.faults import Fault
+from rehearsal.model_api.server import ModelApi, serve
+from rehearsal.model_api.settings import ModelApiError, ModelApiSettings
+from rehearsal.model_api.stats import Stats, turn_key
+
+__all__ = [
+    "Echo",
+    "Fault",
+    "ModelApi",
+    "ModelApiError",
+    "ModelApiSettings",
+    "Stats",
+    "echo_of",
+    "parse_reply",
+    "reply_text",
+    "serve",
+    "turn_key",
+]

@@ -1,0 +1,40 @@
+"""Why a call is answered with an error, before a vendor puts it into its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer in one vendor's terms."""
+
+    status: int
+    """HTTP status."""
+    outcome: str
+    """Name under which the statistics count it."""
+    type: str
+    """The vendor's `error.type`."""
+    message: str
+    code: str | None = None
+    """The vendor's error code, if it has one: OpenAI `error.code`, Anthropic `error.details.error_code`."""
+    param: str | None = None
+    """The parameter at fault (OpenAI)."""
+    retry_after_s: float | None = None
+    """Seconds of the Retry-After header; None sends none."""
+    exhausted: bool = False
+    """Whether the rate-limit headers show nothing left."""
+    after_latency: bool = False
+    """Whether the answer takes the usual latency; the others come at once."""
+
+    def with_retry_after(self, seconds: float) -> Refusal:
+        """The same refusal with a Retry-After header."""
+        return replace(self, retry_after_s=seconds)
+
+
+class Refused(Exception):  # noqa: N818 - carries an answer, not a failure of this program
+    """Raised while a request is read, with the answer it gets."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal

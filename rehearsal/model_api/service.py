@@ -1,0 +1,214 @@
+"""Decides the answer to each request. It does no I/O: the connection performs the plans it returns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import orjson
+
+from rehearsal.model_api import faults
+from rehearsal.model_api.anthropic_wire import AnthropicWire
+from rehearsal.model_api.control import Control
+from rehearsal.model_api.faults import Fault, Strike
+from rehearsal.model_api.http_message import Request, stream_head, whole
+from rehearsal.model_api.latency import LatencySource
+from rehearsal.model_api.openai_wire import OpenAIWire
+from rehearsal.model_api.plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
+from rehearsal.model_api.prompt import Prompt
+from rehearsal.model_api.rate_limits import Allowance
+from rehearsal.model_api.refusal import Refusal, Refused
+from rehearsal.model_api.reply import Reply, compose
+from rehearsal.model_api.settings import ModelApiSettings
+from rehearsal.model_api.stats import Tally
+from rehearsal.model_api.wire import Identity, Wire
+
+_log = logging.getLogger(__name__)
+
+ANTHROPIC: Wire = AnthropicWire()
+OPENAI: Wire = OpenAIWire()
+CALL_PATHS = {"/v1/messages": ANTHROPIC, "/v1/chat/completions": OPENAI}
+MODELS_PATH = "/v1/models"
+
+
+class Service:
+    """The simulated models of one API, and everything they count."""
+
+    def __init__(self, settings: ModelApiSettings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.tally = Tally()
+        self.control = Control(self.tally)
+        self._clock = clock
+        self._latency = LatencySource(settings)
+        # Its own sequence, so that a fault setting does not shift the latencies.
+        self._dice = Random(settings.seed + 1)
+        self._allowances = {wire.name: Allowance() for wire in (ANTHROPIC, OPENAI)}
+        self._shares = {str(name): share for name, share in settings.faults.items()}
+
+    def answer(self, request: Request) -> Plan:
+        """The plan for one request. A call in it is begun in the tally; the connection finishes it."""
+        wire = CALL_PATHS.get(request.path)
+        if wire is not None and request.method == "POST":
+            self.tally.begin()
+            call = _Call(self, wire, request, self._clock())
+            try:
+                return call.plan()
+            except Exception:
+                # A request this simulation cannot read must not leave its caller without an answer.
+                _log.exception("the simulated model API failed on a call")
+                return call.refuse(wire.server_error(), 0.0)
+        if request.path in Control.PATHS and not request.too_large:
+            return Plan([(0.0, self.control.answer(request))], _after(request))
+        return self._other(request, wire)
+
+    def _other(self, request: Request, wire: Wire | None) -> Plan:
+        vendor = wire or (ANTHROPIC if request.headers.keys() & {b"x-api-key", b"anthropic-version"} else OPENAI)
+        call = _Call(self, vendor, request, self._clock())
+        if request.too_large:
+            refusal: Refusal | None = vendor.too_large()
+        elif request.path == MODELS_PATH and request.method in ("GET", "HEAD"):
+            refusal = vendor.unauthorized(request.headers) if self.settings.keep_api_key_check else None
+        elif wire is not None or request.path == MODELS_PATH:
+            refusal = vendor.wrong_method(request.method, request.path)
+        else:
+            refusal = vendor.unknown_path(request.method, request.path)
+        plan = call.refuse(refusal, 0.0) if refusal is not None else call.answer_whole(vendor.models(), 0.0)
+        plan.provider = None
+        return plan
+
+    def strike(self, prompt: Prompt, call: int) -> Strike | None:
+        """The fault of the call-th call of a turn: asked for in the text, by a rule, or by a share of all calls."""
+        text, stream = prompt.last_text, prompt.stream
+        # Both dice are thrown on every call, which keeps their sequence the same whatever the rules.
+        rule_roll, share_roll = self._dice.random(), self._dice.random()
+        asked = faults.from_text(text, call, stream) or self.control.strike(text, rule_roll, stream)
+        return asked or (faults.from_shares(self._shares, share_roll, stream) if self._shares else None)
+
+    def next_latency_ms(self, stream: bool) -> float:
+        """The simulated latency of the next call."""
+        return self._latency.next_ms(stream)
+
+    def allowance(self, wire: Wire) -> Allowance:
+        """The rate-limit counters of a vendor."""
+        return self._allowances[wire.name]
+
+
+class _Call:
+    """One request of a vendor's API while its answer is decided."""
+
+    def __init__(self, service: Service, wire: Wire, request: Request, now: float) -> None:
+        self._service = service
+        self._settings = service.settings
+        self._wire = wire
+        self._request = request
+        self._now = now
+        self._identity = Identity(service.tally.begun, int(now))
+
+    def plan(self) -> Plan:
+        """The answer to a call."""
+        try:
+            prompt = self._read()
+        except Refused as refused:
+            return self.refuse(refused.refusal, 0.0)
+        call = self._service.tally.turn(prompt.last_text)
+        strike = self._service.strike(prompt, call)
+        latency_ms = self._service.next_latency_ms(prompt.stream)
+        refusal = self._refusal(prompt, strike)
+        if refusal is not None:
+            return self.refuse(refusal, latency_ms if refusal.after_latency else 0.0)
+        plan = self._reply(prompt, strike, latency_ms)
+        plan.provider = self._wire.name
+        plan.outcome = "ok" if strike is None else strike.kind.value
+        return plan
+
+    def refuse(self, refusal: Refusal, latency_ms: float) -> Plan:
+        """An error answer."""
+        body = self._wire.refusal_body(refusal, self._identity)
+        answer = whole(self._request, refusal.status, body, self._headers(latency_ms, refusal))
+        return Plan([(latency_ms / 1000.0, answer)], _after(self._request), self._wire.name, refusal.outcome)
+
+    def answer_whole(self, body: bytes, latency_ms: float) -> Plan:
+        """A 200 with a JSON body."""
+        answer = whole(self._request, 200, body, self._headers(latency_ms, None))
+        return Plan([(latency_ms / 1000.0, answer)], _after(self._request))
+
+    def _read(self) -> Prompt:
+        wire, request = self._wire, self._request
+        refusal = wire.unauthorized(request.headers) if self._settings.keep_api_key_check else None
+        if refusal is None and request.too_large:
+            refusal = wire.too_large()
+        if refusal is not None:
+            raise Refused(refusal)
+        try:
+            body = orjson.loads(request.body)
+        except orjson.JSONDecodeError as error:
+            raise Refused(wire.broken_json(str(error))) from None
+        return wire.read(body)
+
+    def _refusal(self, prompt: Prompt, strike: Strike | None) -> Refusal | None:
+        wire, settings = self._wire, self._settings
+        if prompt.tokens > settings.context_tokens:
+            return wire.context_too_long(prompt.tokens, settings.context_tokens)
+        match strike.kind if strike is not None else None:
+            case Fault.RATE_LIMIT:
+                seconds = strike.seconds if strike is not None else None
+                refusal = wire.rate_limited(prompt.model)
+                return refusal.with_retry_after(settings.retry_after_s if seconds is None else seconds)
+            case Fault.SPEND_LIMIT:
+                return wire.spend_limited()
+            case Fault.OVERLOADED:
+                return wire.overloaded()
+            case Fault.SERVER_ERROR:
+                return wire.server_error()
+            case Fault.CONTEXT_TOO_LONG:
+                return wire.context_too_long(max(prompt.tokens, settings.context_tokens + 1), settings.context_tokens)
+        return None
+
+    def _reply(self, prompt: Prompt, strike: Strike | None, latency_ms: float) -> Plan:
+        if strike is not None and strike.kind is Fault.HANG:
+            return Plan([], Ending.HANG)
+        reply = compose(prompt)
+        self._service.allowance(self._wire).spend(self._now, prompt.tokens, reply.tokens)
+        silence_s = self._settings.slow_s
+        if strike is not None and strike.seconds is not None:
+            silence_s = strike.seconds
+        if prompt.stream:
+            return self._stream(
+                prompt, reply, strike, Pace(latency_ms / 1000.0, self._settings.token_ms / 1000.0, silence_s)
+            )
+        if strike is not None and strike.kind is Fault.SLOW_FIRST_TOKEN:
+            latency_ms = silence_s * 1000.0
+        return self._whole(self._wire.plain(prompt, reply, self._identity), strike, latency_ms)
+
+    def _whole(self, body: bytes, strike: Strike | None, latency_ms: float) -> Plan:
+        if strike is not None and strike.kind is Fault.MALFORMED:
+            body = body[: len(body) // 2]
+        plan = self.answer_whole(body, latency_ms)
+        if strike is not None and strike.kind is Fault.CUT:
+            delay, answer = plan.steps[0]
+            return Plan([(delay, answer[: -(len(body) // 2) or None])], Ending.CLOSE)
+        return plan
+
+    def _stream(self, prompt: Prompt, reply: Reply, strike: Strike | None, pace: Pace) -> Plan:
+        if not self._request.http_1_1:
+            self._request = replace(self._request, keep_alive=False)
+        top = stream_head(self._request, self._headers(pace.first_s * 1000.0, None))
+        frames = self._wire.frames(prompt, reply, self._identity)
+        plan = stream_plan(self._request, top, frames, pace, strike)
+        if strike is not None and strike.kind is Fault.STREAM_ERROR:
+            return with_event(self._request, plan, self._wire.error_event(), pace.gap_s)
+        if strike is not None and strike.kind is Fault.MALFORMED:
+            return with_event(self._request, plan, BROKEN_EVENT, pace.gap_s)
+        return plan
+
+    def _headers(self, latency_ms: float, refusal: Refusal | None) -> bytes:
+        allowance = self._service.allowance(self._wire)
+        lines = self._wire.headers(self._identity, allowance, self._now, refusal)
+        return lines + b"x-model-ms: %.3f\r\n" % latency_ms
+
+
+def _after(request: Request) -> Ending:
+    return Ending.KEEP if request.keep_alive else Ending.CLOSE
