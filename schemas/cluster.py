@@ -51,7 +51,9 @@ class Cluster(Environment):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and self.kafka_sasl_password):
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
             raise ValueError(
                 f"SPILLWAY_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
                 "SPILLWAY_KAFKA_SASL_USERNAME and SPILLWAY_KAFKA_SASL_PASSWORD"

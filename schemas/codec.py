@@ -39,7 +39,10 @@ def decode_turn(value: bytes | None, key: bytes | None = None) -> Turn:
 
     Raises DecodeError with `undecodable`, `invalid`, or `key_mismatch` when the key names another conversation.
     """
-    turn = _decode(Turn, value)
+    try:
+        turn = _decode(Turn, value)
+    except DecodeError:
+        turn = _decode(Turn, _without_nulls(value))
     if key is not None and key != turn.conversation_id.encode():
         shown = key[:128].decode("utf-8", "backslashreplace")
         raise DecodeError(Reason.KEY_MISMATCH, f"the key is {shown!r} but conversation_id is {turn.conversation_id!r}")
@@ -82,6 +85,17 @@ def _decode(kind: type[Message], value: bytes | None) -> Message:
         raise _explain(error) from None
     except UnicodeError as error:
         raise DecodeError(Reason.UNDECODABLE, f"not UTF-8: {error}") from None
+
+
+def _without_nulls(value: bytes | None) -> bytes | None:
+    """Some JSON libraries write null for what was not set: at the top level it counts as absent."""
+    try:
+        fields = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return value
+    if not isinstance(fields, dict) or None not in fields.values():
+        return value
+    return orjson.dumps({name: field for name, field in fields.items() if field is not None})
 
 
 def _explain(error: ValidationError) -> DecodeError:

@@ -51,8 +51,12 @@ class Reply(BaseModel):
     outcome: Outcome
     text: str
     model: str | None = Field(default=None, description="The model that answered; null when none did.")
-    route: str | None = Field(default=None, description="`faq`, `simple`, `complex`, `reasoning`, or a specialist's name.")
-    finish_reason: str | None = Field(default=None, description="As the provider says it, such as `end_turn` or `stop`.")
+    route: str | None = Field(
+        default=None, description="`faq`, `simple`, `complex`, `reasoning`, or a specialist's name."
+    )
+    finish_reason: str | None = Field(
+        default=None, description="As the provider says it, such as `end_turn` or `stop`."
+    )
     usage: Usage = Usage()
     cost_usd: float | None = Field(default=0.0, ge=0, description="Null when the model's price is not known.")
     attempts: int = Field(default=0, ge=0, description="Model calls made, failed ones too.")

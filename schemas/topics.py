@@ -90,6 +90,11 @@ class Topics:
                 "conversations handed to a person",
                 {"retention.ms": str(7 * _DAY), "max.message.bytes": str(4 * MAX_RECORD_BYTES)},
             ),
-            TopicSpec(self.workers, "state of the workers", {"cleanup.policy": "compact", "segment.ms": str(_HOUR)}, partitions=1),
+            TopicSpec(
+                self.workers,
+                "state of the workers",
+                {"cleanup.policy": "compact", "segment.ms": str(_HOUR)},
+                partitions=1,
+            ),
             TopicSpec(self.commands, "commands to the workers", {"retention.ms": str(_HOUR)}, partitions=1),
         )

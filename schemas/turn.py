@@ -35,21 +35,35 @@ class Confirm(BaseModel):
 class Turn(BaseModel):
     """One chat turn. Unknown fields are ignored, so that producers may be newer than workers."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["text"], "properties": {"text": {"minLength": 1}}},
+                {"required": ["confirm"], "properties": {"confirm": {"type": "object"}}},
+            ]
+        },
+    )
 
     turn_id: Identifier = Field(description="Unique; a UUIDv7 is advised.")
     conversation_id: Identifier = Field(description="Turns of one conversation are answered one at a time, in order.")
-    text: str = Field(default="", max_length=MAX_TEXT, description="What the user said; required unless `confirm` is given.")
+    text: str = Field(
+        default="", max_length=MAX_TEXT, description="What the user said; required unless `confirm` is given."
+    )
     confirm: Confirm | None = Field(default=None, description="Answers a pending action.")
-    user_id: str | None = Field(default=None, max_length=256)
-    tenant: str | None = Field(default=None, max_length=256)
+    user_id: str | None = None
+    tenant: str | None = None
     sent_at: AwareDatetime | None = Field(default=None, description="When the frontend sent it (RFC 3339).")
     expires_at: AwareDatetime | None = Field(
-        default=None, description="Answered `expired` after this; without it the worker's time to live counts from `sent_at`."
+        default=None,
+        description="Answered `expired` after this; without it the worker's time to live counts from `sent_at`.",
     )
     priority: Priority = "normal"
     stream: bool = Field(default=False, description="Whether fragments of the reply are wanted on the deltas topic.")
-    attributes: dict[str, JsonValue] = Field(default_factory=dict, description="Anything the frontend wants carried, such as page and locale.")
+    attributes: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Anything the frontend wants carried, such as page and locale."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Turn:

@@ -13,7 +13,20 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Outcome, Reason, Reply, ReplyError, Turn, Usage, decode_reply, encode, identity, new_id, replayed
+from schemas import (
+    Failure,
+    Outcome,
+    Reason,
+    Reply,
+    ReplyError,
+    Turn,
+    Usage,
+    decode_reply,
+    encode,
+    identity,
+    new_id,
+    replayed,
+)
 
 from . import metrics
 from .assistants import Assistant
@@ -101,10 +114,14 @@ class Answering:
     async def _load(self, turn: Turn) -> Loaded:
         return await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history)
 
-    async def _call(self, received: Received, turn: Turn, loaded: Loaded, effort: _Effort, permit: Permit) -> Completion:
+    async def _call(
+        self, received: Received, turn: Turn, loaded: Loaded, effort: _Effort, permit: Permit
+    ) -> Completion:
         """Calls the model until it answers, the turn expires, or trying again is pointless."""
         if turn.confirm is not None:
-            raise _Failed(Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation")
+            raise _Failed(
+                Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation"
+            )
         deadline = self._deadline(received, turn)
         prompt = self._prompt(turn, loaded)
         stream = self._deltas(turn) if turn.stream else None
@@ -279,11 +296,11 @@ class Answering:
         )
 
 
-class _Expired(Exception):  # noqa: N818 - an outcome, not an error
+class _Expired(Exception):
     """The turn's deadline passed before a model was called."""
 
 
-class _Failed(Exception):  # noqa: N818 - carries a Failure out of the steps
+class _Failed(Exception):
     def __init__(self, reason: Reason, message: str, attempts: int = 0) -> None:
         super().__init__(message)
         self.failure = Failure(reason, message, attempts)

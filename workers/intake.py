@@ -42,7 +42,8 @@ _RETRY_S = 0.5
 class IntakeTuning:
     """How the consumer behaves in its group."""
 
-    session_timeout_ms: int = 10_000
+    session_timeout_ms: int = 6_000
+    """A killed worker's turns wait this long for another; the least that brokers allow by default."""
     heartbeat_interval_ms: int = 500
     """A rebalance takes about one of these: members learn of it from their heartbeat."""
     rebalance_timeout_ms: int = 30_000

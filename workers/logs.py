@@ -20,7 +20,9 @@ def configure(form: Literal["json", "console"], level: int = logging.INFO, **con
     render: Any
     if form == "json":
         shared.append(structlog.processors.format_exc_info)
-        render = structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())
+        render = structlog.processors.JSONRenderer(
+            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+        )
     else:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(

@@ -297,5 +297,3 @@ class Worker:
         metrics.WAITING.set(self._lanes.waiting)
         metrics.UNPUBLISHED.set(self._outbox.waiting)
         metrics.PARTITIONS.set(len(self._intake.partitions))
-
-

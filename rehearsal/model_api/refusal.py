@@ -32,7 +32,7 @@ class Refusal:
         return replace(self, retry_after_s=seconds)
 
 
-class Refused(Exception):  # noqa: N818 - carries an answer, not a failure of this program
+class Refused(Exception):
     """Raised while a request is read, with the answer it gets."""
 
     def __init__(self, refusal: Refusal) -> None:

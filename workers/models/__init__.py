@@ -6,12 +6,22 @@ import os
 
 from schemas import SettingsError
 
-from . import anthropic, openai
 from .catalogue import Catalogue, CatalogueModel
-from .http import Timeouts
 from .model import Completion, Message, Model, ModelError, OnText, Prompt
+from .timeouts import Timeouts
 
-__all__ = ["Catalogue", "CatalogueModel", "Completion", "Message", "Model", "ModelError", "OnText", "Prompt", "Timeouts", "connect"]
+__all__ = [
+    "Catalogue",
+    "CatalogueModel",
+    "Completion",
+    "Message",
+    "Model",
+    "ModelError",
+    "OnText",
+    "Prompt",
+    "Timeouts",
+    "connect",
+]
 
 _KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
@@ -23,6 +33,11 @@ def connect(name: str, model: CatalogueModel, concurrency: int, timeouts: Timeou
         raise SettingsError(
             f"{key} is not set, and {name} needs it. Without a key, try the simulated one: spillway model-api"
         )
+    # Each SDK takes 30 MB and half a second to import: only the one that is used.
     if model.provider == "anthropic":
+        from . import anthropic
+
         return anthropic.AnthropicModel(name, anthropic.client(concurrency, timeouts))
+    from . import openai
+
     return openai.OpenAIModel(name, openai.client(concurrency, timeouts))

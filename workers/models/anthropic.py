@@ -6,15 +6,18 @@ The retry loop is ours (``max_retries=0``): the SDK's would hold the permit whil
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anthropic
+import httpx2
 import orjson
 
 from schemas import Usage
 
-from .http import Timeouts, limits, timeout
+from .http import limits, timeout
 from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, retry_after_s
+from .timeouts import Timeouts
 
 
 def client(concurrency: int, timeouts: Timeouts) -> anthropic.AsyncAnthropic:
@@ -51,8 +54,9 @@ class AnthropicModel:
             raise ModelError("no answer in time", retryable=True) from error
         except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
             raise ModelError(f"connection: {error.__cause__ or error}", retryable=True) from error
-        except (OSError, TimeoutError) as error:
-            raise ModelError(f"connection: {error or type(error).__name__}", retryable=True) from error
+        except (httpx2.HTTPError, OSError, json.JSONDecodeError) as error:
+            # Inside a stream the SDK lets the transport's and the parser's own errors through.
+            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), retryable=True) from error
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -97,8 +101,15 @@ def _usage(fields: dict[str, Any]) -> Usage:
 
 def _status_error(error: anthropic.APIStatusError) -> ModelError:
     # An error event inside a stream arrives with the stream's own status, 200.
-    in_stream = error.status_code < 400 and error.type in ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
-    spend_limit = error.status_code == 429 and "spend_limit" in (error.type or "")
+    in_stream = error.status_code < 400 and error.type in (
+        "overloaded_error",
+        "api_error",
+        "rate_limit_error",
+        "timeout_error",
+    )
+    spend_limit = isinstance(
+        error, (anthropic.EnforcedSpendLimitReachedError, anthropic.ContractSpendLimitReachedError)
+    )
     return ModelError(
         f"{error.status_code} {error.type or ''}: {error.message}"[:500],
         retryable=in_stream or (error.status_code in RETRYABLE_STATUS and not spend_limit),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import httpx2
 import openai
 import orjson
 
 from schemas import Usage
 
-from .http import Timeouts, limits, timeout
+from .http import limits, timeout
 from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, retry_after_s
+from .timeouts import Timeouts
 
 
 def client(concurrency: int, timeouts: Timeouts) -> openai.AsyncOpenAI:
@@ -49,8 +52,9 @@ class OpenAIModel:
             raise ModelError("no answer in time", retryable=True) from error
         except openai.APIError as error:  # no status: the connection, or an error event inside a stream
             raise ModelError(f"connection: {error.__cause__ or error}", retryable=True) from error
-        except (OSError, TimeoutError) as error:
-            raise ModelError(f"connection: {error or type(error).__name__}", retryable=True) from error
+        except (httpx2.HTTPError, OSError, json.JSONDecodeError) as error:
+            # Inside a stream the SDK lets the transport's and the parser's own errors through.
+            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), retryable=True) from error
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -97,7 +101,7 @@ def _usage(fields: dict[str, Any]) -> Usage:
 
 
 def _status_error(error: openai.APIStatusError) -> ModelError:
-    out_of_money = error.code == "insufficient_quota"
+    out_of_money = "insufficient_quota" in (error.code, error.type)
     return ModelError(
         f"{error.status_code} {error.code or error.type or ''}: {error.message}"[:500],
         retryable=error.status_code in RETRYABLE_STATUS and not out_of_money,

@@ -1,0 +1,47 @@
+"""Spillway's engine on the same work as its peers: the real worker, with a simulated call where the model would be."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from functools import partial
+
+import orjson
+import uvloop
+
+from benchmarks.calls import call_seconds, sequence_of
+from benchmarks.contract import Contract
+from schemas import Cluster
+from workers.answering import Answer
+from workers.permit import Permit
+from workers.received import Received
+from workers.settings import WorkerSettings
+from workers.worker import Worker
+
+
+class SimulatedCalls:
+    """Answers a turn after the call's length."""
+
+    def __init__(self, contract: Contract, _: Worker) -> None:
+        self._contract = contract
+
+    async def answer(self, received: Received, permit: Permit) -> Answer:
+        turn = received.turn
+        assert turn is not None
+        if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):
+            await asyncio.sleep(seconds)
+        reply = orjson.dumps({"turn_id": turn.turn_id, "conversation_id": turn.conversation_id})
+        return Answer(reply, None, turn.conversation_id, "answered")
+
+
+async def work(contract: Contract) -> None:
+    """Drains the topic until SIGTERM."""
+    cluster = Cluster(kafka=contract.bootstrap, topic_prefix=contract.topic.removesuffix(".requests"))
+    settings = WorkerSettings(group=contract.group, concurrency=contract.concurrency)
+    worker = Worker(cluster, settings, partial(SimulatedCalls, contract))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
+
+
+if __name__ == "__main__":
+    uvloop.run(work(Contract.from_command_line()))

@@ -1,0 +1,58 @@
+"""Puts a backlog of chat turns onto a topic before an engine starts."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from benchmarks.scenarios import Scenario
+
+TEXT = "My order arrived without the charger. Can you send one, or should I return the whole package?"
+
+
+def conversations(scenario: Scenario) -> list[int]:
+    """The conversation of each turn, in order; the same list for the same scenario."""
+    draw = random.Random(scenario.seed)
+    population = range(1, scenario.conversations + 1)
+    if not scenario.zipf:
+        return draw.choices(population, k=scenario.turns)
+    weights = list(itertools.accumulate(1.0 / rank for rank in population))
+    return draw.choices(population, cum_weights=weights, k=scenario.turns)
+
+
+def turns(scenario: Scenario) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of each turn; sequence numbers begin with 1."""
+    sent_at = datetime.now(UTC).isoformat()
+    for sequence, number in enumerate(conversations(scenario), start=1):
+        conversation = f"c-{number:04d}"
+        turn = {"turn_id": f"t-{sequence:06d}", "conversation_id": conversation, "text": TEXT, "sent_at": sent_at}
+        yield conversation.encode(), orjson.dumps(turn)
+
+
+async def create_topic(bootstrap: str, name: str, partitions: int) -> None:
+    """A topic whose records carry the broker's clock: replies are timed when they are durable."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        configs = {"message.timestamp.type": "LogAppendTime"}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+    finally:
+        await admin.close()
+
+
+async def fill(bootstrap: str, topic: str, scenario: Scenario) -> None:
+    """Creates the topic and writes every turn onto it."""
+    await create_topic(bootstrap, topic, scenario.partitions)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072
+    )
+    async with producer:
+        for key, value in turns(scenario):
+            await producer.send(topic, value, key=key)
+        await producer.flush()

@@ -1,0 +1,112 @@
+"""What the demo shows while it runs, and its summary. Pure: numbers in, rich renderables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from .tally import Tally, Verdict, percentile
+
+_WIDTH = 44
+
+
+class Moment(NamedTuple):
+    """The state of the sale at one moment."""
+
+    seconds: float
+    offered: float
+    """Turns a second, over the last second."""
+    answered: float
+    waiting: int
+    """Turns in Kafka or in a worker that no model has seen yet."""
+    in_flight: int
+    sent: int
+    replied: int
+    p50_ms: float
+    """From sending to reply, of the latest 400."""
+    p99_ms: float
+    cost_usd: float
+    workers: tuple[tuple[str, bool], ...]
+    """(name, whether it runs)."""
+
+
+def screen(moment: Moment, events: Sequence[tuple[float, str]]) -> RenderableType:
+    """The live view."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", justify="right", min_width=10)
+    table.add_column(justify="right", min_width=8)
+    table.add_column()
+    table.add_row("offered", f"{moment.offered:.0f}/s", _bar(moment.offered, 240, "yellow"))
+    table.add_row("answered", f"{moment.answered:.0f}/s", _bar(moment.answered, 240, "green"))
+    table.add_row("waiting", f"{moment.waiting:,}", _bar(moment.waiting, 1_500, "cyan"))
+    table.add_row("in flight", f"{moment.in_flight}", _bar(moment.in_flight, 100, "blue"))
+    table.add_row("p50 / p99", f"{moment.p50_ms / 1000:.2f} s", Text(f"{moment.p99_ms / 1000:.2f} s", style="dim"))
+    table.add_row("turns", f"{moment.replied:,}", Text(f"of {moment.sent:,} sent", style="dim"))
+    table.add_row("spent", f"${moment.cost_usd:.4f}", _fleet(moment.workers))
+    told = [Text(f"{at:5.1f} s  {event}", style="bold red") for at, event in events]
+    return Panel(Group(table, *told), title=f"the sale, {moment.seconds:4.1f} s", width=76)
+
+
+def summary(verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]]) -> RenderableType:
+    """The checked counts at the end, and what to try next."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", justify="right", min_width=14)
+    table.add_column(justify="right", min_width=10)
+    table.add_column(style="dim")
+    table.add_row("sent", f"{verdict.sent:,}", "acknowledged by Kafka")
+    table.add_row("answered", f"{verdict.answered:,}", _others(verdict))
+    table.add_row("lost", *_zero(verdict.lost, "turns without a reply"))
+    table.add_row("out of order", *_zero(verdict.out_of_order, "replies before an earlier turn's"))
+    table.add_row("duplicates", *_zero(verdict.duplicates, "turns with two different replies"))
+    table.add_row("forgotten", *_zero(verdict.forgotten, "replies of a model that was not shown all that was said"))
+    for name, values in (("waited", tally.waited_ms), ("in the model", tally.model_ms), ("in all", tally.latencies_ms)):
+        table.add_row(
+            name, f"{percentile(values, 0.5) / 1000:.2f} s", f"p50; p99 {percentile(values, 0.99) / 1000:.2f} s"
+        )
+    table.add_row("cost", f"${tally.cost_usd:.4f}", "as the replies say")
+    if verdict.repeats:
+        table.add_row(
+            "repeats",
+            f"{verdict.repeats:,}",
+            "published again after the kill, byte for byte the same; readers drop them",
+        )
+    told = [Text(f"at {at:.1f} s {event}; the other took over its partitions", style="dim") for at, event in events]
+    title = "every promise kept" if verdict.kept else "A PROMISE WAS BROKEN"
+    return Group(
+        Panel(Group(table, *told), title=title, border_style="green" if verdict.kept else "red", width=100), _next()
+    )
+
+
+def _next() -> Text:
+    return Text.from_markup(
+        "Next, each in a terminal of its own:\n"
+        "  [bold]spillway broker[/]                 a Kafka that stays\n"
+        "  [bold]spillway topics apply[/]           its topics\n"
+        "  [bold]spillway model-api[/]              the simulated models; it prints what to export\n"
+        "  [bold]spillway worker[/]                 as many as you like\n"
+        '  [bold]spillway ask "Is SKU001 in stock?"[/]\n'
+    )
+
+
+def _bar(value: float, full: float, style: str) -> Text:
+    length = min(_WIDTH, round(value / full * _WIDTH))
+    return Text("█" * length, style=style) + Text("·" * (_WIDTH - length), style="dim")
+
+
+def _fleet(workers: Sequence[tuple[str, bool]]) -> Text:
+    return Text("  ").join(
+        Text(f"● {name}", style="green") if runs else Text(f"✗ {name}", style="bold red") for name, runs in workers
+    )
+
+
+def _others(verdict: Verdict) -> str:
+    return f"and {verdict.other_outcomes:,} told that they were not" if verdict.other_outcomes else "each exactly once"
+
+
+def _zero(count: int, meaning: str) -> tuple[Text, str]:
+    return Text(f"{count:,}", style="bold red" if count else "bold green"), meaning

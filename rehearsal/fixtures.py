@@ -1,0 +1,44 @@
+"""Pytest fixtures for anyone who tests against Spillway: a real Kafka, the simulated model API, topics of one's own.
+
+pytest_plugins = ["rehearsal.fixtures"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from producers import TopicSettings, apply_topics
+from schemas import Cluster
+
+from .kafka import EmbeddedKafka
+from .model_api import ModelApi, ModelApiSettings
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[EmbeddedKafka]:
+    """One real broker for the whole test session; it is up in two seconds and keeps nothing."""
+    with EmbeddedKafka.running() as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture
+async def cluster(kafka: EmbeddedKafka) -> Cluster:
+    """Topics of this test's own, three partitions each."""
+    cluster = Cluster(kafka=kafka.bootstrap_servers, topic_prefix=f"test-{uuid4().hex[:12]}")
+    await apply_topics(cluster, TopicSettings(topic_partitions=3))
+    return cluster
+
+
+@pytest_asyncio.fixture
+async def model_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ModelApi]:
+    """A simulated model API that answers in about 20 ms; the environment points at it."""
+    async with ModelApi(ModelApiSettings(latency_ms=20.0)) as api:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "simulated")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "simulated")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{api.url}/v1")
+        yield api

@@ -1,0 +1,125 @@
+"""The tally of a rehearsal: what was sent, what came back, and whether every promise was kept. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from schemas import Reply
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What one customer sent and got."""
+
+    sent: list[str] = field(default_factory=list)
+    """Turn ids in the order they were sent."""
+    replied: list[str] = field(default_factory=list)
+    """Turn ids in the order their replies lie in the topic; repeats left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The counts that must be zero, and the ones that need not."""
+
+    sent: int
+    answered: int
+    other_outcomes: int
+    """Replies that are no answers: failed or expired."""
+    lost: int
+    """Turns without any reply."""
+    out_of_order: int
+    """Replies that came before one of an earlier turn of their conversation."""
+    duplicates: int
+    """Turns with two different replies."""
+    repeats: int
+    """Byte-identical replies published again after a crash, which readers drop by turn id."""
+    forgotten: int
+    """Replies of a model that was not shown all earlier turns of its conversation."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept."""
+        return not (self.lost or self.out_of_order or self.duplicates or self.forgotten)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts turns as they are sent and replies as they are read."""
+
+    conversations: dict[str, Conversation] = field(default_factory=lambda: defaultdict(Conversation))
+    sent_at: dict[str, float] = field(default_factory=dict)
+    """Seconds on a steady clock, by turn id."""
+    latencies_ms: list[float] = field(default_factory=list)
+    """From sending a turn to reading its reply."""
+    waited_ms: list[float] = field(default_factory=list)
+    model_ms: list[float] = field(default_factory=list)
+    cost_usd: float = 0.0
+    answered: int = 0
+    other_outcomes: int = 0
+    duplicates: int = 0
+    repeats: int = 0
+    forgotten: int = 0
+    _replies: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> int:
+        """Turns sent."""
+        return len(self.sent_at)
+
+    @property
+    def replied(self) -> int:
+        """Turns that have a reply."""
+        return len(self._replies)
+
+    def turn_sent(self, conversation_id: str, turn_id: str, now: float) -> None:
+        """A turn is on its way."""
+        self.conversations[conversation_id].sent.append(turn_id)
+        self.sent_at[turn_id] = now
+
+    def reply_read(self, reply: Reply, value: bytes, now: float, remembered: bool = True) -> None:
+        """A record of the replies topic; ``remembered`` says whether its text proves that the model saw what came before."""
+        if reply.turn_id not in self.sent_at:
+            return
+        known = self._replies.get(reply.turn_id)
+        if known is not None:
+            self.repeats += known == value
+            self.duplicates += known != value
+            return
+        self._replies[reply.turn_id] = value
+        self.conversations[reply.conversation_id].replied.append(reply.turn_id)
+        self.latencies_ms.append((now - self.sent_at[reply.turn_id]) * 1000)
+        self.waited_ms.append(reply.queued_ms)
+        self.model_ms.append(reply.model_ms)
+        self.cost_usd += reply.cost_usd or 0.0
+        answered = reply.outcome == "answered"
+        self.answered += answered
+        self.other_outcomes += not answered
+        self.forgotten += answered and not remembered
+
+    def verdict(self) -> Verdict:
+        """The counts so far."""
+        return Verdict(
+            sent=self.sent,
+            answered=self.answered,
+            other_outcomes=self.other_outcomes,
+            lost=self.sent - self.replied,
+            out_of_order=sum(_out_of_order(conversation) for conversation in self.conversations.values()),
+            duplicates=self.duplicates,
+            repeats=self.repeats,
+            forgotten=self.forgotten,
+        )
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which ``share`` of them lie (nearest rank); 0 for none."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+def _out_of_order(conversation: Conversation) -> int:
+    place = {turn_id: number for number, turn_id in enumerate(conversation.sent)}
+    latest, wrong = -1, 0
+    for turn_id in conversation.replied:
+        wrong += place[turn_id] < latest
+        latest = max(latest, place[turn_id])
+    return wrong

@@ -1,0 +1,5 @@
+"""``python -m spillway``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,254 @@
+"""The command line. Each command reads its settings, calls one function, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="spillway",
+    help="Peak-load buffering for LLM chat on Kafka: nothing lost, doubled or reordered.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(topics, name="topics")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> NoReturn:
+    """Runs the command line. Exit status: 0 done, 1 failed, 2 wrong use or settings, 130 interrupted."""
+    from aiokafka.errors import KafkaError
+    from dotenv import load_dotenv
+
+    from schemas import ClusterError, SettingsError
+
+    load_dotenv(Path(".env"))
+    try:
+        app(standalone_mode=True)
+    except SettingsError as error:
+        _fail(error, 2)
+    except (ClusterError, KafkaError, OSError, _Failed) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.command()
+def demo(
+    real: Annotated[bool, typer.Option("--real", help="Call the real API whose key is set. This costs money.")] = False,
+    json: Json = False,
+) -> None:
+    """A sale on this machine: real Kafka, simulated models, two workers, a 40x spike, one worker killed, a report."""
+    from rehearsal.demo import DemoError, run_demo
+
+    from rehearsal.kafka import EmbeddedKafkaError
+
+    try:
+        passed = run_demo(real=real, as_json=json)
+    except (DemoError, EmbeddedKafkaError) as error:
+        raise _Failed(str(error)) from error
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def broker(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 9092,
+    data: Annotated[Path | None, typer.Option(help="Folder that keeps the topics.")] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing when it ends.")] = False,
+) -> None:
+    """A real one-node Apache Kafka on this machine, until interrupted. Nothing to install."""
+    from rehearsal.kafka import EmbeddedKafka, EmbeddedKafkaError
+
+    if ephemeral and data is not None:
+        raise typer.BadParameter("give --data or --ephemeral, not both")
+    folder = None if ephemeral else (data or Path(".spillway") / "kafka").absolute()
+    kafka = EmbeddedKafka(data=folder, port=port, progress=lambda said: typer.echo(said, err=True))
+    ended = threading.Event()
+    for wish in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wish, lambda *_: ended.set())
+    try:
+        kafka.start()
+        typer.echo(f"Kafka at {kafka.bootstrap_servers}, data in {folder or 'memory of this run'} (Ctrl-C ends it)")
+        while not ended.wait(0.5):
+            if (reason := kafka.exited()) is not None:
+                raise _Failed(f"Kafka ended by itself: {reason}")
+    except EmbeddedKafkaError as error:
+        raise _Failed(str(error)) from error
+    finally:
+        kafka.stop()
+
+
+@app.command("model-api")
+def model_api(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8089,
+    latency_ms: Annotated[float, typer.Option(help="Mean time of an answer, in milliseconds.")] = 300.0,
+    jitter: Annotated[float, typer.Option(help="Spread of the time, as a share of the mean.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Same seed, same latencies and faults.")] = 7,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND=SHARE of calls that fail so, such as rate_limit=0.1.")
+    ] = None,
+) -> None:
+    """The simulated Anthropic and OpenAI API, until interrupted. Faults on demand: POST /faults; counts: GET /stats."""
+    from rehearsal.model_api import ModelApiError, ModelApiSettings, serve
+
+    def ready(url: str) -> None:
+        typer.echo(
+            f"Model API at {url} (Ctrl-C ends it). For workers:\n"
+            f"  export ANTHROPIC_API_KEY=simulated ANTHROPIC_BASE_URL={url}\n"
+            f"  export OPENAI_API_KEY=simulated OPENAI_BASE_URL={url}/v1"
+        )
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        for wish in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(wish, stop.set)
+        settings = ModelApiSettings(
+            port=port, latency_ms=latency_ms, jitter=jitter, seed=seed, faults=_shares(fault or [])
+        )
+        await serve(settings, ready, stop)
+
+    try:
+        _run(until_stopped())
+    except ModelApiError as error:
+        raise _Failed(str(error)) from error
+
+
+@topics.command("apply")
+def topics_apply(
+    partitions: Annotated[int | None, typer.Option(help="Of each topic; fixed for ever.")] = None,
+    replication: Annotated[int | None, typer.Option(help="Replicas; the broker's default without it.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="First part of the topics' names.")] = None,
+    json: Json = False,
+) -> None:
+    """Creates the topics that are missing and shows what differs in the others. Never shrinks or repartitions."""
+    from producers import TopicSettings, apply_topics
+    from schemas import Cluster
+
+    settings = TopicSettings.read(topic_partitions=partitions, topic_replication=replication)
+    states = _run(apply_topics(Cluster.read(topic_prefix=prefix), settings))
+    if json:
+        _print_json([state._asdict() for state in states])
+        return
+    for state in states:
+        verb = "created" if state.created else "differs" if state.differences else "exists"
+        typer.echo(f"{verb:8} {state.name} ({state.partitions} partitions)")
+        for difference in state.differences:
+            typer.echo(f"         {difference}")
+
+
+@app.command()
+def worker(
+    assistant: Annotated[
+        str | None, typer.Argument(help="package.module:attribute; the built-in one without it.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Model calls in flight.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of an assistant that names none.")] = None,
+    health_port: Annotated[
+        int | None, typer.Option(help="Port of /livez, /readyz, /metrics; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """One consumer worker, until SIGTERM; then it drains."""
+    from schemas import Cluster
+    from workers.process import serve
+    from workers.settings import WorkerSettings
+
+    settings = WorkerSettings.read(assistant=assistant, concurrency=concurrency, model=model, health_port=health_port)
+    _run(serve(Cluster.read(), settings))
+
+
+@app.command()
+def ask(
+    text: Annotated[str | None, typer.Argument(help="What the user says.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="One turn a line: text, or a JSON chat turn. - is standard input.")
+    ] = None,
+    conversation: Annotated[str | None, typer.Option(help="Goes on with this conversation.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the words as they come.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each reply.")] = 120.0,
+    json: Json = False,
+) -> None:
+    """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn was not answered."""
+    from producers import ReplyTimeoutError
+    from schemas import Cluster
+
+    from .ask import ask_file, ask_once
+
+    if (text is None) == (file is None):
+        raise typer.BadParameter("give TEXT, or --file with one turn a line")
+    cluster = Cluster.read()
+    try:
+        if file is not None:
+            answered = _run(ask_file(cluster, file, conversation, timeout, json))
+        else:
+            answered = _run(ask_once(cluster, text or "", conversation, stream, timeout, json))
+    except ReplyTimeoutError as error:
+        raise _Failed(str(error)) from error
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("\n", " ")) from error
+    if not answered:
+        raise typer.Exit(1)
+
+
+@app.command()
+def contract(
+    schemas: Annotated[bool, typer.Option("--schemas", help="JSON Schemas of the messages, not AsyncAPI.")] = False,
+    prefix: Annotated[str | None, typer.Option(help="First part of the topics' names.")] = None,
+) -> None:
+    """The contract for frontends as JSON: an AsyncAPI 3 document, or the JSON Schemas of the messages."""
+    from schemas import Cluster
+    from schemas.contract import asyncapi, json_schemas
+
+    _print_json(
+        json_schemas() if schemas else asyncapi(Cluster.read(topic_prefix=prefix).topic_prefix, version("spillway"))
+    )
+
+
+class _Failed(Exception):
+    """Ends the command with one line and exit status 1."""
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    for line in str(error).splitlines() or [type(error).__name__]:
+        typer.echo(f"spillway: {line}", err=True)
+    sys.exit(status)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Runs on uvloop where it exists: it saves a third of the event loop's CPU."""
+    runner: Callable[..., Any] = asyncio.run
+    try:
+        import uvloop
+    except ImportError:
+        return runner(work)
+    return uvloop.run(work)
+
+
+def _shares(faults: list[str]) -> dict[str, float]:
+    shares = {}
+    for fault in faults:
+        kind, _, share = fault.partition("=")
+        try:
+            shares[kind] = float(share)
+        except ValueError:
+            raise typer.BadParameter(f"--fault {fault!r}: write KIND=SHARE, such as rate_limit=0.1") from None
+    return shares
+
+
+def _print_json(data: object) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())

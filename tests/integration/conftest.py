@@ -1,0 +1,149 @@
+"""Workers inside the test's own loop, and readers of whole topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from producers import ChatClient
+from schemas import Cluster
+from workers.answering import Answering
+from workers.assistants import Assistant
+from workers.conversations.store import Store, open_store
+from workers.models import Catalogue, connect
+from workers.retry import RetryPolicy
+from workers.settings import WorkerSettings
+from workers.worker import Answers, Worker
+
+QUICK_RETRY = RetryPolicy(base_s=0.01, retry_after_cap_s=0.01)
+
+
+class Fleet:
+    """Workers of one test. Each is stopped at its end."""
+
+    def __init__(self, cluster: Cluster, folder: Path, stack: AsyncExitStack) -> None:
+        self.cluster = cluster
+        self.store_url = f"sqlite:///{folder / 'conversations.db'}"
+        self._stack = stack
+        self.running: dict[Worker, asyncio.Task[None]] = {}
+
+    async def start(
+        self,
+        *,
+        answers: Callable[[Worker], Answers] | None = None,
+        model: str = "claude-haiku-4-5",
+        concurrency: int = 50,
+        store: Store | None = None,
+    ) -> Worker:
+        """A worker that has joined the group. Without ``answers`` it calls the simulated model."""
+        settings = WorkerSettings(concurrency=concurrency, drain_s=10)
+        worker = Worker(self.cluster, settings, answers or await self._answering(model, concurrency, store))
+        task = asyncio.create_task(worker.run())
+        self.running[worker] = task
+        self._stack.push_async_callback(self.stop, worker)
+        await until(lambda: task.done() or worker.ready() is None)
+        if task.done():
+            task.result()
+        return worker
+
+    async def stop(self, worker: Worker) -> None:
+        """Drains it as SIGTERM does."""
+        task = self.running.pop(worker, None)
+        if task is not None:
+            worker.stop()
+            await task
+
+    async def crash(self, worker: Worker) -> None:
+        """Ends it where it is: nothing more is published or committed, and the group is not told."""
+        task = self.running.pop(worker)
+        worker._intake.commit = _nothing  # type: ignore[method-assign, assignment]
+        worker._intake._consumer._coordinator._maybe_leave_group = _nothing
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _answering(self, model: str, concurrency: int, store: Store | None) -> Callable[[Worker], Answers]:
+        name, known = Catalogue.load().find(model)
+        if store is None:
+            store = open_store(self.store_url)
+            self._stack.push_async_callback(store.close)
+        client = connect(name, known, concurrency)
+        self._stack.push_async_callback(client.close)
+        return lambda worker: Answering(
+            assistant=Assistant(),
+            model=client,
+            known=known,
+            store=store,
+            turn_ttl_s=120.0,
+            deltas=worker.deltas,
+            retry=QUICK_RETRY,
+        )
+
+
+async def _nothing(*_: object, **__: object) -> None:
+    return None
+
+
+@pytest_asyncio.fixture
+async def fleet(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with AsyncExitStack() as stack:
+        yield Fleet(cluster, tmp_path, stack)
+
+
+@pytest_asyncio.fixture
+async def chat(cluster: Cluster) -> AsyncIterator[ChatClient]:
+    async with ChatClient(cluster) as client:
+        yield client
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Waits for a condition, not for a time."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+async def read_topic(cluster: Cluster, topic: str) -> list[ConsumerRecord]:
+    """All records of a topic as it is now, by partition and offset."""
+    async with reading(cluster, topic) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        records: list[ConsumerRecord] = []
+        async with asyncio.timeout(60):
+            while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+@asynccontextmanager
+async def reading(cluster: Cluster, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        topic,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=4 << 20,
+        **cluster.connection(),
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+@pytest.fixture(params=["claude-haiku-4-5", "gpt-6-luna"])
+def model(request: pytest.FixtureRequest) -> str:
+    """A model of each provider."""
+    name: str = request.param
+    return name
