@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 import tempfile
 from collections import defaultdict
@@ -86,7 +88,10 @@ class Benchmark:
 
 
 async def run(options: argparse.Namespace, bootstrap: str, folder: Path, console: Console) -> str:
-    """Measures, prints, and returns the Markdown."""
+    """Measures, prints, and returns the Markdown. SIGTERM ends it in order, like Ctrl-C."""
+    current = asyncio.current_task()
+    assert current is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     engines, scenarios = chosen(options.only)
     benchmark = Benchmark(Session(bootstrap, folder), engines, console)
     benchmark.build()

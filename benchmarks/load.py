@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.scenarios import Scenario
+from schemas.topics import Topics
 
 TEXT = "My order arrived without the charger. Can you send one, or should I return the whole package?"
 
@@ -35,20 +36,30 @@ def turns(scenario: Scenario) -> Iterator[tuple[bytes, bytes]]:
         yield conversation.encode(), orjson.dumps(turn)
 
 
-async def create_topic(bootstrap: str, name: str, partitions: int) -> None:
-    """A topic whose records carry the broker's clock: replies are timed when they are durable."""
+def topics(scenario: Scenario) -> Topics:
+    """The topics of a scenario, by Spillway's names: its engine finds the others from the first."""
+    return Topics(f"bench-{scenario.name}")
+
+
+async def create_topics(bootstrap: str, scenario: Scenario) -> None:
+    """Every topic of the scenario; records carry the broker's clock, so a reply is timed when it is durable."""
+    names = topics(scenario)
+    partitions = {names.requests: scenario.partitions, names.replies: 1, names.deltas: 1, names.dead_letters: 1}
+    configs = {"message.timestamp.type": "LogAppendTime"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        configs = {"message.timestamp.type": "LogAppendTime"}
-        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+        await admin.create_topics(
+            [NewTopic(name, count, 1, topic_configs=configs) for name, count in partitions.items()]
+        )
     finally:
         await admin.close()
 
 
-async def fill(bootstrap: str, topic: str, scenario: Scenario) -> None:
-    """Creates the topic and writes every turn onto it."""
-    await create_topic(bootstrap, topic, scenario.partitions)
+async def fill(bootstrap: str, scenario: Scenario) -> None:
+    """Creates the topics and writes every turn onto the first."""
+    await create_topics(bootstrap, scenario)
+    topic = topics(scenario).requests
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072
     )

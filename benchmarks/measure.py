@@ -39,13 +39,12 @@ class Session:
     async def prepare(self, scenario: Scenario) -> None:
         """Writes the backlog."""
         self._ideals[scenario.name] = ideal.completions(scenario)
-        await load.fill(self.bootstrap, f"turns-{scenario.name}", scenario)
+        await load.fill(self.bootstrap, scenario)
 
     async def run(self, engine: Engine, scenario: Scenario) -> Figures:
         """One run. Raises EngineFailedError."""
         self._runs += 1
         contract = self._contract(f"{self._runs:03d}-{scenario.name}-{engine.name}", scenario)
-        await load.create_topic(self.bootstrap, contract.reply_topic, 1)
         path = contract.write(self.folder / f"{contract.group}.json")
         async with ReplyTopic(self.bootstrap, contract.reply_topic) as topic:
             started_at = time.time()
@@ -69,8 +68,8 @@ class Session:
     def _contract(self, run: str, scenario: Scenario) -> Contract:
         return Contract(
             bootstrap=self.bootstrap,
-            topic=f"turns-{scenario.name}",
-            reply_topic=f"replies-{run}",
+            topic=load.topics(scenario).requests,
+            reply_topic=load.topics(scenario).replies,
             group=run,
             concurrency=scenario.concurrency,
             latency_ms=scenario.latency_ms,

@@ -49,20 +49,23 @@ class Replies:
 
 
 class ReplyTopic:
-    """Counts replies cheaply while an engine runs (end offsets only) and reads them afterwards."""
+    """Counts a run's replies cheaply while it lasts (end offsets only) and reads them afterwards.
+
+    Runs of a scenario share the topic: this one's replies begin where the topic ended before it.
+    """
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-        self._topic = topic
-        self._partitions: list[TopicPartition] = []
+        self._partition = TopicPartition(topic, 0)
+        self._begin = 0
         self.replies = Replies()
 
     async def __aenter__(self) -> ReplyTopic:
         await self._consumer.start()
-        self._partitions = [TopicPartition(self._topic, 0)]
-        self._consumer.assign(self._partitions)
-        self._consumer.pause(*self._partitions)
-        await self._consumer.seek_to_beginning(*self._partitions)
+        self._consumer.assign([self._partition])
+        self._consumer.pause(self._partition)
+        self._begin = await self._end()
+        self._consumer.seek(self._partition, self._begin)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -70,19 +73,22 @@ class ReplyTopic:
 
     async def count(self) -> int:
         """Replies written so far, duplicates included."""
-        ends = await self._consumer.end_offsets(self._partitions)
-        return sum(ends.values())
+        return await self._end() - self._begin
+
+    async def _end(self) -> int:
+        ends = await self._consumer.end_offsets([self._partition])
+        return int(ends[self._partition])
 
     async def read(self) -> Replies:
         """Reads what has been written and not yet been read."""
         end = await self.count()
-        self._consumer.resume(*self._partitions)
+        self._consumer.resume(self._partition)
         while self.replies.counts.total() < end:
-            fetched = await self._consumer.getmany(*self._partitions, timeout_ms=500)
+            fetched = await self._consumer.getmany(self._partition, timeout_ms=500)
             for records in fetched.values():
                 for record in records:
                     reply = orjson.loads(record.value)
                     sequence = sequence_of(reply["turn_id"])
                     self.replies.add(sequence, reply["conversation_id"], record.timestamp / 1000.0)
-        self._consumer.pause(*self._partitions)
+        self._consumer.pause(self._partition)
         return self.replies

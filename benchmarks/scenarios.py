@@ -75,6 +75,7 @@ SCENARIOS = (
         about="As steady, but few conversations write most turns, so that their order is what limits.",
         zipf=True,
         until=0.7,
+        cap_s=45.0,
         only_concurrent=True,
     ),
     Scenario(

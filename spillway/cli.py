@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 import threading
@@ -35,6 +36,8 @@ def main() -> NoReturn:
     from schemas import ClusterError, SettingsError
 
     load_dotenv(Path(".env"))
+    # aiokafka logs every retry of every connection; what a person must know, the commands say themselves.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         app(standalone_mode=True)
     except SettingsError as error:

@@ -63,10 +63,11 @@ class AnthropicModel:
         await self._client.close()
 
     async def _whole(self, arguments: dict[str, Any]) -> Completion:
-        raw = await self._client.messages.with_raw_response.create(**arguments)
-        request_id = raw.headers.get("request-id")
+        # The SDK's own request path (keys, headers, error classes) without its walk through the parameters' types.
+        response = await self._client.post("/v1/messages", cast_to=httpx2.Response, body=arguments)
+        request_id = response.headers.get("request-id")
         try:
-            body = orjson.loads(await raw.read())
+            body = orjson.loads(response.content)
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
             return Completion(text, body["stop_reason"], _usage(body["usage"]), request_id)
         except (orjson.JSONDecodeError, LookupError, TypeError) as error:
