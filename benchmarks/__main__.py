@@ -37,10 +37,11 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(only: Sequence[str]) -> tuple[list[Engine], list[Scenario]]:
-    """The engines and scenarios named, or all where none of a kind is named."""
+    """The engines and scenarios named, or all where none of a kind is named; and what those are compared with."""
     engines = [engine for engine in ENGINES if engine.name in only] or list(ENGINES)
-    scenarios = [scenario for scenario in SCENARIOS if scenario.name in only] or list(SCENARIOS)
-    return engines, scenarios
+    named = {scenario.name for scenario in SCENARIOS if scenario.name in only} or {s.name for s in SCENARIOS}
+    named |= {scenario.against for scenario in SCENARIOS if scenario.name in named and scenario.against}
+    return engines, [scenario for scenario in SCENARIOS if scenario.name in named]
 
 
 class Benchmark:

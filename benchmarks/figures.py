@@ -30,7 +30,7 @@ class Figures:
     """Turns per second from the first reply until 97% of the turns are answered."""
 
     of_ideal: float | None
-    """`rate` as a share of the ideal engine's over the same turns; None where there is no call."""
+    """Share of the ideal engine's rate over the same turns (of a run cut short: from the first); None without calls."""
 
     cpu_ms: float
     """CPU time per turn in the steady part, milliseconds, user and system."""
@@ -114,11 +114,12 @@ def _rate_to(seen: Observation, times: list[float], count: int) -> float:
 def _of_ideal(seen: Observation, times: list[float], first: int, last: int, seconds: float) -> float | None:
     if not seen.ideal:
         return None
-    if len(times) >= round(seen.scenario.until * seen.scenario.turns):
+    end = round(seen.scenario.until * seen.scenario.turns)
+    if len(times) >= end:
         return (seen.ideal[last - 1] - seen.ideal[first - 1]) / seconds
     elapsed = seen.ended_at - times[0]
-    possible = bisect_right(seen.ideal, seen.ideal[0] + elapsed)
-    return (len(times) / elapsed) / (possible / min(elapsed, seen.ideal[-1]))
+    possible = min(end, bisect_right(seen.ideal, elapsed))
+    return (len(times) / elapsed) / (possible / min(elapsed, seen.ideal[end - 1]))
 
 
 def _cpu_at(samples: Sequence[Sample], at: float) -> float:

@@ -52,9 +52,9 @@ def run_demo(*, real: bool, as_json: bool) -> bool:
     console = Console(stderr=as_json)
     folder = Path(tempfile.mkdtemp(prefix="spillway-demo-"))
     try:
-        with console.status("starting Apache Kafka") as status:
-            with EmbeddedKafka.running(progress=status.update) as kafka:
-                return uvloop.run(_Demo(kafka, folder, console, key if real else None, as_json).run(status.stop))
+        status = console.status("starting Apache Kafka")
+        with status, EmbeddedKafka.running(progress=status.update) as kafka:
+            return uvloop.run(_Demo(kafka, folder, console, key if real else None, as_json).run(status.stop))
     except FleetError as error:
         raise DemoError(str(error)) from error
     finally:

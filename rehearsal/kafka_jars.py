@@ -75,13 +75,13 @@ def _resolve_into(folder: Path, progress: Progress) -> None:
 
 def _download(into: Path, expected: int, progress: Progress) -> list[Path]:
     import jgo
-    from jgo.maven import PythonResolver
+    from jgo.maven import Artifact, PythonResolver
 
-    class Counting(PythonResolver):  # type: ignore[misc]
+    class Counting(PythonResolver):
         done = 0
 
-        def download(self, artifact: object) -> Path | None:
-            path: Path | None = super().download(artifact)
+        def download(self, artifact: Artifact) -> Path | None:
+            path = super().download(artifact)
             if path is not None and path.suffix == ".jar":
                 self.done += 1
                 progress(f"downloading Apache Kafka {KAFKA_VERSION}: {min(self.done, expected)} of {expected} jars")

@@ -56,7 +56,6 @@ def demo(
 ) -> None:
     """A sale on this machine: real Kafka, simulated models, two workers, a 40x spike, one worker killed, a report."""
     from rehearsal.demo import DemoError, run_demo
-
     from rehearsal.kafka import EmbeddedKafkaError
 
     try:

@@ -87,32 +87,29 @@ class Worker:
 
     async def run(self) -> None:
         """Works until `stop`, then drains. Raises what made going on impossible."""
-        topics = self._topics
-        await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters])
-        await self._intake.start()
-        log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
-        tasks = [
-            asyncio.create_task(self._intake_loop(), name="worker.intake"),
-            asyncio.create_task(self._commit_loop(), name="worker.commit"),
-            asyncio.create_task(self._outbox.run(), name="worker.outbox"),
-            asyncio.create_task(self._heartbeat(), name="worker.heartbeat"),
-        ]
-        stopped = asyncio.create_task(self._stop.wait(), name="worker.stopped")
-        ended, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-        failed = [task for task in ended if task is not stopped]
+        topics, tasks = self._topics, list[asyncio.Task[None]]()
         try:
-            if not failed:
-                await self._drain(tasks[0])
+            await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters])
+            await self._intake.start()
+            log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
+            for work in (self._take_in, self._commit, self._outbox.run, self._feel_pulse):
+                tasks.append(asyncio.create_task(work(), name=f"worker.{work.__name__.strip('_')}"))
+            tasks.append(asyncio.create_task(self._stop_wished(), name="worker.stop"))
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()  # a side task ends only by what it raises
+            await self._drain(tasks[0])
         finally:
-            await self._end([*tasks, stopped, *(task for task, _ in self._running.values())])
-        for task in failed:
-            task.result()
+            await self._end([*tasks, *(task for task, _ in self._running.values())])
 
     def stop(self) -> None:
         """No new turns; those in flight may finish. Safe to call from a signal handler, and twice."""
         if not self._stop.is_set():
             log.info("worker.stopping", in_flight=len(self._running), waiting=self._lanes.waiting)
         self._stop.set()
+
+    async def _stop_wished(self) -> None:
+        await self._stop.wait()
 
     async def _drain(self, intake: asyncio.Task[None]) -> None:
         """Turns in flight finish within the bound; what waits goes back to Kafka by not being committed."""
@@ -138,7 +135,7 @@ class Worker:
 
     # -- one turn's way ----------------------------------------------------------------------------------------------
 
-    async def _intake_loop(self) -> None:
+    async def _take_in(self) -> None:
         while True:
             if self._crowded:
                 # A full house is polled with no room only when it lasts: pausing throws away what was fetched.
@@ -259,12 +256,12 @@ class Worker:
         self._holding = False
         self._dispatch()
 
-    async def _commit_loop(self) -> None:
+    async def _commit(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_S)
             await self._intake.commit()
 
-    async def _heartbeat(self) -> None:
+    async def _feel_pulse(self) -> None:
         """Feels the pulse of the event loop, for `/livez` and the metrics."""
         while True:
             due = self._loop.time() + 0.5

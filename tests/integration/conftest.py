@@ -62,7 +62,7 @@ class Fleet:
     async def crash(self, worker: Worker) -> None:
         """Ends it where it is: nothing more is published or committed, and the group is not told."""
         task = self.running.pop(worker)
-        worker._intake.commit = _nothing  # type: ignore[method-assign, assignment]
+        worker._intake.commit = _nothing  # type: ignore[method-assign]
         worker._intake._consumer._coordinator._maybe_leave_group = _nothing
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -107,9 +107,9 @@ def test_a_turn_is_overtaken_only_by_its_head_start(arrivals: list[tuple[Priorit
     for number, (priority, at) in enumerate(arrivals):
         lanes.offer(number, number, at, priority)
     order = []
-    while (number := lanes.take()) is not None:
-        order.append(number)
-        lanes.finish(number)
+    while (taken := lanes.take()) is not None:
+        order.append(taken)
+        lanes.finish(taken)
     assert sorted(order) == list(range(len(arrivals)))
     dues = [arrivals[number][1] + HEAD_START_S[arrivals[number][0]] for number in order]
     assert dues == sorted(dues)
@@ -117,8 +117,9 @@ def test_a_turn_is_overtaken_only_by_its_head_start(arrivals: list[tuple[Priorit
 
 def test_high_goes_before_normal_before_low() -> None:
     lanes: Lanes[str] = Lanes(permits=1)
-    for priority in ("low", "normal", "high"):
-        lanes.offer(priority, priority, 0.0, priority)  # type: ignore[arg-type]
+    backwards: tuple[Priority, ...] = ("low", "normal", "high")
+    for priority in backwards:
+        lanes.offer(priority, priority, 0.0, priority)
     taken = []
     while (item := lanes.take()) is not None:
         taken.append(item)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,7 +124,7 @@ def test_alternating_offsets_fit_as_a_bitset() -> None:
 def test_absurd_maps_are_refused_before_they_take_memory(runs: list[int]) -> None:
     body = b"".join(map(completion._varint, runs))
     packed = completion._checksum("r", 5, body) + body
-    metadata = "sw1r" + completion.base64.urlsafe_b64encode(packed).decode()
+    metadata = "sw1r" + base64.urlsafe_b64encode(packed).decode()
     assert Ledger(5, metadata).damaged == "absurd run lengths"
 
 

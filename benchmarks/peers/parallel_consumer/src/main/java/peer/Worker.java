@@ -21,6 +21,8 @@ import reactor.core.scheduler.Schedulers;
  * thread per call for high concurrency ("orders of magnitude higher concurrent processing").
  */
 public final class Worker {
+  private static final int BUFFERED_PER_CALL = 20;
+
   private final Contract contract;
   private final Calls calls;
   private final Producer<byte[], byte[]> producer;
@@ -46,6 +48,8 @@ public final class Worker {
             .ordering(ProcessingOrder.KEY)
             .maxConcurrency(contract.concurrency())
             .commitMode(CommitMode.PERIODIC_CONSUMER_ASYNCHRONOUS)
+            // Its default of twice the concurrency never grows in this module and starves on few busy keys.
+            .messageBufferSize(BUFFERED_PER_CALL * contract.concurrency())
             .consumer(Clients.consumer(contract))
             .build();
     // Nothing in `answer` blocks: the default pool, made for blocking work, takes two thirds off the ceiling.

@@ -1,0 +1,91 @@
+"""Worker processes, and customers whose every turn and reply is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import ConsumerRecord
+
+from producers import ChatClient, new_turn
+from producers.feed import Feed
+from rehearsal.fleet import WorkerProcess
+from rehearsal.model_api import ModelApi, parse_reply
+from rehearsal.tally import Tally
+from schemas import Cluster, decode_reply
+
+
+class Customers:
+    """Sends turns and counts replies, as the demo does."""
+
+    def __init__(self, cluster: Cluster, chat: ChatClient) -> None:
+        self.tally = Tally()
+        self._chat = chat
+        self.feed = Feed(cluster, cluster.topics.replies, self._read)
+
+    async def send(self, turns: int, conversations: int, first: int = 0) -> None:
+        """Turn n goes to conversation n modulo ``conversations``; its text is unlike any other's."""
+        batch = []
+        for number in range(first, first + turns):
+            turn = new_turn(f"Question number {number}", conversation_id=f"c-{number % conversations}")
+            self.tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
+            batch.append(turn)
+        await self._chat.send_many(batch)
+
+    async def replied(self, count: int, timeout_s: float = 90.0) -> None:
+        """Waits until so many turns have a reply."""
+        await self._until(lambda: self.tally.replied >= count, timeout_s)
+
+    async def all_replied(self, timeout_s: float = 90.0) -> None:
+        """Waits until every turn has a reply."""
+        await self._until(lambda: self.tally.replied == self.tally.sent, timeout_s)
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    def _read(self, record: ConsumerRecord) -> None:
+        reply = decode_reply(record.value)
+        conversation = self.tally.conversations.get(reply.conversation_id)
+        if conversation is None or reply.turn_id not in self.tally.sent_at:
+            return
+        place = conversation.sent.index(reply.turn_id) + 1
+        remembered = reply.outcome == "answered" and parse_reply(reply.text).turn == min(place, 21)
+        self.tally.reply_read(reply, record.value, time.monotonic(), remembered)
+
+
+@pytest_asyncio.fixture
+async def customers(cluster: Cluster) -> AsyncIterator[Customers]:
+    async with ChatClient(cluster) as chat:
+        customers = Customers(cluster, chat)
+        await customers.feed.start()
+        yield customers
+        await customers.feed.stop()
+
+
+Spawn = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def spawn(cluster: Cluster, model_api: ModelApi, tmp_path: Path) -> Iterator[Spawn]:
+    """Starts worker processes that share one store."""
+    started: list[WorkerProcess] = []
+
+    def start(**settings: object) -> WorkerProcess:
+        environment = {
+            "SPILLWAY_KAFKA": cluster.kafka,
+            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "SPILLWAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}",
+            **{f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        started.append(WorkerProcess(f"worker-{len(started)}", tmp_path, environment))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.close()
