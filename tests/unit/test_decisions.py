@@ -1,0 +1,199 @@
+"""The small decisions: retries, prices, deltas, settings, the tally."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rehearsal.spike import Spike
+from rehearsal.tally import Tally, percentile
+from schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
+from spillway.ask import printable
+from workers.assistants import load_assistant
+from workers.deltas import PERIOD_S, DeltaStream
+from workers.models import Catalogue, connect
+from workers.models.model import retry_after_s
+from workers.retry import RetryPolicy
+from workers.settings import WorkerSettings
+
+
+@given(
+    st.integers(1, 20),
+    st.none() | st.floats(0, 1e6),
+    st.floats(-10, 1e6),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_a_retry_keeps_every_bound(attempt: int, asked: float | None, left: float, uniform: float) -> None:
+    policy = RetryPolicy()
+    delay = policy.delay_s(attempt, asked, left, uniform)
+    if delay is None:
+        return
+    assert attempt < policy.attempts
+    assert 0 <= delay < left
+    assert delay <= policy.cap_s + policy.retry_after_cap_s
+    assert delay >= min(asked or 0.0, policy.retry_after_cap_s)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "Wed, 11 Nov 2026 00:00:30 GMT"}, 30.0),
+        ({"retry-after": "Wed, 11 Nov 2025 00:00:30 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after-ms": "x"}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, datetime(2026, 11, 11, tzinfo=UTC)) == seconds
+
+
+def test_prices() -> None:
+    catalogue = Catalogue.load()
+    _, haiku = catalogue.find("claude-haiku-4-5")
+    assert haiku.cost_usd(Usage(input_tokens=812, output_tokens=64)) == 0.001132
+    _, tiered = catalogue.find("claude-haiku-5-5")
+    assert tiered.cost_usd(Usage(input_tokens=100_000, output_tokens=0)) == 0.01
+    assert tiered.cost_usd(Usage(input_tokens=100_001, output_tokens=0)) == pytest.approx(0.0500005)
+    assert catalogue.find("openai:my-model")[1].cost_usd(Usage(input_tokens=5)) is None
+    assert catalogue.find("anthropic:claude-haiku-4-5")[1] == haiku
+
+
+def test_a_catalogue_of_ones_own(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[models.mine]\nprovider = "openai"\nprice = { input = 1, output = 2, cache_read = 0.5 }\n')
+    catalogue = Catalogue.load(prices)
+    assert catalogue.find("mine")[1].provider == "openai"
+    assert catalogue.find("gpt-6-luna")
+    prices.write_text('[models.mine]\nprovider = "acme"\n')
+    with pytest.raises(SettingsError, match=r"prices\.toml'?: models\.mine\.provider"):
+        Catalogue.load(prices)
+    with pytest.raises(SettingsError, match="No such file"):
+        Catalogue.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("name", ["", "gpt-7", "openai:", "acme:model", ":x"])
+def test_unknown_models(name: str) -> None:
+    with pytest.raises(SettingsError, match="not in the catalogue"):
+        Catalogue.load().find(name)
+
+
+def test_a_missing_key_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    name, known = Catalogue.load().find("gpt-6-luna")
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set, and gpt-6-luna needs it"):
+        connect(name, known, 5)
+
+
+TURN = Turn(turn_id="t", conversation_id="c", text="hi", stream=True)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.floats(0, 0.2)), max_size=60))
+def test_deltas_are_coalesced_and_whole(fragments: list[tuple[str, float]]) -> None:
+    now, sent = [0.0], list[tuple[float, Delta]]()
+    stream = DeltaStream(TURN, lambda delta: sent.append((now[0], delta)), lambda: now[0])
+    for text, wait in fragments:
+        now[0] += wait
+        stream.add(text)
+    ended = len(sent)
+    stream.flush()
+    assert "".join(delta.text for _, delta in sent) == "".join(text for text, _ in fragments)
+    assert [delta.sequence for _, delta in sent] == list(range(len(sent)))
+    moments = [at for at, _ in sent[:ended]]
+    assert all(later - earlier >= PERIOD_S - 1e-9 for earlier, later in pairwise(moments))
+
+
+def test_a_restart_marks_the_next_delta_only_when_something_was_shown() -> None:
+    sent: list[Delta] = []
+    stream = DeltaStream(TURN, sent.append, lambda: 0.0)
+    stream.restart()
+    stream.add("one")
+    stream.restart()
+    stream.add("two")
+    stream.flush()
+    stream.add("three")
+    stream.flush()
+    assert [(delta.text, delta.restart) for delta in sent] == [("one", False), ("two", True), ("three", False)]
+
+
+def test_settings_name_the_variable_the_value_and_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLWAY_CONCURRENCY", "0")
+    monkeypatch.setenv("SPILLWAY_DRAIN_S", "soon")
+    with pytest.raises(SettingsError) as refused:
+        WorkerSettings.read()
+    lines = str(refused.value).splitlines()
+    assert lines[0].startswith("SPILLWAY_CONCURRENCY='0': input should be greater")
+    assert lines[1].startswith("SPILLWAY_DRAIN_S='soon': input should be a valid number")
+
+
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLWAY_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("SPILLWAY_KAFKA_SASL_USERNAME", "shop")
+    monkeypatch.setenv("SPILLWAY_KAFKA_SASL_PASSWORD", "hunter2")
+    cluster = Cluster.read()
+    assert "hunter2" not in repr(cluster)
+    assert cluster.connection()["sasl_plain_password"] == "hunter2"
+
+
+def test_a_users_folder_never_hides_our_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "schemas.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "shop_assistant.py").write_text(
+        "import schemas\nfrom workers.assistants import Assistant\nassistant = Assistant(instructions='Be brief.')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in __import__("sys").path if path])
+    assert load_assistant("shop_assistant:assistant").instructions == "Be brief."
+
+
+def reply(turn_id: str, reply_id: str = "r", conversation_id: str = "c") -> Reply:
+    return Reply(
+        turn_id=turn_id,
+        conversation_id=conversation_id,
+        reply_id=reply_id,
+        outcome="answered",
+        text="x",
+        created_at=datetime(2026, 11, 11, tzinfo=UTC),
+    )
+
+
+def test_the_tally_finds_what_is_wrong() -> None:
+    tally = Tally()
+    for turn_id in ("1", "2", "3", "4"):
+        tally.turn_sent("c", turn_id, 0.0)
+    for said in (reply("2"), reply("1"), reply("1"), reply("2", "other"), reply("9")):
+        tally.reply_read(said, encode(said), 1.0)
+    forgetful = reply("3")
+    tally.reply_read(forgetful, encode(forgetful), 1.0, remembered=False)
+    verdict = tally.verdict()
+    assert (verdict.sent, verdict.lost, verdict.out_of_order, verdict.duplicates) == (4, 1, 1, 1)
+    assert (verdict.repeats, verdict.forgotten) == (1, 1)
+    assert not verdict.kept
+
+
+def test_percentiles() -> None:
+    assert percentile([], 0.5) == 0
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([float(number) for number in range(100)], 0.99) == 99.0
+
+
+def test_the_spike_climbs_forty_times() -> None:
+    spike = Spike()
+    assert spike.rate(0) == 5
+    assert spike.rate(19) == 200
+    offered = list(spike.turns())
+    assert 2_400 < len(offered) < 3_300
+    assert len({turn.conversation_id for turn in offered}) == 200
+    assert [turn.at for turn in offered] == sorted(turn.at for turn in offered)
+    assert offered == list(Spike().turns())
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    assert printable("a\x1b[31mb\x07\u202e\n\t你好") == "a\ufffd[31mb\ufffd\ufffd\n\t你好"
