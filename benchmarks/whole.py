@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -24,6 +25,7 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from anthropic import AsyncAnthropic, DefaultAioHttpClient
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from rich.console import Console
 
 from producers import ChatClient, TopicSettings, apply_topics, new_turn
@@ -141,7 +143,7 @@ async def idle(cluster: Cluster) -> Figures:
             async def ask(number: int) -> None:
                 began = time.perf_counter()
                 reply = await chat.ask(f"Is article {number} in stock?")
-                over_ms.append((time.perf_counter() - began) * 1000 - reply_wait_ms(reply.text, reply.model_ms))
+                over_ms.append((time.perf_counter() - began) * 1000 - reply.model_ms)
 
             await asyncio.gather(*(ask(number) for number in range(20)))
             over_ms.clear()
@@ -158,11 +160,6 @@ async def idle(cluster: Cluster) -> Figures:
     }
 
 
-def reply_wait_ms(_: str, model_ms: float) -> float:
-    """The time in the model call as the worker saw it."""
-    return model_ms
-
-
 async def sdk(cluster: Cluster) -> Figures:
     """A worker's CPU for each turn beside a bare loop that makes the same calls with the same SDK and transport."""
     turns, concurrency = 8_000, 300
@@ -173,11 +170,7 @@ async def sdk(cluster: Cluster) -> Figures:
             await apply_topics(own, TopicSettings(topic_partitions=4))
             tally, marks = Tally(), list[tuple[int, float]]()
             await backlog(own, turns, turns, tally)
-            feed = Feed(
-                own,
-                own.topics.replies,
-                lambda record, tally=tally: tally.reply_read(decode_reply(record.value), record.value, 0.0),
-            )
+            feed = Feed(own, own.topics.replies, partial(read_into, tally))
             await feed.start()
             async with workers(own, url, 1, concurrency=concurrency) as (worker,):
                 while tally.replied < turns:
@@ -198,6 +191,10 @@ async def sdk(cluster: Cluster) -> Figures:
     }
 
 
+def read_into(tally: Tally, record: ConsumerRecord) -> None:
+    tally.reply_read(decode_reply(record.value), record.value, time.monotonic())
+
+
 def bare(url: str, calls: int, concurrency: int, how: str) -> float:
     """CPU milliseconds for each call of a loop in a process of its own."""
     environment = {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "simulated"}
@@ -209,17 +206,23 @@ def bare(url: str, calls: int, concurrency: int, how: str) -> float:
 async def bare_loop(calls: int, concurrency: int, how: str) -> None:
     """The same calls as a worker makes, and nothing else; prints CPU milliseconds a call of its middle part."""
     client = AsyncAnthropic(max_retries=0, http_client=DefaultAioHttpClient())
-    create = client.messages.with_raw_response.create if how == "raw" else client.messages.create
     system = "You are the customer assistant of an online shop. " * 7
     permits, done, marks = asyncio.Semaphore(concurrency), 0, list[tuple[int, float]]()
 
     async def call(number: int) -> None:
         nonlocal done
         async with permits:
-            message = {"role": "user", "content": f"Is article {number} in stock?"}
-            answer = await create(model="claude-haiku-4-5", max_tokens=1024, system=system, messages=[message])
+            asked: MessageCreateParamsNonStreaming = {
+                "model": "claude-haiku-4-5",
+                "max_tokens": 1024,
+                "system": system,
+                "messages": [{"role": "user", "content": f"Is article {number} in stock?"}],
+            }
             if how == "raw":
-                orjson.loads(await answer.read())
+                raw = await client.messages.with_raw_response.create(**asked)
+                orjson.loads(await raw.read())
+            else:
+                await client.messages.create(**asked)
         done += 1
         if done % 100 == 0:
             marks.append((done, time.process_time()))
