@@ -9,14 +9,15 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spillway: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spillway: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@echo 'setting up .venv (only the first time)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 demo: .venv/.ready ## a sale on this machine: real Kafka, simulated models, a 40x spike, a worker killed
-	$(BIN)/spillway demo
+	@$(BIN)/spillway demo
 
 test: .venv/.ready ## every test, on a real Kafka that it starts itself
 	$(BIN)/python -m pytest
@@ -26,8 +27,9 @@ lint: .venv/.ready ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.ready ## the engine beside its peers, one run, medians of 3 (docs/benchmarks.md)
+bench: .venv/.ready ## the engine beside its peers, medians of 3, then the whole way (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.whole
 
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
@@ -83,14 +86,27 @@ def summary(verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]])
 
 
 def _next() -> Text:
-    return Text.from_markup(
-        "Next, each in a terminal of its own:\n"
-        "  [bold]spillway broker[/]                 a Kafka that stays\n"
-        "  [bold]spillway topics apply[/]           its topics\n"
-        "  [bold]spillway model-api[/]              the simulated models; it prints what to export\n"
-        "  [bold]spillway worker[/]                 as many as you like\n"
-        '  [bold]spillway ask "Is SKU001 in stock?"[/]\n'
-    )
+    command = _command()
+    steps = {
+        "broker": "a Kafka that stays",
+        "topics apply": "its topics",
+        "model-api": "the simulated models; it prints what to export",
+        "worker": "as many as you like",
+        'ask "Is SKU001 in stock?"': "a turn of your own",
+    }
+    text = Text("Next, each in a terminal of its own:\n")
+    for words, about in steps.items():
+        text.append(f"  {command} {words:28}", style="bold").append(f"{about}\n", style="dim")
+    return text
+
+
+def _command() -> str:
+    """How this very program is called from here."""
+    if shutil.which("spillway"):
+        return "spillway"
+    script = Path(sys.executable).with_name("spillway")
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def _bar(value: float, full: float, style: str) -> Text:
