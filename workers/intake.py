@@ -117,7 +117,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Commits what is done and leaves the group, so that others take over at once."""
-        await self.commit(patience_s=5.0)
+        await self.commit()
         if self._restoring is not None:
             self._restoring.cancel()
         await self._consumer.stop()
@@ -143,7 +143,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 turns += [receive(record, ledger) for record in records if ledger.polled(record.offset)]
         return turns
 
-    async def commit(self, *, patience_s: float = 30.0) -> None:
+    async def commit(self, *, patience_s: float = 5.0) -> None:
         """Commits every partition's progress that moved. A commit that fails is made up for by the next."""
         async with self._commit_lock:
             points = {
@@ -171,7 +171,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._restoring is not None:
             self._restoring.cancel()
         await self._before_revoke()
-        await self.commit(patience_s=5.0)
+        await self.commit()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """After a rebalance. What must not race with the fetcher is done before anything is awaited."""

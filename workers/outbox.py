@@ -18,7 +18,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
-from schemas import Cluster, Headers
+from schemas import Cluster, ClusterError, Headers
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ PACE_S = 0.010
 _BATCH_BYTES = 128 * 1024
 
 
-class OutboxError(Exception):
+class OutboxError(ClusterError):
     """Kafka will not take a record, whatever is tried: the worker must stop and start from what is committed."""
 
 

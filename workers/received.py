@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
-from schemas import DecodeError, Failure, Headers, Turn, decode_turn
+from schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity
 
 from .progress import Ledger
 
@@ -26,15 +26,10 @@ class Received:
     headers: Headers
     turn: Turn | None
     failure: Failure | None
+    lane: Hashable
+    """Turns of one lane are answered one at a time: the conversation, or what comes nearest to it in a bad record."""
     ledger: Ledger
     """Progress of the partition as it was when this record was polled: a partition that left and came back has another."""
-
-    @property
-    def lane(self) -> Hashable:
-        """Turns of one lane are answered one at a time: the conversation, or the record's key where that is all there is."""
-        if self.turn is not None:
-            return self.turn.conversation_id
-        return self.key or (self.partition, self.offset)
 
     @property
     def size(self) -> int:
@@ -60,5 +55,15 @@ def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
         tuple(record.headers),
         turn,
         failure,
+        turn.conversation_id if turn is not None else _nearest_lane(record),
         ledger,
     )
+
+
+def _nearest_lane(record: ConsumerRecord) -> Hashable:
+    """So that the failed reply of a bad record does not overtake the replies of the turns before it."""
+    if names := identity(record.value):
+        return names[1]
+    if record.key is not None:
+        return record.key.decode("utf-8", "backslashreplace")
+    return record.partition, record.offset

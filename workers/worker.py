@@ -129,8 +129,10 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._intake.stop()
-        await self._outbox.stop()
+        try:
+            await self._intake.stop()
+        finally:
+            await self._outbox.stop()
         log.info("worker.stopped")
 
     # -- one turn's way ----------------------------------------------------------------------------------------------
