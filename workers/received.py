@@ -65,5 +65,5 @@ def _nearest_lane(record: ConsumerRecord) -> Hashable:
     if names := identity(record.value):
         return names[1]
     if record.key is not None:
-        return record.key.decode("utf-8", "backslashreplace")
+        return str(record.key, "utf-8", "backslashreplace")
     return record.partition, record.offset
