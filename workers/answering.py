@@ -5,32 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import (
-    Failure,
-    Outcome,
-    Reason,
-    Reply,
-    ReplyError,
-    Turn,
-    Usage,
-    decode_reply,
-    encode,
-    identity,
-    new_id,
-    replayed,
-)
+from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, replayed
 
 from . import metrics
 from .assistants import Assistant
-from .conversations.store import Entry, Exchange, Loaded, Store, StoredReply, StoreError
+from .compose import Effort, answered, expired, failed, refused
+from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreError
 from .deltas import DeltaStream
 from .models import CatalogueModel, Completion, Message, Model, ModelError, Prompt
 from .permit import Permit
@@ -57,15 +42,6 @@ class Answer(NamedTuple):
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class _Effort:
-    """What was spent on one turn."""
-
-    started: float
-    attempts: int = 0
-    model_s: float = 0.0
-
-
 class Answering:
     """Answers turns with one assistant."""
 
@@ -90,33 +66,30 @@ class Answering:
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
-        turn, effort = received.turn, _Effort(time.time())
+        turn, effort = received.turn, Effort(received.timestamp, time.time())
         if turn is None:
-            return self._refused(received)
+            return _refuse(received)
         loaded = await self._patiently(lambda: self._load(turn), permit)
         if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
             return Answer(stored.value, _failure_of(stored), turn.conversation_id, stored.outcome)
         try:
             completion = await self._call(received, turn, loaded, effort, permit)
+            reply, failure = self._accept(turn, effort, completion), None
         except _Expired:
-            reply, failure = self._expired(received, turn, effort), None
-        except _Failed as failed:
-            reply, failure = self._failed(received, turn, effort, failed.failure), failed.failure
+            reply, failure = expired(turn, effort), None
+        except _Failed as error:
+            reply, failure = failed(turn, effort, error.failure), error.failure
         except Exception as error:
             log.exception("turn.handler_error", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", effort.attempts)
-            reply = self._failed(received, turn, effort, failure)
-        else:
-            reply, failure = self._answered(received, turn, effort, completion)
+            reply = failed(turn, effort, failure)
         permit.give_back()
-        return await self._record(received, turn, reply, failure, permit)
+        return await self._record(received, turn, effort, reply, failure, permit)
 
     async def _load(self, turn: Turn) -> Loaded:
         return await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history)
 
-    async def _call(
-        self, received: Received, turn: Turn, loaded: Loaded, effort: _Effort, permit: Permit
-    ) -> Completion:
+    async def _call(self, received: Received, turn: Turn, loaded: Loaded, effort: Effort, permit: Permit) -> Completion:
         """Calls the model until it answers, the turn expires, or trying again is pointless."""
         if turn.confirm is not None:
             raise _Failed(
@@ -135,13 +108,7 @@ class Answering:
             try:
                 return await self._model.complete(prompt, stream.add if stream else None)
             except ModelError as error:
-                left = deadline - time.time()
-                delay = self._retry.delay_s(effort.attempts, error.retry_after_s, left, random.random())  # noqa: S311
-                self._note(turn, error, effort, delay)
-                if not error.retryable:
-                    raise _Failed(Reason.REJECTED_BY_MODEL, str(error), effort.attempts) from error
-                if delay is None:
-                    raise _Failed(Reason.RETRIES_EXHAUSTED, str(error), effort.attempts) from error
+                delay = self._delay_s(turn, error, effort, deadline)
             finally:
                 effort.model_s += time.perf_counter() - began
                 if stream:
@@ -151,6 +118,27 @@ class Answering:
             permit.give_back()
             await asyncio.sleep(delay)
             await permit.regain()
+
+    def _delay_s(self, turn: Turn, error: ModelError, effort: Effort, deadline: float) -> float:
+        """Seconds until the next try; raises when there is none."""
+        left = deadline - time.time()
+        delay = self._retry.delay_s(effort.attempts, error.retry_after_s, left, random.random())  # noqa: S311
+        again = error.retryable and delay is not None
+        metrics.MODEL_ERRORS.labels(str(error.status or "connection")).inc()
+        log.warning(
+            "turn.retry" if again else "turn.failed",
+            turn_id=turn.turn_id,
+            conversation_id=turn.conversation_id,
+            attempt=effort.attempts,
+            error=str(error),
+            request_id=error.request_id,
+            delay_s=round(delay, 3) if again and delay is not None else None,
+        )
+        if not error.retryable:
+            raise _Failed(Reason.REJECTED_BY_MODEL, str(error), effort.attempts) from error
+        if delay is None:
+            raise _Failed(Reason.RETRIES_EXHAUSTED, str(error), effort.attempts) from error
+        return delay
 
     def _deadline(self, received: Received, turn: Turn) -> float:
         """Seconds since the epoch. A replayed turn's clock starts anew at its replay."""
@@ -168,80 +156,22 @@ class Answering:
         messages.append(Message("user", turn.text))
         return Prompt(self._assistant.instructions, tuple(messages), self._assistant.max_tokens)
 
-    def _answered(
-        self, received: Received, turn: Turn, effort: _Effort, completion: Completion
-    ) -> tuple[Reply, Failure | None]:
-        if not completion.text.strip():
-            failure = Failure(
-                Reason.REJECTED_BY_MODEL, f"an empty answer ({completion.finish_reason})", effort.attempts
-            )
-            return self._failed(received, turn, effort, failure), failure
+    def _accept(self, turn: Turn, effort: Effort, completion: Completion) -> Reply:
+        """The completion as a reply; what it cost is counted even when it says nothing."""
         cost = self._known.cost_usd(completion.usage)
         metrics.spent(self._model.name, completion.usage, cost)
-        reply = self._reply(
-            received,
-            turn,
-            effort,
-            "answered",
-            completion.text,
-            model=self._model.name,
-            route="simple",
-            finish_reason=completion.finish_reason,
-            usage=completion.usage,
-            cost_usd=cost,
-        )
-        return reply, None
-
-    def _expired(self, received: Received, turn: Turn, effort: _Effort) -> Reply:
-        error = ReplyError(code="expired", message="the turn's deadline passed before it could be answered")
-        return self._reply(received, turn, effort, "expired", _apology(turn.text, late=True), error=error)
-
-    def _failed(self, received: Received, turn: Turn, effort: _Effort, failure: Failure) -> Reply:
-        error = ReplyError(code=failure.reason.value, message=failure.message)
-        return self._reply(received, turn, effort, "failed", _apology(turn.text, late=False), error=error)
-
-    def _reply(
-        self,
-        received: Received,
-        turn: Turn,
-        effort: _Effort,
-        outcome: Outcome,
-        text: str,
-        *,
-        model: str | None = None,
-        route: str | None = None,
-        finish_reason: str | None = None,
-        usage: Usage = Usage(),
-        cost_usd: float | None = 0.0,
-        error: ReplyError | None = None,
-    ) -> Reply:
-        return Reply.model_construct(  # every field comes from us: nothing to validate
-            turn_id=turn.turn_id,
-            conversation_id=turn.conversation_id,
-            reply_id=new_id(),
-            outcome=outcome,
-            text=text,
-            model=model,
-            route=route,
-            finish_reason=finish_reason,
-            usage=usage,
-            cost_usd=cost_usd,
-            attempts=effort.attempts,
-            queued_ms=round(max(0.0, effort.started * 1000 - received.timestamp), 1),
-            model_ms=round(effort.model_s * 1000, 1),
-            created_at=datetime.now(UTC),
-            action=None,
-            error=error,
-        )
+        if not completion.text.strip():
+            raise _Failed(Reason.REJECTED_BY_MODEL, f"an empty answer ({completion.finish_reason})", effort.attempts)
+        return answered(turn, effort, completion, self._model.name, cost)
 
     async def _record(
-        self, received: Received, turn: Turn, reply: Reply, failure: Failure | None, permit: Permit
+        self, received: Received, turn: Turn, effort: Effort, reply: Reply, failure: Failure | None, permit: Permit
     ) -> Answer:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
         value = encode(reply)
         if len(value) > MAX_REPLY_BYTES:
             failure = Failure(Reason.HANDLER_ERROR, f"the reply has {len(value):,} bytes, more than a record takes")
-            reply = self._failed(received, turn, _Effort(time.time(), reply.attempts), failure)
+            reply = failed(turn, effort, failure)
             value = encode(reply)
         exchange = Exchange(turn.text, reply.text) if reply.outcome == "answered" else None
         entry = Entry(turn.conversation_id, turn.turn_id, StoredReply(reply.outcome, value), exchange)
@@ -261,49 +191,26 @@ class Answering:
             await asyncio.sleep(_STORE_RETRY_S)
             await permit.regain()
 
-    def _refused(self, received: Received) -> Answer:
-        """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read.
-
-        Its reply is not stored, so all of it is a function of the record: published again, it is the same.
-        """
-        failure, names = received.failure, identity(received.value)
-        assert failure is not None
-        if names is None:
-            return Answer(None, failure, "", "failed")
-        turn_id, conversation_id = names
-        record = f"{received.topic}-{received.partition}-{received.offset}"
-        reply = Reply(
-            turn_id=turn_id,
-            conversation_id=conversation_id,
-            reply_id=str(uuid.uuid5(uuid.NAMESPACE_OID, record)),
-            outcome="failed",
-            text=_apology("", late=False),
-            created_at=datetime.fromtimestamp(received.timestamp / 1000, UTC),
-            error=ReplyError(code=failure.reason.value, message=failure.message),
-        )
-        return Answer(encode(reply), failure, conversation_id, "failed")
-
-    def _note(self, turn: Turn, error: ModelError, effort: _Effort, delay: float | None) -> None:
-        metrics.MODEL_ERRORS.labels(str(error.status or "connection")).inc()
-        log.warning(
-            "turn.retry" if error.retryable and delay is not None else "turn.failed",
-            turn_id=turn.turn_id,
-            conversation_id=turn.conversation_id,
-            attempt=effort.attempts,
-            error=str(error),
-            request_id=error.request_id,
-            delay_s=None if delay is None else round(delay, 3),
-        )
-
 
 class _Expired(Exception):
     """The turn's deadline passed before a model was called."""
 
 
 class _Failed(Exception):
+    """Carries a failure out of the steps."""
+
     def __init__(self, reason: Reason, message: str, attempts: int = 0) -> None:
         super().__init__(message)
         self.failure = Failure(reason, message, attempts)
+
+
+def _refuse(received: Received) -> Answer:
+    """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
+    assert received.failure is not None
+    reply = refused(received)
+    if reply is None:
+        return Answer(None, received.failure, "", "failed")
+    return Answer(encode(reply), received.failure, reply.conversation_id, "failed")
 
 
 def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:
@@ -318,12 +225,3 @@ def _failure_of(stored: StoredReply) -> Failure | None:
     reply = decode_reply(stored.value)
     assert reply.error is not None
     return Failure(Reason(reply.error.code), reply.error.message, reply.attempts)
-
-
-def _apology(text: str, *, late: bool) -> str:
-    """An honest word to the customer, in Chinese where they wrote it."""
-    if any("\u4e00" <= letter <= "\u9fff" for letter in text):
-        return "抱歉，排队时间过长，请再问一次。" if late else "抱歉，我们暂时无法回答，请稍后再试。"
-    if late:
-        return "Sorry, this took us too long. Please ask again."
-    return "Sorry, we cannot answer this right now. Please try again later."

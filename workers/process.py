@@ -16,8 +16,8 @@ from . import logs
 from .answering import Answering
 from .assistants import Assistant, load_assistant
 from .assistants.definition import DEFAULT_MODEL
+from .conversations import Store, open_store
 from .conversations.sqlite import SQLiteStore
-from .conversations.store import Store, open_store
 from .health import Health
 from .models import Catalogue, CatalogueModel, Model, connect
 from .settings import WorkerSettings

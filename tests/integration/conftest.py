@@ -15,7 +15,7 @@ from producers import ChatClient
 from schemas import Cluster
 from workers.answering import Answering
 from workers.assistants import Assistant
-from workers.conversations.store import Store, open_store
+from workers.conversations import Store, open_store
 from workers.models import Catalogue, connect
 from workers.retry import RetryPolicy
 from workers.settings import WorkerSettings

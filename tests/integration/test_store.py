@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from schemas import SettingsError
+from workers.conversations import Entry, Exchange, StoredReply, StoreError, open_store
 from workers.conversations.sqlite import SQLiteStore
-from workers.conversations.store import Entry, Exchange, StoredReply, StoreError, open_store
 
 
 @pytest_asyncio.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from schemas import Outcome, SettingsError
+from schemas import Outcome
 
 
 class StoreError(Exception):
@@ -61,15 +61,3 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finishes what was begun."""
-
-
-def open_store(url: str) -> Store:
-    """The store at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``. Raises SettingsError."""
-    from .sqlite import SQLiteStore
-
-    scheme, separator, path = url.partition(":///")
-    if separator and scheme == "sqlite" and path:
-        return SQLiteStore(path)
-    raise SettingsError(
-        f"SPILLWAY_STORE={url!r}: not a store this version knows; write sqlite:///file.db (redis comes with a later version)"
-    )
