@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -135,7 +136,10 @@ FAR = "2099-01-01T00:00:00Z"
 
 
 async def idle(cluster: Cluster) -> Figures:
-    """20 turns a second: from producing a turn to reading its reply, over the time spent in the model."""
+    """20 turns a second: from producing a turn to reading its reply, over the time spent in the model.
+
+    Beside it, in the same run, what Kafka itself takes here: a bare aiokafka echo of the same records.
+    """
     over_ms: list[float] = []
     with model_api(50.0) as url:
         async with workers(cluster, url, 1), ChatClient(cluster) as chat:
@@ -147,17 +151,70 @@ async def idle(cluster: Cluster) -> Figures:
 
             await asyncio.gather(*(ask(number) for number in range(20)))
             over_ms.clear()
-            asked = []
-            for number in range(600):
-                asked.append(asyncio.create_task(ask(number)))
-                await asyncio.sleep(0.05)
-            await asyncio.gather(*asked)
+            await steadily(ask, 600)
+    floor_ms = await echoed(cluster)
     return {
         "over the model, p50 ms": round(percentile(over_ms, 0.5), 2),
         "p90 ms": round(percentile(over_ms, 0.9), 2),
         "p99 ms": round(percentile(over_ms, 0.99), 2),
         "largest ms": round(max(over_ms), 1),
+        "bare echo, p50 ms": round(percentile(floor_ms, 0.5), 2),
+        "bare echo, p99 ms": round(percentile(floor_ms, 0.99), 2),
     }
+
+
+async def steadily(ask: Callable[[int], Coroutine[None, None, None]], times: int) -> None:
+    """20 a second, whether or not the last one is answered."""
+    asked = []
+    for number in range(times):
+        asked.append(asyncio.create_task(ask(number)))
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*asked)
+
+
+async def echoed(cluster: Cluster) -> list[float]:
+    """Milliseconds for a record to go through one topic, a process that only copies it, and another topic."""
+    command = [sys.executable, "-m", "benchmarks.whole", "echo", cluster.kafka, cluster.topic_prefix]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    heard, took_ms = dict[bytes, asyncio.Event](), list[float]()
+    feed = Feed(cluster, cluster.topics.handoffs, lambda record: heard[record.value].set())
+    await feed.start()
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **cluster.connection())
+    async with producer:
+        assert process.stdout is not None
+        await process.stdout.readline()
+
+        async def ask(number: int) -> None:
+            value = b"%d" % number
+            heard[value] = asyncio.Event()
+            began = time.perf_counter()
+            await producer.send_and_wait(cluster.topics.deltas, value, key=value)
+            await heard[value].wait()
+            took_ms.append((time.perf_counter() - began) * 1000)
+
+        await steadily(ask, 300)
+    await feed.stop()
+    process.terminate()
+    await process.wait()
+    return took_ms
+
+
+async def echo(kafka: str, prefix: str) -> None:
+    """Copies records from one topic to another with bare aiokafka, until SIGTERM."""
+    cluster = Cluster(kafka=kafka, topic_prefix=prefix)
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **cluster.connection())
+    async with producer:
+
+        def copy(record: ConsumerRecord) -> None:
+            asyncio.ensure_future(producer.send_and_wait(cluster.topics.handoffs, record.value, key=record.key))  # noqa: RUF006
+
+        feed = Feed(cluster, cluster.topics.deltas, copy)
+        await feed.start()
+        print("ready", flush=True)
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        await ended.wait()
+        await feed.stop()
 
 
 async def sdk(cluster: Cluster) -> Figures:
@@ -265,6 +322,8 @@ async def measure(kafka: EmbeddedKafka, names: list[str]) -> None:
 def main() -> None:
     if sys.argv[1:2] == ["bare"]:
         return uvloop.run(bare_loop(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+    if sys.argv[1:2] == ["echo"]:
+        return uvloop.run(echo(sys.argv[2], sys.argv[3]))
     names = sys.argv[1:] or list(MEASUREMENTS)
     if unknown := set(names) - set(MEASUREMENTS):
         raise SystemExit(f"no such measurement: {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")

@@ -2,8 +2,8 @@
 
 Records are gathered into one batch a partition, and the next batch of a partition is sent when the one before is
 acknowledged: order is kept, an idle reply leaves at once, and under load batches grow by themselves. One future for a
-batch instead of one for each record costs a third of aiokafka's `send`. A batch follows the last one after `PACE_S` at
-the earliest, so that a busy worker does not spend itself on small requests.
+batch instead of one for each record costs a third of aiokafka's `send`. Rounds of batches are paced (`Pace`), so that a busy
+worker does not spend itself on small requests.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from schemas import Cluster, ClusterError, Headers
 
 log = structlog.get_logger()
 
-PACE_S = 0.010
-"""Least time between two rounds of batches, in seconds; the first after a rest leaves at once."""
 _BATCH_BYTES = 128 * 1024
 
 
@@ -38,6 +36,23 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+class Pace:
+    """How often a round of batches leaves: a token bucket. A few replies leave at once; many leave together."""
+
+    ROUNDS_A_SECOND = 100.0
+    BURST = 20.0
+
+    def __init__(self, now: float) -> None:
+        self._tokens = self.BURST
+        self._at = now
+
+    def wait_s(self, now: float) -> float:
+        """Takes one round; returns the seconds to wait before it."""
+        self._tokens = min(self.BURST, self._tokens + (now - self._at) * self.ROUNDS_A_SECOND) - 1.0
+        self._at = now
+        return max(0.0, -self._tokens / self.ROUNDS_A_SECOND)
 
 
 class _Parcel:
@@ -77,7 +92,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
-        self._round_at = 0.0
+        self._pace = Pace(self._loop.time())
         self.waiting = 0
         """Records given and not yet acknowledged."""
 
@@ -113,11 +128,9 @@ class Outbox:
         """Sends until cancelled. Raises KafkaError when the producer can no longer be trusted."""
         while True:
             await self._work.wait()
-            rest = self._round_at + PACE_S - self._loop.time()
-            if rest > 0:
+            if rest := self._pace.wait_s(self._loop.time()):
                 await asyncio.sleep(rest)
             self._work.clear()
-            self._round_at = self._loop.time()
             if self._error is not None:
                 # An idempotent producer that missed a number accepts nothing more: start again from what is committed.
                 raise OutboxError(f"Kafka refused a record for good: {self._error!r}") from self._error

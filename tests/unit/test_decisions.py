@@ -18,6 +18,7 @@ from workers.assistants import load_assistant
 from workers.deltas import PERIOD_S, DeltaStream
 from workers.models import Catalogue, connect
 from workers.models.model import retry_after_s
+from workers.outbox import Pace
 from workers.retry import RetryPolicy
 from workers.settings import WorkerSettings
 
@@ -122,6 +123,20 @@ def test_a_restart_marks_the_next_delta_only_when_something_was_shown() -> None:
     stream.add("three")
     stream.flush()
     assert [(delta.text, delta.restart) for delta in sent] == [("one", False), ("two", True), ("three", False)]
+
+
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=300))
+def test_rounds_are_paced_and_a_few_leave_at_once(gaps: list[float]) -> None:
+    pace, now, left = Pace(0.0), 0.0, list[float]()
+    for gap in gaps:
+        now += gap
+        now += pace.wait_s(now)
+        left.append(now)
+    for first, last in zip(left, left[60:], strict=False):
+        assert last - first >= (60 - Pace.BURST) / Pace.ROUNDS_A_SECOND - 1e-6
+    rested = Pace(0.0)
+    assert [rested.wait_s(0.0) for _ in range(int(Pace.BURST))] == [0.0] * int(Pace.BURST)
+    assert rested.wait_s(0.0) > 0
 
 
 def test_settings_name_the_variable_the_value_and_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
