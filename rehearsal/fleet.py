@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -32,6 +33,8 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the rehearsal, which then ends its workers in order
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
     @property
@@ -97,6 +100,11 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._output.close()
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this process when the one that started it is gone, however it went (prctl(2))."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
 def _is_ready(url: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,10 +25,12 @@ __all__ = ["EmbeddedKafka", "EmbeddedKafkaError"]
 _HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC")
 _START_SECONDS = 60.0
 
-# The shell outlives neither side: a closed pipe on standard input (the parent is gone, even by SIGKILL) ends Java, and
-# Java's end ends the shell. This needs nothing but POSIX, where PR_SET_PDEATHSIG is Linux alone.
+# The shell outlives neither side: a closed pipe on standard input (the parent is gone, even by SIGKILL) ends Java and
+# removes what was to be kept only so long; Java's end ends the shell. This needs nothing but POSIX, where
+# PR_SET_PDEATHSIG is Linux alone.
 _ENDS_WITH_PARENT = (
-    'exec 3<&0; "$@" </dev/null & child=$!; { read -r _ <&3; kill -KILL "$child"; } 2>/dev/null & '
+    'exec 3<&0; remove=$1; shift; "$@" </dev/null & child=$!; '
+    '{ read -r _ <&3; kill -KILL "$child"; test -z "$remove" || rm -rf "$remove"; } 2>/dev/null & '
     'trap \'kill -TERM "$child"\' TERM; wait "$child"; wait "$child"'
 )
 
@@ -109,7 +112,9 @@ class EmbeddedKafka:
         """
         process, self._process = self._process, None
         if process is not None:
-            if not kill and self.data is not None:
+            if kill:
+                os.killpg(process.pid, signal.SIGKILL)
+            elif self.data is not None:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(20)
@@ -155,6 +160,7 @@ class EmbeddedKafka:
                     "-c",
                     _ENDS_WITH_PARENT,
                     "spillway-kafka",
+                    "" if self.data else str(folder),
                     *command,
                     "kafka.Kafka",
                     str(properties),

@@ -58,6 +58,8 @@ def demo(
     from rehearsal.demo import DemoError, run_demo
     from rehearsal.kafka import EmbeddedKafkaError
 
+    for wish in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(wish, signal.default_int_handler)  # so that it cleans up, as after Ctrl-C
     try:
         passed = run_demo(real=real, as_json=json)
     except (DemoError, EmbeddedKafkaError) as error:
