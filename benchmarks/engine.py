@@ -26,8 +26,7 @@ class SimulatedCalls:
         self._contract = contract
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.turn
-        assert turn is not None
+        turn = received.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):
             await asyncio.sleep(seconds)
         reply = orjson.dumps({"turn_id": turn.turn_id, "conversation_id": turn.conversation_id})

@@ -121,6 +121,8 @@ class EmbeddedKafka:
             if self._lifeline is not None:
                 self._lifeline.close()
             process.wait(20)
+            while kill and _taken(self.port):
+                time.sleep(0.01)  # Java was an orphan for its last moment; its port must be free for `start`
         if self.data is None and not kill and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -10,11 +10,11 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, replayed
+from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
 
 from . import metrics
 from .assistants import Assistant
-from .compose import Effort, answered, expired, failed, refused
+from .compose import Effort, answered, expired, failed
 from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreError
 from .deltas import DeltaStream
 from .models import CatalogueModel, Completion, Message, Model, ModelError, Prompt
@@ -66,9 +66,10 @@ class Answering:
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
-        turn, effort = received.turn, Effort(received.timestamp, time.time())
-        if turn is None:
-            return _refuse(received)
+        effort = Effort(received.timestamp, time.time())
+        if received.failure is not None:
+            return await self._refuse(received, received.failure, effort, permit)
+        turn = received.decode()
         loaded = await self._patiently(lambda: self._load(turn), permit)
         if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
             return Answer(stored.value, _failure_of(stored), turn.conversation_id, stored.outcome)
@@ -85,6 +86,15 @@ class Answering:
             reply = failed(turn, effort, failure)
         permit.give_back()
         return await self._record(received, turn, effort, reply, failure, permit)
+
+    async def _refuse(self, received: Received, failure: Failure, effort: Effort, permit: Permit) -> Answer:
+        """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
+        names = identity(received.value)
+        if names is None:
+            return Answer(None, failure, "", "failed")
+        turn = Turn.model_construct(turn_id=names[0], conversation_id=names[1], text="")
+        answer = await self._record(received, turn, effort, failed(turn, effort, failure), failure, permit)
+        return answer._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
     async def _load(self, turn: Turn) -> Loaded:
         return await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history)
@@ -202,15 +212,6 @@ class _Failed(Exception):
     def __init__(self, reason: Reason, message: str, attempts: int = 0) -> None:
         super().__init__(message)
         self.failure = Failure(reason, message, attempts)
-
-
-def _refuse(received: Received) -> Answer:
-    """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
-    assert received.failure is not None
-    reply = refused(received)
-    if reply is None:
-        return Answer(None, received.failure, "", "failed")
-    return Answer(encode(reply), received.failure, reply.conversation_id, "failed")
 
 
 def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:

@@ -24,7 +24,7 @@ MAX_METADATA = 4096
 """Characters of metadata a broker takes by default (``offset.metadata.max.bytes``)."""
 
 _MARK = "sw1"
-_MAX_SPAN = 1 << 26
+_MAX_SPAN = 1 << 22
 _MAX_UNDONE = 1 << 20
 
 
@@ -57,8 +57,8 @@ def encode(undone: Sequence[int], end: int, limit: int = MAX_METADATA) -> str:
     return ""
 
 
-def decode(base: int, metadata: str) -> CompletionMap:
-    """The map committed with offset ``base``. Raises CompletionMapError."""
+def decode(base: int, metadata: str, log_end: int | None = None) -> CompletionMap:
+    """The map committed with offset ``base``, of a log that ends at ``log_end``. Raises CompletionMapError."""
     if not metadata:
         return CompletionMap((), base)
     if not metadata.startswith(_MARK) or len(metadata) <= len(_MARK):
@@ -71,7 +71,10 @@ def decode(base: int, metadata: str) -> CompletionMap:
     checksum, body = packed[:4], packed[4:]
     if checksum != _checksum(kind, base, body):
         raise CompletionMapError("damaged, or written for another offset")
-    return _unpack(base, kind, body)
+    unpacked = _unpack(base, kind, body)
+    if log_end is not None and unpacked.end > log_end:
+        raise CompletionMapError(f"it reaches {unpacked.end}, beyond the log's end at {log_end}")
+    return unpacked
 
 
 def _runs(undone: Sequence[int], end: int) -> list[int]:
@@ -88,7 +91,8 @@ def _runs(undone: Sequence[int], end: int) -> list[int]:
 def _bodies(runs: Sequence[int]) -> Iterable[tuple[str, bytes]]:
     lengths = b"".join(map(_varint, runs))
     yield "r", lengths
-    if len(lengths) < sum(runs) // 8 and len(lengths) < MAX_METADATA // 2:
+    span = sum(runs)
+    if span > _MAX_SPAN or (len(lengths) < span // 8 and len(lengths) < MAX_METADATA // 2):
         return
     bits, at = 0, 0
     for index, length in enumerate(runs):
@@ -113,12 +117,14 @@ def _unpack(base: int, kind: str, body: bytes) -> CompletionMap:
         raise CompletionMapError(f"unknown kind {kind!r}")
     done = int.from_bytes(body, "little")
     end = done.bit_length()
+    if end - done.bit_count() > _MAX_UNDONE:
+        raise CompletionMapError("absurd bitset")
     undone = tuple(base + offset for offset in range(end) if not body[offset >> 3] >> (offset & 7) & 1)
     return CompletionMap(undone, base + end)
 
 
 def _from_runs(base: int, runs: Sequence[int]) -> CompletionMap:
-    if sum(runs) > _MAX_SPAN or sum(runs[::2]) > _MAX_UNDONE or len(runs) % 2:
+    if sum(runs[::2]) > _MAX_UNDONE or len(runs) % 2:
         raise CompletionMapError("absurd run lengths")
     undone: list[int] = []
     at = base

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas import Failure, Outcome, Reply, ReplyError, Turn, Usage, identity, new_id
+from schemas import Failure, Outcome, Reply, ReplyError, Turn, Usage, new_id
 
 from .models import Completion
-from .received import Received
 
 
 @dataclass(slots=True)
@@ -52,27 +50,6 @@ def failed(turn: Turn, effort: Effort, failure: Failure) -> Reply:
     """The turn got no answer and is a dead letter."""
     error = ReplyError(code=failure.reason.value, message=failure.message)
     return _reply(turn, effort, "failed", _apology(turn.text, late=False), error=error)
-
-
-def refused(received: Received) -> Reply | None:
-    """The reply to a record that is no turn; None when it does not say whose it is.
-
-    It is not stored, so all of it is a function of the record: published again, it is the same.
-    """
-    failure, names = received.failure, identity(received.value)
-    if names is None or failure is None:
-        return None
-    turn_id, conversation_id = names
-    record = f"{received.topic}-{received.partition}-{received.offset}"
-    return Reply(
-        turn_id=turn_id,
-        conversation_id=conversation_id,
-        reply_id=str(uuid.uuid5(uuid.NAMESPACE_OID, record)),
-        outcome="failed",
-        text=_apology("", late=False),
-        created_at=datetime.fromtimestamp(received.timestamp / 1000, UTC),
-        error=ReplyError(code=failure.reason.value, message=failure.message),
-    )
 
 
 def _reply(turn: Turn, effort: Effort, outcome: Outcome, text: str, **fields: Any) -> Reply:

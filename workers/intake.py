@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
@@ -36,6 +36,12 @@ log = structlog.get_logger()
 _FULL = 0.75
 """Share of the commit metadata after which a partition takes no new turns until old ones are done."""
 _RETRY_S = 0.5
+_METADATA_MS = 30_000
+"""How soon a topic that was deleted and made anew is noticed."""
+_STEP = 100
+"""Turns to take one by one around a record that cannot be read."""
+CLOSE_S = 5.0
+"""How long to wait for a connection to close, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,17 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         group: str,
         client_id: str,
         *,
+        most_held: int,
         before_revoke: Callable[[], Awaitable[None]],
         lost: Callable[[set[int]], None],
         tuning: IntakeTuning = IntakeTuning(),
     ) -> None:
-        """``before_revoke`` is awaited before partitions are given up, bounded by its own patience; ``lost`` is told
-        which ones went for good.
+        """``most_held`` bounds the turns polled and not done; each partition has an equal share of it, so that a flood
+        in one does not stop the others. ``before_revoke`` is awaited before partitions are given up, bounded by its own
+        patience; ``lost`` is told which ones went for good.
         """
         self._topic = cluster.topics.requests
+        self._most_held = most_held
         self._group = group
         self._before_revoke = before_revoke
         self._lost = lost
@@ -86,6 +95,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             fetch_max_wait_ms=tuning.fetch_max_wait_ms,
             max_partition_fetch_bytes=tuning.max_partition_fetch_bytes,
             fetch_max_bytes=tuning.fetch_max_bytes,
+            metadata_max_age_ms=_METADATA_MS,
             **connection,
         )
         self._admin = AIOKafkaAdminClient(client_id=client_id, **connection)
@@ -93,7 +103,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._committed: dict[TopicPartition, CommitPoint] = {}
         self._owned: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
-        self._paused = False
+        self._map_full: set[TopicPartition] = set()
         self._restoring: asyncio.Task[None] | None = None
         self._commit_lock = asyncio.Lock()
         self.joined = False
@@ -120,15 +130,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.commit()
         if self._restoring is not None:
             self._restoring.cancel()
-        await self._consumer.stop()
-        await self._admin.close()
+        await within(self._consumer.stop(), "consumer")
+        await within(self._admin.close(), "admin")
 
     async def poll(self, room: int, timeout_s: float) -> list[Received]:
         """At most ``room`` new turns, waiting up to ``timeout_s`` for the first.
 
         With no room it still polls, on paused partitions: a consumer that does not poll is put out of its group.
         """
-        self._pause_all(room <= 0)
+        self._balance(room <= 0)
         try:
             batches = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(1, room))
         except NoOffsetForPartitionError:
@@ -136,11 +146,39 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             await self._reposition(error.args[0])
             return []
-        turns = []
-        for partition, records in batches.items():
-            ledger = self._ledgers.get(partition)
-            if ledger is not None and partition in self._owned:
-                turns += [receive(record, ledger) for record in records if ledger.polled(record.offset)]
+        except UnicodeDecodeError:
+            return await self._step_over()
+        return [turn for partition, records in batches.items() for turn in self._take(partition, records)]
+
+    def _take(self, partition: TopicPartition, records: list[ConsumerRecord]) -> list[Received]:
+        ledger = self._ledgers.get(partition)
+        if ledger is None or partition not in self._owned:
+            return []
+        return [receive(record, ledger) for record in records if ledger.polled(record.offset)]
+
+    async def _step_over(self) -> list[Received]:
+        """aiokafka cannot read a record whose header name is not UTF-8, and names neither it nor its partition.
+
+        Reads each partition record by record up to the one that cannot be read, and goes on behind it. The record stays
+        in Kafka; the log says where.
+        """
+        turns: list[Received] = []
+        for partition in list(self._owned):
+            ledger = self._ledgers[partition]
+            self._consumer.seek(partition, ledger.position)
+            try:
+                while batch := await self._consumer.getmany(partition, timeout_ms=1000, max_records=1):
+                    turns += self._take(partition, batch[partition])
+            except UnicodeDecodeError as error:
+                offset = await self._consumer.position(partition)
+                log.error("record.unreadable", partition=partition.partition, offset=offset, error=str(error))
+                metrics.UNREADABLE.inc()
+                ledger.polled(offset)
+                ledger.done(offset)
+                self._consumer.seek(partition, offset + 1)
+                break
+            if len(turns) >= _STEP:
+                break
         return turns
 
     async def commit(self, *, patience_s: float = 5.0) -> None:
@@ -185,7 +223,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in gone:
             del self._ledgers[partition]
             self._committed.pop(partition, None)
-        self._owned, self._full, self._paused = set(kept), set(), False
+        self._owned, self._full, self._map_full = set(kept), set(), set()
         self._lost({partition.partition for partition in gone})
         self._restoring = asyncio.create_task(self._restore(fresh), name="intake.restore")
         log.info("rebalance", partitions=len(assigned), kept=len(kept), lost=len(gone), gained=len(fresh))
@@ -196,23 +234,24 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 committed = await self._admin.list_consumer_group_offsets(self._group, partitions=list(fresh))
                 starts = await self._consumer.beginning_offsets(list(fresh))
+                ends = await self._consumer.end_offsets(list(fresh))
             except KafkaError as error:
                 log.warning("restore.failed", error=str(error) or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
                 continue
             for partition in fresh:
-                self._take_over(partition, committed.get(partition), starts[partition])
+                self._take_over(partition, committed.get(partition), starts[partition], ends[partition])
             break
         self.joined = True
         await self.commit()
 
-    def _take_over(self, partition: TopicPartition, committed: Any, start: int) -> None:
+    def _take_over(self, partition: TopicPartition, committed: Any, start: int, log_end: int) -> None:
         offset, metadata = (committed.offset, committed.metadata or "") if committed else (-1, "")
         if 0 <= offset < start:
             log.error("turns.expired_in_kafka", partition=partition.partition, count=start - offset)
         if offset < start:
             offset, metadata = start, ""
-        ledger = Ledger(offset, metadata)
+        ledger = Ledger(offset, metadata, log_end)
         if ledger.damaged:
             metrics.DAMAGED_MAPS.inc()
             log.warning("completion_map.ignored", partition=partition.partition, reason=ledger.damaged)
@@ -221,8 +260,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             self._committed[partition] = CommitPoint(offset, metadata)
         # Otherwise the position is committed at once: an autoscaler that finds none takes the whole log for lag.
         self._consumer.seek(partition, offset)
-        if not self._paused:
-            self._consumer.resume(partition)
+        self._consumer.resume(partition)
         self._owned.add(partition)
 
     async def _reposition(self, positions: dict[TopicPartition, int]) -> None:
@@ -239,22 +277,35 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             self._ledgers[partition] = Ledger(starts[partition])
             self._consumer.seek(partition, starts[partition])
 
-    def _pause_all(self, pause: bool) -> None:
-        if pause == self._paused:
-            return
-        self._paused = pause
-        if pause:
-            self._consumer.pause(*self._owned)
-        else:
-            self._consumer.resume(*(self._owned - self._full))
+    def _balance(self, crowded: bool) -> None:
+        """Pauses the partitions that may take nothing more now, and resumes those that may again."""
+        share = self._most_held // max(1, len(self._owned))
+        full = set()
+        for partition in self._owned:
+            bound = share // 2 if partition in self._full else share
+            if partition in self._map_full or self._ledgers[partition].pending >= max(1, bound):
+                full.add(partition)
+        wanted = self._owned if crowded else full
+        paused = self._consumer.paused() & self._owned
+        self._consumer.pause(*(wanted - paused))
+        self._consumer.resume(*(paused - wanted))
+        self._full = full
 
     def _mark_full(self, points: dict[TopicPartition, CommitPoint]) -> None:
-        """Stops taking new turns of a partition whose completions would soon no longer fit beside its commit."""
+        """Notes the partitions whose completions would soon no longer fit beside their commit."""
         for partition, point in points.items():
             full = len(point.metadata) > _FULL * MAX_METADATA
-            if full == (partition in self._full) or partition not in self._owned:
-                continue
-            log.info("partition.full" if full else "partition.open", partition=partition.partition)
-            (self._full.add if full else self._full.discard)(partition)
-            if not self._paused:
-                (self._consumer.pause if full else self._consumer.resume)(partition)
+            if full != (partition in self._map_full):
+                log.info("partition.full" if full else "partition.open", partition=partition.partition)
+                (self._map_full.add if full else self._map_full.discard)(partition)
+
+
+async def within(closing: Awaitable[None], what: str) -> None:
+    """Kafka may be away for good: leaving waits for it only so long, and is not stopped by what it raises."""
+    task = asyncio.ensure_future(closing)
+    await asyncio.wait([task], timeout=CLOSE_S)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+    if task.cancelled() or not task.done() or task.exception() is not None:
+        log.warning("close.abandoned", what=what, after_s=CLOSE_S)

@@ -22,6 +22,7 @@ UNPUBLISHED = Gauge("spillway_records_unacknowledged", "Records published and no
 PARTITIONS = Gauge("spillway_partitions_owned", "Partitions this worker owns")
 REBALANCES = Counter("spillway_rebalances_total", "Rebalances of the group seen by this worker")
 DAMAGED_MAPS = Counter("spillway_completion_maps_ignored_total", "Commit metadata that was foreign or damaged")
+UNREADABLE = Counter("spillway_records_unreadable_total", "Records that the Kafka client could not read")
 LOOP_LAG = Gauge("spillway_loop_lag_seconds", "How late the event loop ran its last timer")
 
 

@@ -104,6 +104,10 @@ class Outbox:
 
     async def stop(self) -> None:
         """Closes the connections; call `flushed` first."""
+        if self.waiting:
+            # aiokafka's `stop` waits until everything is sent, for ever when Kafka is away; what was not acknowledged
+            # is not committed either.
+            self._producer._message_accumulator.fail_all(OutboxError("the worker stopped before Kafka took it"))
         await self._producer.stop()
 
     def publish(self, records: Sequence[Outgoing], acked: Callable[[], None]) -> None:

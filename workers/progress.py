@@ -24,16 +24,17 @@ class Ledger:
 
     __slots__ = ("_awaited", "_end", "_pending", "damaged", "position")
 
-    def __init__(self, offset: int, metadata: str = "") -> None:
+    def __init__(self, offset: int, metadata: str = "", log_end: int | None = None) -> None:
         """Continues from a commit: ``offset`` and the completion map beside it.
 
+        ``log_end`` is the partition's next offset, where it is known: a map that reaches beyond it is of another log.
         Metadata that is foreign or damaged is ignored, and `damaged` says so: turns above the offset are then answered
         again, or found answered in the store.
         """
         self.damaged: str | None = None
         """Why the metadata was ignored."""
         try:
-            undone, end = completion.decode(offset, metadata)
+            undone, end = completion.decode(offset, metadata, log_end)
         except completion.CompletionMapError as error:
             self.damaged = str(error)
             undone, end = (), offset

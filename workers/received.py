@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
-from schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity
+from schemas import DecodeError, Failure, Headers, Priority, Turn, decode_turn, identity
 
 from .progress import Ledger
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """One record. Either it has a turn, or it has the failure that makes it a dead letter."""
+    """One record, held as its bytes: what waits takes no more memory than it took on the wire.
+
+    Decoded, a turn can be fifty times as large (attributes of many small objects), so `decode` is called again when its
+    answer begins; that costs 3 us.
+    """
 
     topic: str
     partition: int
@@ -24,27 +28,34 @@ class Received:
     key: bytes | None
     value: bytes | None
     headers: Headers
-    turn: Turn | None
     failure: Failure | None
+    """Why it is no turn; None when it is one."""
     lane: Hashable
     """Turns of one lane are answered one at a time: the conversation, or what comes nearest to it in a bad record."""
+    priority: Priority
+    size: int
+    """Bytes of key, value and headers."""
     ledger: Ledger
     """Progress of the partition as it was when this record was polled: a partition that left and came back has another."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of key and value."""
-        return len(self.key or b"") + len(self.value or b"")
+    def decode(self) -> Turn:
+        """The turn. Raises DecodeError where `failure` is set."""
+        return decode_turn(self.value, self.key)
 
 
 def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
-    """Decodes a record; what cannot be decoded is received too, with its failure."""
-    turn: Turn | None = None
+    """Looks into a record; what cannot be decoded is received too, with its failure."""
     failure: Failure | None = None
+    priority: Priority = "normal"
     try:
         turn = decode_turn(record.value, record.key)
     except DecodeError as error:
-        failure = error.failure
+        failure, lane = error.failure, _nearest_lane(record)
+    else:
+        lane, priority = turn.conversation_id, turn.priority
+    # Kafka lets a header have no value; for us that is an empty one.
+    headers = tuple((name, value or b"") for name, value in record.headers)
+    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
     return Received(
         record.topic,
         record.partition,
@@ -52,10 +63,11 @@ def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
         record.timestamp,
         record.key,
         record.value,
-        tuple(record.headers),
-        turn,
+        headers,
         failure,
-        turn.conversation_id if turn is not None else _nearest_lane(record),
+        lane,
+        priority,
+        size,
         ledger,
     )
 

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from schemas import Cluster, Delta, Topics, Turn, carried, dead_letter_headers, encode
+from schemas import Cluster, Delta, Failure, Reason, Topics, Turn, carried, dead_letter_headers, encode
 
 from . import metrics
 from .answering import Answer
 from .deltas import DeltaStream
-from .intake import Intake, IntakeTuning
+from .intake import Intake, IntakeTuning, within
 from .lanes import Lanes
 from .outbox import Outbox, Outgoing
 from .permit import Permit
@@ -70,12 +70,19 @@ class Worker:
         self._settings = settings
         self._lanes: Lanes[Received] = Lanes(settings.concurrency)
         self._intake = Intake(
-            cluster, settings.group, self.name, before_revoke=self._before_revoke, lost=self._lost, tuning=tuning
+            cluster,
+            settings.group,
+            self.name,
+            most_held=settings.max_waiting,
+            before_revoke=self._before_revoke,
+            lost=self._lost,
+            tuning=tuning,
         )
         self._outbox = Outbox(cluster, self.name)
         self._answers = answers(self)
         self._running: dict[Received, tuple[asyncio.Task[None], Permit]] = {}
         self._held_bytes = 0
+        self._typical_bytes = 1024
         self._holding = False
         self._stop = asyncio.Event()
         self._room = asyncio.Event()
@@ -129,10 +136,8 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            await self._intake.stop()
-        finally:
-            await self._outbox.stop()
+        await self._intake.stop()
+        await within(self._outbox.stop(), "producer")
         log.info("worker.stopped")
 
     # -- one turn's way ----------------------------------------------------------------------------------------------
@@ -148,9 +153,18 @@ class Worker:
                 except TimeoutError:
                     await self._intake.poll(0, 0.0)
                 continue
-            for received in await self._intake.poll(max(100, self._settings.concurrency), _POLL_S):
+            polled = await self._intake.poll(self._appetite, _POLL_S)
+            for received in polled:
                 self._offer(received)
+            if polled:
+                self._typical_bytes = sum(received.size for received in polled) // len(polled) + 1
             self._dispatch()
+
+    @property
+    def _appetite(self) -> int:
+        """Turns to ask for: enough for every permit, and no more than the memory left has room for."""
+        left = self._settings.max_waiting_mib * 1024 * 1024 - self._held_bytes
+        return max(1, min(max(100, self._settings.concurrency), left // self._typical_bytes))
 
     @property
     def _crowded(self) -> bool:
@@ -167,9 +181,8 @@ class Worker:
         )
 
     def _offer(self, received: Received) -> None:
-        priority = received.turn.priority if received.turn else "normal"
         self._held_bytes += received.size
-        self._lanes.offer(received.lane, received, self._loop.time(), priority)
+        self._lanes.offer(received.lane, received, self._loop.time(), received.priority)
 
     def _dispatch(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
@@ -185,7 +198,13 @@ class Worker:
     async def _run(self, received: Received, permit: Permit) -> None:
         began = time.time()
         try:
-            answer = await self._answers.answer(received, permit)
+            try:
+                answer = await self._answers.answer(received, permit)
+            except Exception as error:
+                # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
+                log.exception("turn.handler_error", partition=received.partition, offset=received.offset)
+                failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+                answer = Answer(None, failure, "", "failed")
             self._publish(received, answer)
             metrics.QUEUED.observe(max(0.0, began - received.timestamp / 1000))
             metrics.ANSWERING.observe(time.time() - began)
@@ -199,17 +218,7 @@ class Worker:
         outgoing: list[Outgoing] = []
         if answer.failure is not None:
             metrics.DEAD_LETTERS.labels(answer.failure.reason.value).inc()
-            headers = dead_letter_headers(
-                received.headers,
-                answer.failure,
-                topic=received.topic,
-                partition=received.partition,
-                offset=received.offset,
-                timestamp=received.timestamp,
-                failed_at=datetime.now(UTC),
-                worker=self.name,
-            )
-            outgoing.append(Outgoing(self._topics.dead_letters, received.key, received.value, headers))
+            outgoing.append(self._dead_letter(received, answer.failure))
         if answer.reply is not None:
             headers = carried(received.headers) if received.headers else ()
             if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
@@ -217,6 +226,19 @@ class Worker:
             outgoing.append(Outgoing(self._topics.replies, answer.conversation_id.encode(), answer.reply, headers))
         metrics.TURNS.labels(answer.outcome).inc()
         self._outbox.publish(outgoing, lambda: received.ledger.done(received.offset))
+
+    def _dead_letter(self, received: Received, failure: Failure) -> Outgoing:
+        headers = dead_letter_headers(
+            received.headers,
+            failure,
+            topic=received.topic,
+            partition=received.partition,
+            offset=received.offset,
+            timestamp=received.timestamp,
+            failed_at=datetime.now(UTC),
+            worker=self.name,
+        )
+        return Outgoing(self._topics.dead_letters, received.key, received.value, headers)
 
     def deltas(self, turn: Turn) -> DeltaStream:
         """Where the fragments of a streamed turn go: lost ones are not missed, for the final reply has the whole text."""

@@ -29,8 +29,7 @@ class CountedAnswers:
         self._default = default
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.turn
-        assert turn is not None
+        turn = received.decode()
         self._calls[turn.text] += 1
         await asyncio.sleep(self._seconds.get(turn.text, self._default))
         value = encode(turn, unset=False)
