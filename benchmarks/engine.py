@@ -25,6 +25,9 @@ class SimulatedCalls:
     def __init__(self, contract: Contract, _: Worker) -> None:
         self._contract = contract
 
+    def ready(self) -> str | None:
+        return None
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):

@@ -92,13 +92,9 @@ class WorkerProcess:
         return self._process.wait(timeout_s)
 
     def close(self) -> None:
-        """Ends it if it still runs, and its log."""
+        """Ends it at once if it still runs, and its log."""
         if self.running:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()
         self._output.close()
 
 

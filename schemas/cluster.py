@@ -11,7 +11,7 @@ from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, Sas
 from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from .environment import Environment
+from .environment import Environment, SettingsError
 from .topics import Topics
 
 
@@ -38,7 +38,7 @@ class Cluster(Environment):
     def _host_and_port(cls, servers: str) -> str:
         for server in servers.split(","):
             host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+            if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
                 raise ValueError(f"{server.strip()!r} is not host:port; write them as host:port,host:port")
         return servers
 
@@ -93,7 +93,7 @@ class Cluster(Environment):
     def connection(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes: address, protocol, SASL and TLS.
 
-        Raises ssl.SSLError when a certificate or key cannot be read.
+        Raises SettingsError when a certificate or key cannot be read.
         """
         arguments: dict[str, Any] = {
             "bootstrap_servers": [server.strip() for server in self.kafka.split(",")],
@@ -111,7 +111,12 @@ class Cluster(Environment):
         return arguments
 
     def _tls(self) -> ssl.SSLContext:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=self.kafka_ssl_cafile, certfile=self.kafka_ssl_certfile, keyfile=self.kafka_ssl_keyfile
-        )
+        files = (self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+        try:
+            context: ssl.SSLContext = create_ssl_context(cafile=files[0], certfile=files[1], keyfile=files[2])
+        except (ssl.SSLError, OSError) as error:
+            named = ", ".join(str(file) for file in files if file is not None)
+            raise SettingsError(
+                f"SPILLWAY_KAFKA_SSL_CAFILE, _CERTFILE or _KEYFILE ({named}) cannot be read: {error}"
+            ) from None
         return context

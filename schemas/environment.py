@@ -19,23 +19,27 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_prefix="SPILLWAY_", extra="ignore", env_ignore_empty=True)
 
     @classmethod
-    def read(cls, **given: Any) -> Self:
+    def read(cls, options: Mapping[str, str] | None = None, **given: Any) -> Self:
         """The settings in the environment, with those given here (such as command-line options) on top.
 
-        Options that are None count as not given. Raises SettingsError.
+        Options that are None count as not given. ``options`` names the options that are not called like their field.
+        Raises SettingsError.
         """
         given = {name: value for name, value in given.items() if value is not None}
         try:
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError("\n".join(_explain(dict(detail), given) for detail in error.errors())) from None
+            raise SettingsError(
+                "\n".join(_explain(dict(detail), given, options or {}) for detail in error.errors())
+            ) from None
 
 
-def _explain(detail: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+def _explain(detail: Mapping[str, Any], given: Mapping[str, Any], options: Mapping[str, str]) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else str(detail["msg"])
     field = str(detail["loc"][0])
-    name = f"--{field.replace('_', '-')}" if field in given else f"SPILLWAY_{field.upper()}"
+    option = options.get(field, f"--{field.replace('_', '-')}")
+    name = option if field in given else f"SPILLWAY_{field.upper()}"
     if detail["type"] == "missing":
         return f"{name} is not set"
     shown = "(hidden)" if "password" in field else repr(detail["input"])

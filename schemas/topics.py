@@ -12,8 +12,10 @@ _DAY = 24 * _HOUR
 MAX_RECORD_BYTES = 1_048_588
 """Kafka's own default for ``max.message.bytes``: what ``chat.requests`` takes."""
 
-MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
-"""The largest turn with the ``dlq.*`` headers still fits."""
+MAX_DEAD_LETTER_BYTES = 16 * 1024 * 1024
+"""The largest turn with the ``dlq.*`` headers still fits, also one whose producer compressed it better than we do: the
+broker's limit is on compressed bytes.
+"""
 
 
 @dataclass(frozen=True, slots=True)

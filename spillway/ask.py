@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -85,13 +87,16 @@ def _turns(file: Path, conversation: str | None) -> Iterator[Turn]:
             continue
         try:
             yield decode_turn(line.encode()) if line.startswith("{") else new_turn(line, conversation_id=conversation)
-        except (DecodeError, ValueError) as error:
+        except ValidationError as error:
+            raise ValueError(f"{file}, line {number}: {error.errors()[0]['msg']}") from None
+        except DecodeError as error:
             raise ValueError(f"{file}, line {number}: {error}") from None
 
 
 def _print(reply: Reply, as_json: bool) -> None:
     if as_json:
-        typer.echo(encode(reply).decode())
+        # Only a JSON string can hold such a character, and there its escape means the same.
+        typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in encode(reply).decode()))
     elif reply.outcome == "answered":
         typer.echo(printable(reply.text))
     else:

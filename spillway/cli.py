@@ -35,7 +35,10 @@ def main() -> NoReturn:
 
     from schemas import ClusterError, SettingsError
 
-    load_dotenv(Path(".env"))
+    try:
+        load_dotenv(Path(".env"))
+    except UnicodeDecodeError as error:
+        _fail(SettingsError(f".env is not UTF-8: {error}"), 2)
     # aiokafka logs every retry of every connection; what a person must know, the commands say themselves.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
@@ -70,7 +73,7 @@ def demo(
 
 @app.command()
 def broker(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 9092,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 takes a free one.")] = 9092,
     data: Annotated[Path | None, typer.Option(help="Folder that keeps the topics.")] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing when it ends.")] = False,
 ) -> None:
@@ -98,8 +101,8 @@ def broker(
 
 @app.command("model-api")
 def model_api(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8089,
-    latency_ms: Annotated[float, typer.Option(help="Mean time of an answer, in milliseconds.")] = 300.0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8089,
+    latency_ms: Annotated[float, typer.Option(min=0, help="Mean time of an answer, in milliseconds.")] = 300.0,
     jitter: Annotated[float, typer.Option(help="Spread of the time, as a share of the mean.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Same seed, same latencies and faults.")] = 7,
     fault: Annotated[
@@ -116,13 +119,17 @@ def model_api(
             f"  export OPENAI_API_KEY=simulated OPENAI_BASE_URL={url}/v1"
         )
 
+    try:
+        settings = ModelApiSettings(
+            port=port, latency_ms=latency_ms, jitter=jitter, seed=seed, faults=_shares(fault or [])
+        )
+    except ModelApiError as error:
+        raise typer.BadParameter(str(error)) from error
+
     async def until_stopped() -> None:
         stop = asyncio.Event()
         for wish in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(wish, stop.set)
-        settings = ModelApiSettings(
-            port=port, latency_ms=latency_ms, jitter=jitter, seed=seed, faults=_shares(fault or [])
-        )
         await serve(settings, ready, stop)
 
     try:
@@ -142,8 +149,9 @@ def topics_apply(
     from producers import TopicSettings, apply_topics
     from schemas import Cluster
 
-    settings = TopicSettings.read(topic_partitions=partitions, topic_replication=replication)
-    states = _run(apply_topics(Cluster.read(topic_prefix=prefix), settings))
+    options = {"topic_partitions": "--partitions", "topic_replication": "--replication", "topic_prefix": "--prefix"}
+    settings = TopicSettings.read(options, topic_partitions=partitions, topic_replication=replication)
+    states = _run(apply_topics(Cluster.read(options, topic_prefix=prefix), settings))
     if json:
         _print_json([state._asdict() for state in states])
         return
@@ -182,10 +190,12 @@ def ask(
     ] = None,
     conversation: Annotated[str | None, typer.Option(help="Goes on with this conversation.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the words as they come.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for each reply.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for each reply.")] = 120.0,
     json: Json = False,
 ) -> None:
     """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn was not answered."""
+    from pydantic import ValidationError
+
     from producers import ReplyTimeoutError
     from schemas import Cluster
 
@@ -201,8 +211,11 @@ def ask(
             answered = _run(ask_once(cluster, text or "", conversation, stream, timeout, json))
     except ReplyTimeoutError as error:
         raise _Failed(str(error)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise typer.BadParameter(f"{'.'.join(map(str, first['loc'])) or 'the turn'}: {first['msg']}") from error
     except ValueError as error:
-        raise typer.BadParameter(str(error).replace("\n", " ")) from error
+        raise typer.BadParameter(str(error)) from error
     if not answered:
         raise typer.Exit(1)
 
@@ -217,7 +230,9 @@ def contract(
     from schemas.contract import asyncapi, json_schemas
 
     _print_json(
-        json_schemas() if schemas else asyncapi(Cluster.read(topic_prefix=prefix).topic_prefix, version("spillway"))
+        json_schemas()
+        if schemas
+        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("spillway"))
     )
 
 

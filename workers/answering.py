@@ -63,6 +63,11 @@ class Answering:
         self._turn_ttl_s = turn_ttl_s
         self._deltas = deltas
         self._retry = retry
+        self._store_away: str | None = None
+
+    def ready(self) -> str | None:
+        """Why no turn can be answered now, or None."""
+        return self._store_away
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
@@ -193,10 +198,14 @@ class Answering:
         """Asks the store until it answers: no turn is answered without its conversation."""
         while True:
             try:
-                return await ask()
+                result = await ask()
             except StoreError as error:
                 metrics.STORE_ERRORS.inc()
+                self._store_away = f"the store does not answer: {error}"
                 log.error("store.away", error=str(error), retry_s=_STORE_RETRY_S)
+            else:
+                self._store_away = None
+                return result
             permit.give_back()
             await asyncio.sleep(_STORE_RETRY_S)
             await permit.regain()

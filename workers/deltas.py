@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from schemas import Delta, Turn
 
+from .models.model import whole_text
+
 PERIOD_S = 0.05
 """Least time between two deltas of one turn, in seconds."""
 
@@ -32,18 +34,23 @@ class DeltaStream:
 
     def flush(self) -> None:
         """Publishes what has gathered."""
-        if not self._buffer:
+        text = "".join(self._buffer)
+        self._buffer.clear()
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            # Half of a character: some providers split what does not fit 16 bits. Its other half comes next.
+            self._buffer.append(text[-1])
+            text = text[:-1]
+        if not text:
             return
         self._publish(
             Delta.model_construct(
                 turn_id=self._turn.turn_id,
                 conversation_id=self._turn.conversation_id,
                 sequence=self._sequence,
-                text="".join(self._buffer),
+                text=whole_text(text),
                 restart=self._restart,
             )
         )
-        self._buffer.clear()
         self._restart = False
         self._sequence += 1
         self._sent_at = self._clock()

@@ -38,6 +38,7 @@ _FULL = 0.75
 _RETRY_S = 0.5
 _METADATA_MS = 30_000
 """How soon a topic that was deleted and made anew is noticed."""
+_PROBE_S = 5.0
 _STEP = 100
 """Turns to take one by one around a record that cannot be read."""
 CLOSE_S = 5.0
@@ -106,6 +107,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._map_full: set[TopicPartition] = set()
         self._restoring: asyncio.Task[None] | None = None
         self._commit_lock = asyncio.Lock()
+        self.trouble: str | None = None
+        """Why Kafka is of no use now; None while it answers."""
         self.joined = False
         """Whether the group has given us our share, which may be nothing."""
 
@@ -200,6 +203,17 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.warning("commit.failed", error=str(error) or type(error).__name__)
             else:
                 self._committed.update(points)
+
+    async def probe(self) -> None:
+        """Asks Kafka every few seconds whether it is there and still has our topic, until cancelled."""
+        while True:
+            try:
+                topics = await asyncio.wait_for(self._admin.list_topics(), _PROBE_S)
+            except (KafkaError, OSError, TimeoutError) as error:
+                self.trouble = f"Kafka does not answer: {error or type(error).__name__}"
+            else:
+                self.trouble = None if self._topic in topics else f"topic {self._topic} is gone"
+            await asyncio.sleep(_PROBE_S)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Before a rebalance: lets what is nearly done finish, commits, takes nothing more."""

@@ -10,13 +10,13 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from schemas import Cluster
+from schemas import Cluster, SettingsError
 
 from . import logs
 from .answering import Answering
 from .assistants import Assistant, load_assistant
 from .assistants.definition import DEFAULT_MODEL
-from .conversations import Store, open_store
+from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
 from .health import Health
 from .models import Catalogue, CatalogueModel, Model, connect
@@ -35,21 +35,25 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
     assistant, model, known = _assistant(settings)
     await check_topics(cluster)
     store = open_store(settings.store)
-    worker = Worker(
-        cluster,
-        settings,
-        lambda worker: Answering(
+
+    def answering(worker: Worker) -> Answering:
+        return Answering(
             assistant=assistant,
             model=model,
             known=known,
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
-        ),
-        name=name,
-    )
+        )
+
+    worker = Worker(cluster, settings, answering, name=name)
     health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=worker.refresh_metrics)
-    await health.start()
+    try:
+        await health.start()
+    except SettingsError:
+        await worker.close()
+        await store.close()
+        raise
     loop = asyncio.get_running_loop()
     for wish in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wish, worker.stop)
@@ -99,6 +103,9 @@ def _assistant(settings: WorkerSettings) -> tuple[Assistant, Model, CatalogueMod
 async def _forget_old(store: Store) -> None:
     """Keeps the embedded store from growing for ever, a little at a time."""
     while isinstance(store, SQLiteStore):
-        while await store.forget_old() > 0:
-            await asyncio.sleep(0.1)
+        try:
+            while await store.forget_old() > 0:
+                await asyncio.sleep(0.1)
+        except StoreError as error:
+            log.warning("store.forget_failed", error=str(error))
         await asyncio.sleep(_FORGET_EVERY_S)

@@ -46,6 +46,9 @@ class Answers(Protocol):
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """The answer to one turn. Must not raise for what the turn says."""
 
+    def ready(self) -> str | None:
+        """Why no turn can be answered now, or None."""
+
 
 def worker_name() -> str:
     """Host, process and a random part: unique, and tells an operator where to look."""
@@ -99,7 +102,7 @@ class Worker:
             await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters])
             await self._intake.start()
             log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
-            for work in (self._take_in, self._commit, self._outbox.run, self._feel_pulse):
+            for work in (self._take_in, self._commit, self._outbox.run, self._feel_pulse, self._intake.probe):
                 tasks.append(asyncio.create_task(work(), name=f"worker.{work.__name__.strip('_')}"))
             tasks.append(asyncio.create_task(self._stop_wished(), name="worker.stop"))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -136,9 +139,13 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.close()
+        log.info("worker.stopped")
+
+    async def close(self) -> None:
+        """Leaves the group and closes the connections; `run` does it by itself."""
         await self._intake.stop()
         await within(self._outbox.stop(), "producer")
-        log.info("worker.stopped")
 
     # -- one turn's way ----------------------------------------------------------------------------------------------
 
@@ -308,6 +315,8 @@ class Worker:
             return "stopping"
         if not self._intake.joined:
             return "not in the consumer group yet"
+        if trouble := self._intake.trouble or self._answers.ready():
+            return trouble
         if self._publishing_since is not None and self._loop.time() - self._publishing_since > 5:
             return f"Kafka has not acknowledged a reply for {self._loop.time() - self._publishing_since:.0f} s"
         return None

@@ -40,9 +40,10 @@ class Fleet:
         model: str = "claude-haiku-4-5",
         concurrency: int = 50,
         store: Store | None = None,
+        max_waiting: int = 10_000,
     ) -> Worker:
         """A worker that has joined the group. Without ``answers`` it calls the simulated model."""
-        settings = WorkerSettings(concurrency=concurrency, drain_s=10)
+        settings = WorkerSettings(concurrency=concurrency, drain_s=10, max_waiting=max_waiting)
         worker = Worker(self.cluster, settings, answers or await self._answering(model, concurrency, store))
         task = asyncio.create_task(worker.run())
         self.running[worker] = task

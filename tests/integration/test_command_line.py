@@ -83,7 +83,18 @@ WRONG = {
     "no broker for topics": (["topics", "apply"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "does not answer"),
     "nothing asked": (["ask"], {}, 2, "give TEXT, or --file"),
     "no such command": (["asc"], {}, 2, "No such command"),
-    "a bad fault": (["model-api", "--port", "0", "--fault", "x=0.1"], {}, 1, "x"),
+    "a bad fault": (["model-api", "--port", "0", "--fault", "x=0.1"], {}, 2, "x"),
+    "a bad port": (["broker", "--port", "99999"], {}, 2, "99999"),
+    "an empty turn": (["ask", ""], {}, 2, "a turn needs `text`"),
+    "a bad partition count": (["topics", "apply", "--partitions", "0"], {}, 2, "--partitions=0"),
+    "a strange port": (["worker"], {"SPILLWAY_KAFKA": "127.0.0.1:²²"}, 2, "is not host:port"),
+    "a key with a line end": (["worker"], {"ANTHROPIC_API_KEY": "x\ny"}, 2, "ANTHROPIC_API_KEY has white space"),
+    "a strange address": (
+        ["worker"],
+        {"ANTHROPIC_API_KEY": "x", "ANTHROPIC_BASE_URL": "nonsense"},
+        2,
+        "ANTHROPIC_BASE_URL='nonsense'",
+    ),
     "both kinds of data": (["broker", "--ephemeral", "--data", "x"], {}, 2, "not both"),
 }
 
@@ -130,7 +141,25 @@ def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
             assert done.returncode == status
             assert port in done.stderr
             assert "in use" in done.stderr
-            assert "Traceback" not in done.stderr
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_bytes(b"\xff\xfe")
+    done = spillway("worker", cwd=tmp_path, ANTHROPIC_API_KEY="x", SPILLWAY_CATALOGUE="prices.toml")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    (tmp_path / "ca.pem").write_text("no certificate")
+    secured = {
+        "SPILLWAY_KAFKA_SECURITY_PROTOCOL": "SSL",
+        "SPILLWAY_KAFKA_SSL_CAFILE": "ca.pem",
+        "ANTHROPIC_API_KEY": "x",
+    }
+    done = spillway("worker", cwd=tmp_path, **secured)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "SPILLWAY_KAFKA_SSL_CAFILE" in done.stderr
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    done = spillway("contract", cwd=tmp_path)
+    assert (done.returncode, done.stderr.startswith("spillway: .env is not UTF-8")) == (2, True)
 
 
 def test_wrong_credentials(protected: EmbeddedKafka, tmp_path: Path) -> None:
@@ -238,7 +267,7 @@ def test_kafka_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_topics_survive_a_restart(tmp_path: Path) -> None:
-    broker = EmbeddedKafka(data=tmp_path / "kafka")
+    broker = EmbeddedKafka(data=tmp_path / "a,b 数据" / "kafka")
     for expected in ("created", "exists"):
         broker.port = 0
         broker.start()

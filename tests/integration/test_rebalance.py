@@ -28,6 +28,9 @@ class CountedAnswers:
         self._seconds = seconds
         self._default = default
 
+    def ready(self) -> str | None:
+        return None
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         self._calls[turn.text] += 1

@@ -17,7 +17,7 @@ from spillway.ask import printable
 from workers.assistants import load_assistant
 from workers.deltas import PERIOD_S, DeltaStream
 from workers.models import Catalogue, connect
-from workers.models.model import retry_after_s
+from workers.models.model import count, retry_after_s, whole_text
 from workers.outbox import Pace
 from workers.retry import RetryPolicy
 from workers.settings import WorkerSettings
@@ -110,6 +110,28 @@ def test_deltas_are_coalesced_and_whole(fragments: list[tuple[str, float]]) -> N
     assert [delta.sequence for _, delta in sent] == list(range(len(sent)))
     moments = [at for at, _ in sent[:ended]]
     assert all(later - earlier >= PERIOD_S - 1e-9 for earlier, later in pairwise(moments))
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20), st.integers(1, 3))
+def test_characters_split_over_fragments_come_whole(text: str, size: int) -> None:
+    units = text.encode("utf-16-le")
+    halves = [units[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(units), 2)]
+    sent: list[Delta] = []
+    clock = iter(range(10_000))
+    stream = DeltaStream(TURN, sent.append, lambda: float(next(clock)))
+    for at in range(0, len(halves), size):
+        stream.add("".join(halves[at : at + size]))
+    stream.flush()
+    assert "".join(delta.text for delta in sent) == text
+    assert all(encode(delta) for delta in sent)
+
+
+def test_what_a_provider_sends_instead_of_text() -> None:
+    assert whole_text("a\ud83d\ude00b") == "a\U0001f600b"
+    assert whole_text("a\ud83d") == "a\ufffd"
+    with pytest.raises(TypeError):
+        whole_text(["text"])
+    assert [count(value) for value in (5, 5.7, -1, "5", None)] == [5, 5, 0, 0, 0]
 
 
 def test_a_restart_marks_the_next_delta_only_when_something_was_shown() -> None:

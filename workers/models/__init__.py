@@ -33,6 +33,11 @@ def connect(name: str, model: CatalogueModel, concurrency: int, timeouts: Timeou
         raise SettingsError(
             f"{key} is not set, and {name} needs it. Without a key, try the simulated one: spillway model-api"
         )
+    if not os.environ[key].isprintable() or " " in os.environ[key].strip(" "):
+        raise SettingsError(f"{key} has white space or control characters in it: set it anew, without a line's end")
+    address = f"{model.provider.upper()}_BASE_URL"
+    if (url := os.environ.get(address)) and not url.startswith(("http://", "https://")):
+        raise SettingsError(f"{address}={url!r}: is no address; write it as https://host/path")
     # Each SDK takes 30 MB and half a second to import: only the one that is used.
     if model.provider == "anthropic":
         from . import anthropic

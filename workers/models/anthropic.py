@@ -16,7 +16,7 @@ import orjson
 from schemas import Usage
 
 from .http import limits, timeout
-from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, retry_after_s
+from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, count, retry_after_s, whole_text
 from .timeouts import Timeouts
 
 
@@ -69,8 +69,10 @@ class AnthropicModel:
         try:
             body = orjson.loads(response.content)
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
-            return Completion(text, body["stop_reason"], _usage(body["usage"]), request_id)
-        except (orjson.JSONDecodeError, LookupError, TypeError) as error:
+            return Completion(
+                whole_text(text), str(body.get("stop_reason") or "unknown"), _usage(body["usage"]), request_id
+            )
+        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", retryable=True, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText) -> Completion:
@@ -88,15 +90,15 @@ class AnthropicModel:
                     usage |= event.usage.to_dict(mode="json")
                     finish_reason = event.delta.stop_reason
                 elif event.type == "message_stop" and finish_reason is not None:
-                    return Completion("".join(parts), finish_reason, _usage(usage))
+                    return Completion(whole_text("".join(parts)), finish_reason, _usage(usage))
         raise ModelError("the stream ended without message_stop", retryable=True)
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
     return Usage(
-        input_tokens=(fields.get("input_tokens") or 0) + (fields.get("cache_creation_input_tokens") or 0),
-        output_tokens=fields.get("output_tokens") or 0,
-        cache_read_tokens=fields.get("cache_read_input_tokens") or 0,
+        input_tokens=count(fields.get("input_tokens")) + count(fields.get("cache_creation_input_tokens")),
+        output_tokens=count(fields.get("output_tokens")),
+        cache_read_tokens=count(fields.get("cache_read_input_tokens")),
     )
 
 

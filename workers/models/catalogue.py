@@ -95,7 +95,7 @@ class Catalogue(BaseModel):
 def _read(file: Path) -> Catalogue:
     try:
         return Catalogue.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"SPILLWAY_CATALOGUE={str(file)!r}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

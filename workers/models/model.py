@@ -94,3 +94,20 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, TypeError):
         return None  # a header nobody can read asks for nothing
+
+
+def count(value: object) -> int:
+    """A token count of a provider; 0 for what is none, since an answer is worth more than its usage figures."""
+    return max(0, int(value)) if isinstance(value, (int, float)) else 0
+
+
+def whole_text(text: object) -> str:
+    """A provider's text as Unicode that can be encoded: halves of a surrogate pair are joined, lone ones replaced.
+
+    Raises TypeError when it is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"the text is a {type(text).__name__}")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -12,7 +12,7 @@ import orjson
 from schemas import Usage
 
 from .http import limits, timeout
-from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, retry_after_s
+from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, count, retry_after_s, whole_text
 from .timeouts import Timeouts
 
 
@@ -68,8 +68,13 @@ class OpenAIModel:
             body = orjson.loads(response.content)
             choice = body["choices"][0]
             text = choice["message"].get("content") or ""
-            return Completion(text, choice["finish_reason"], _usage(body.get("usage") or {}), request_id)
-        except (orjson.JSONDecodeError, LookupError, TypeError) as error:
+            return Completion(
+                whole_text(text),
+                str(choice.get("finish_reason") or "unknown"),
+                _usage(body.get("usage") or {}),
+                request_id,
+            )
+        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", retryable=True, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText) -> Completion:
@@ -88,15 +93,16 @@ class OpenAIModel:
                     finish_reason = choice.finish_reason or finish_reason
         if finish_reason is None:
             raise ModelError("the stream ended without a finish_reason", retryable=True)
-        return Completion("".join(parts), finish_reason, _usage(usage))
+        return Completion(whole_text("".join(parts)), finish_reason, _usage(usage))
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
     """OpenAI counts cached tokens among the prompt's; we count them apart, as Anthropic does."""
-    cached = (fields.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    details = fields.get("prompt_tokens_details")
+    cached = count(details.get("cached_tokens")) if isinstance(details, dict) else 0
     return Usage(
-        input_tokens=max(0, (fields.get("prompt_tokens") or 0) - cached),
-        output_tokens=fields.get("completion_tokens") or 0,
+        input_tokens=max(0, count(fields.get("prompt_tokens")) - cached),
+        output_tokens=count(fields.get("completion_tokens")),
         cache_read_tokens=cached,
     )
 
