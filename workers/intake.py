@@ -105,6 +105,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owned: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
         self._map_full: set[TopicPartition] = set()
+        self._unreadable: set[TopicPartition] = set()
         self._restoring: asyncio.Task[None] | None = None
         self._commit_lock = asyncio.Lock()
         self.trouble: str | None = None
@@ -150,7 +151,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._reposition(error.args[0])
             return []
         except UnicodeDecodeError:
-            return await self._step_over()
+            return await self._isolate()
         return [turn for partition, records in batches.items() for turn in self._take(partition, records)]
 
     def _take(self, partition: TopicPartition, records: list[ConsumerRecord]) -> list[Received]:
@@ -159,28 +160,34 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             return []
         return [receive(record, ledger) for record in records if ledger.polled(record.offset)]
 
-    async def _step_over(self) -> list[Received]:
-        """aiokafka cannot read a record whose header name is not UTF-8, and names neither it nor its partition.
+    async def _isolate(self) -> list[Received]:
+        """aiokafka cannot read a record whose header name is not UTF-8, nor what lies behind it in its batch.
 
-        Reads each partition record by record up to the one that cannot be read, and goes on behind it. The record stays
-        in Kafka; the log says where.
+        It names neither the record nor its partition, so each partition is read record by record until one fails. That
+        one is held where it is, aloud, until an operator steps over it: skipping the batch would lose readable turns.
         """
         turns: list[Received] = []
-        for partition in list(self._owned):
-            ledger = self._ledgers[partition]
-            self._consumer.seek(partition, ledger.position)
+        for partition in self._owned:
+            # What the failed poll had already taken off the other partitions is read once more.
+            self._consumer.seek(partition, self._ledgers[partition].position)
+        for partition in self._owned - self._full:
             try:
-                while batch := await self._consumer.getmany(partition, timeout_ms=1000, max_records=1):
+                while len(turns) < _STEP and (
+                    batch := await self._consumer.getmany(partition, timeout_ms=1000, max_records=1)
+                ):
                     turns += self._take(partition, batch[partition])
             except UnicodeDecodeError as error:
-                offset = await self._consumer.position(partition)
-                log.error("record.unreadable", partition=partition.partition, offset=offset, error=str(error))
+                offset = self._ledgers[partition].position
+                self._unreadable.add(partition)
+                self._consumer.seek(partition, offset)
                 metrics.UNREADABLE.inc()
-                ledger.polled(offset)
-                ledger.done(offset)
-                self._consumer.seek(partition, offset + 1)
-                break
-            if len(turns) >= _STEP:
+                log.error(
+                    "partition.unreadable",
+                    partition=partition.partition,
+                    offset=offset,
+                    error=str(error),
+                    fix="set the group's offset of this partition behind that record's batch, then restart the worker",
+                )
                 break
         return turns
 
@@ -237,7 +244,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in gone:
             del self._ledgers[partition]
             self._committed.pop(partition, None)
-        self._owned, self._full, self._map_full = set(kept), set(), set()
+        self._owned, self._full, self._map_full, self._unreadable = set(kept), set(), set(), set()
         self._lost({partition.partition for partition in gone})
         self._restoring = asyncio.create_task(self._restore(fresh), name="intake.restore")
         log.info("rebalance", partitions=len(assigned), kept=len(kept), lost=len(gone), gained=len(fresh))
@@ -297,7 +304,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         full = set()
         for partition in self._owned:
             bound = share // 2 if partition in self._full else share
-            if partition in self._map_full or self._ledgers[partition].pending >= max(1, bound):
+            if partition in self._map_full | self._unreadable or self._ledgers[partition].pending >= max(1, bound):
                 full.add(partition)
         wanted = self._owned if crowded else full
         paused = self._consumer.paused() & self._owned
