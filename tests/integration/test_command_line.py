@@ -84,7 +84,7 @@ WRONG = {
     "nothing asked": (["ask"], {}, 2, "give TEXT, or --file"),
     "no such command": (["asc"], {}, 2, "No such command"),
     "a bad fault": (["model-api", "--port", "0", "--fault", "x=0.1"], {}, 2, "x"),
-    "a bad port": (["broker", "--port", "99999"], {}, 2, "99999"),
+    "a bad port": (["broker", "--port", "99999"], {}, 2, "less than or equal to 65535"),
     "an empty turn": (["ask", ""], {}, 2, "a turn needs `text`"),
     "a bad partition count": (["topics", "apply", "--partitions", "0"], {}, 2, "--partitions=0"),
     "a strange port": (["worker"], {"SPILLWAY_KAFKA": "127.0.0.1:²²"}, 2, "is not host:port"),
