@@ -303,7 +303,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         share = self._most_held // max(1, len(self._owned))
         full = set()
         for partition in self._owned:
-            bound = share // 2 if partition in self._full else share
+            bound = share * 9 // 10 if partition in self._full else share
             if partition in self._map_full | self._unreadable or self._ledgers[partition].pending >= max(1, bound):
                 full.add(partition)
         wanted = self._owned if crowded else full

@@ -12,7 +12,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
+
+import structlog
 
 from schemas import SettingsError
 
@@ -22,6 +25,11 @@ Result = TypeVar("Result")
 
 KEEP_S = 30 * 86_400
 """Turns older than this are forgotten: as long as their dead letters can be replayed."""
+
+CHECKPOINT_S = 2.0
+"""Between two checkpoints of the write-ahead log, in seconds."""
+
+log = structlog.get_logger()
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS turns (
@@ -56,14 +64,20 @@ class SQLiteStore:
             # A crash of the process loses nothing; a crash of the machine may lose the last transactions, and
             # those turns are then answered again unless their offsets were committed.
             self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute("PRAGMA wal_autocheckpoint=0")  # `_checkpoint` does it, out of the turns' way
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise SettingsError(f"SPILLWAY_STORE=sqlite:///{path}: {error}") from None
         self._loop = asyncio.get_running_loop()
         self._asked: list[_Request] = []
         self._batches: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="spillway-sqlite", daemon=True)
-        self._thread.start()
+        self._closing = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._serve, name="spillway-sqlite", daemon=True),
+            threading.Thread(target=self._checkpoint, args=(path,), name="spillway-sqlite-checkpoint", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def load(self, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
         """See `Store.load`."""
@@ -81,7 +95,9 @@ class SQLiteStore:
         """Waits for what was asked, then closes the file."""
         self._hand_over()
         self._batches.put(None)
-        await asyncio.to_thread(self._thread.join)
+        self._closing.set()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
         self._database.close()
 
     def _ask(self, work: Callable[[sqlite3.Connection], Result], *, writes: bool = False) -> asyncio.Future[Result]:
@@ -108,6 +124,19 @@ class SQLiteStore:
             self._loop.call_soon_threadsafe(_settle, batch, results)
             if closing:
                 return
+
+    def _checkpoint(self, path: str) -> None:
+        """Moves the write-ahead log into the file, on a connection of its own.
+
+        It waits for the disk (35 to 85 ms were measured); on the connection that serves turns, one in a hundred idle
+        turns would wait with it.
+        """
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            while not self._closing.wait(CHECKPOINT_S):
+                try:
+                    database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                except sqlite3.Error as error:
+                    log.warning("store.checkpoint_failed", error=str(error))
 
 
 def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
