@@ -59,13 +59,7 @@ class SQLiteStore:
 
     def __init__(self, path: str) -> None:
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            # A crash of the process loses nothing; a crash of the machine may lose the last transactions, and
-            # those turns are then answered again unless their offsets were committed.
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute("PRAGMA wal_autocheckpoint=0")  # `_checkpoint` does it, out of the turns' way
-            self._database.executescript(_SCHEMA)
+            self._database = _open(path)
         except sqlite3.Error as error:
             raise SettingsError(f"SPILLWAY_STORE=sqlite:///{path}: {error}") from None
         self._loop = asyncio.get_running_loop()
@@ -137,6 +131,21 @@ class SQLiteStore:
                     database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 except sqlite3.Error as error:
                     log.warning("store.checkpoint_failed", error=str(error))
+
+
+def _open(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        # A crash of the process loses nothing; a crash of the machine may lose the last transactions, and those turns
+        # are then answered again unless their offsets were committed.
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.execute("PRAGMA wal_autocheckpoint=0")  # `SQLiteStore._checkpoint` does it, out of the turns' way
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
