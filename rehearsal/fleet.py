@@ -47,11 +47,6 @@ class WorkerProcess:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    @property
-    def exit_status(self) -> int | None:
-        """As `subprocess.Popen.returncode`."""
-        return self._process.poll()
-
     async def ready(self, timeout_s: float = 30.0) -> str:
         """Waits until it takes turns; returns the address of its health server. Raises FleetError."""
         async with asyncio.timeout(timeout_s):

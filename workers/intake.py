@@ -118,11 +118,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Partitions owned and restored."""
         return sorted(partition.partition for partition in self._owned)
 
-    @property
-    def pending(self) -> int:
-        """Offsets polled and not done."""
-        return sum(ledger.pending for ledger in self._ledgers.values())
-
     async def start(self) -> None:
         """Joins the group. Raises KafkaError when the cluster cannot be reached."""
         await self._admin.start()
