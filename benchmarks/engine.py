@@ -28,6 +28,9 @@ class SimulatedCalls:
     def ready(self) -> str | None:
         return None
 
+    def permits(self) -> int:
+        return self._contract.concurrency
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):

@@ -36,12 +36,17 @@ class Engine:
     one_at_a_time: bool = False
     """Handles one turn of a partition at a time, so a few turns tell its rate."""
 
+    scenarios: frozenset[str] | None = None
+    """The scenarios it takes part in; None is all."""
+
     def cap_s(self, scenario: Scenario) -> float:
         """Seconds after its start at which it is stopped, done or not."""
         return min(scenario.cap_s, 30.0) if self.one_at_a_time else scenario.cap_s
 
     def without(self, scenario: Scenario) -> str | None:
         """Why this engine is left out of a scenario, in one line, or None."""
+        if self.scenarios is not None and scenario.name not in self.scenarios:
+            return "see steady"
         if self.one_at_a_time and scenario.only_concurrent:
             return "one turn at a time: see steady"
         return None
@@ -86,5 +91,13 @@ ENGINES = (
         lambda contract: parallel_consumer.command("peer.Worker", str(contract)),
         missing=parallel_consumer.missing,
         build=parallel_consumer.build,
+    ),
+    Engine(
+        "parallel-consumer-defaults",
+        "Parallel Consumer (Java), the JVM's own heap and collector",
+        lambda contract: parallel_consumer.command("peer.Worker", str(contract), jvm=()),
+        missing=parallel_consumer.missing,
+        build=parallel_consumer.build,
+        scenarios=frozenset({"steady"}),
     ),
 )

@@ -30,7 +30,7 @@ def build() -> None:
     subprocess.run(["mvn", "-B", "-q", "package"], cwd=HERE, check=True, timeout=600)
 
 
-def command(main: str, *arguments: str) -> list[str]:
-    """The command line of one of its main classes."""
+def command(main: str, *arguments: str, jvm: tuple[str, ...] = JVM) -> list[str]:
+    """The command line of one of its main classes; ``jvm`` are the virtual machine's options."""
     classpath = os.pathsep.join([str(JAR), str(JAR.parent / "lib" / "*")])
-    return [shutil.which("java") or "java", *JVM, "-cp", classpath, main, *arguments]
+    return [shutil.which("java") or "java", *jvm, "-cp", classpath, main, *arguments]
