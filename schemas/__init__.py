@@ -8,6 +8,7 @@ from .codec import DecodeError, decode_delta, decode_reply, decode_turn, encode,
 from .deadletter import Failure, Reason, dead_letter_headers
 from .delta import Delta
 from .environment import Environment, SettingsError
+from .handoff import Handoff, Said
 from .headers import Headers, carried, replayed
 from .reply import Action, Outcome, Reply, ReplyError, Usage
 from .topics import Topics, TopicSpec
@@ -23,12 +24,14 @@ __all__ = [
     "Delta",
     "Environment",
     "Failure",
+    "Handoff",
     "Headers",
     "Outcome",
     "Priority",
     "Reason",
     "Reply",
     "ReplyError",
+    "Said",
     "SettingsError",
     "TopicSpec",
     "Topics",

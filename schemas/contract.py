@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .delta import Delta
+from .handoff import Handoff
 from .reply import Reply
 from .topics import Topics, TopicSpec
 from .turn import Turn
@@ -15,6 +16,7 @@ _MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
     "turn": (Turn, "A chat turn"),
     "reply": (Reply, "The final reply of a turn"),
     "delta": (Delta, "A fragment of a streamed reply"),
+    "handoff": (Handoff, "A conversation that a person takes over"),
 }
 
 
@@ -38,6 +40,7 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
         "replies": _channel(specs[topics.replies], "reply"),
         "deltas": _channel(specs[topics.deltas], "delta"),
         "deadLetters": _channel(specs[topics.dead_letters], "turn"),
+        "handoffs": _channel(specs[topics.handoffs], "handoff"),
     }
     return {
         "asyncapi": "3.0.0",
@@ -49,6 +52,7 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
             "receiveReply": _operation("receive", "replies", "reply"),
             "receiveDelta": _operation("receive", "deltas", "delta"),
             "receiveDeadLetter": _operation("receive", "deadLetters", "turn"),
+            "receiveHandoff": _operation("receive", "handoffs", "handoff"),
         },
         "components": {
             "messages": {

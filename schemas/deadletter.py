@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """The assistant's own code raised."""
     UNKNOWN_ACTION = "unknown_action"
     """The turn confirms an action that is not pending."""
+    OVER_BUDGET = "over_budget"
+    """A spending ceiling is reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Reply(BaseModel):
         default=None, description="`faq`, `simple`, `complex`, `reasoning`, or a specialist's name."
     )
     finish_reason: str | None = Field(
-        default=None, description="As the provider says it, such as `end_turn` or `stop`."
+        default=None, description="As the provider says it, such as `end_turn` or `stop`; of a hand-off, its reason."
     )
     usage: Usage = Usage()
     cost_usd: float | None = Field(default=0.0, ge=0, description="Null when the model's price is not known.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -13,14 +12,17 @@ import structlog
 from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
 
 from . import metrics
+from .asking import Asked, Asking, Expired, GaveUp, Question
 from .assistants import Assistant
-from .compose import Effort, answered, expired, failed
+from .compose import Effort, answered, by_rule, expired, failed, handed_off, handoff
 from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreError
 from .deltas import DeltaStream
-from .models import CatalogueModel, Completion, Message, Model, ModelError, Prompt
+from .flow.budget import Budget, Ceilings
+from .flow.chain import Chain
+from .flow.retry import RetryPolicy
+from .models import Message, Prompt
 from .permit import Permit
 from .received import Received
-from .retry import RetryPolicy
 
 log = structlog.get_logger()
 
@@ -32,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
-    """What is published for a turn: its reply, and for a failed one the dead letter's reason."""
+    """What is published for a turn: its reply, for a failed one the dead letter's reason, for a person the transcript."""
 
     reply: bytes | None
     """None when nobody can be told: the record has no readable identity."""
@@ -40,6 +42,7 @@ class Answer(NamedTuple):
     conversation_id: str
     """Key of the reply."""
     outcome: Outcome
+    handoff: bytes | None = None
 
 
 class Answering:
@@ -49,25 +52,29 @@ class Answering:
         self,
         *,
         assistant: Assistant,
-        model: Model,
-        known: CatalogueModel,
+        chain: Chain,
         store: Store,
         turn_ttl_s: float,
         deltas: Callable[[Turn], DeltaStream],
         retry: RetryPolicy = RetryPolicy(),
+        budget: Budget | None = None,
     ) -> None:
         self._assistant = assistant
-        self._model = model
-        self._known = known
+        self._chain = chain
+        self._budget = budget or Budget(Ceilings())
+        self._asking = Asking(chain, retry, self._budget)
         self._store = store
         self._turn_ttl_s = turn_ttl_s
         self._deltas = deltas
-        self._retry = retry
         self._store_away: str | None = None
 
     def ready(self) -> str | None:
         """Why no turn can be answered now, or None."""
-        return self._store_away
+        return self._store_away or self._chain.unavailable()
+
+    def permits(self) -> int:
+        """How many turns the providers are believed to take at once."""
+        return self._chain.limit
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
@@ -77,20 +84,20 @@ class Answering:
         turn = received.decode()
         loaded = await self._patiently(lambda: self._load(turn), permit)
         if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
-            return Answer(stored.value, _failure_of(stored), turn.conversation_id, stored.outcome)
+            return _answer(turn, stored, _failure_of(stored), loaded.history)
         try:
-            completion = await self._call(received, turn, loaded, effort, permit)
-            reply, failure = self._accept(turn, effort, completion), None
-        except _Expired:
+            asked = await self._asking.ask(self._question(received, turn, loaded, effort), permit)
+            reply, failure = self._accept(turn, effort, asked), None
+        except Expired:
             reply, failure = expired(turn, effort), None
-        except _Failed as error:
-            reply, failure = failed(turn, effort, error.failure), error.failure
+        except GaveUp as error:
+            reply, failure = self._otherwise(turn, effort, error.failure)
         except Exception as error:
             log.exception("turn.handler_error", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", effort.attempts)
             reply = failed(turn, effort, failure)
         permit.give_back()
-        return await self._record(received, turn, effort, reply, failure, permit)
+        return await self._record(received, turn, effort, reply, failure, permit, loaded.history)
 
     async def _refuse(self, received: Received, failure: Failure, effort: Effort, permit: Permit) -> Answer:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
@@ -98,62 +105,39 @@ class Answering:
         if names is None:
             return Answer(None, failure, "", "failed")
         turn = Turn.model_construct(turn_id=names[0], conversation_id=names[1], text="")
-        answer = await self._record(received, turn, effort, failed(turn, effort, failure), failure, permit)
+        answer = await self._record(received, turn, effort, failed(turn, effort, failure), failure, permit, ())
         return answer._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
     async def _load(self, turn: Turn) -> Loaded:
-        return await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history)
+        scopes = self._budget.ceilings.scopes(turn.tenant)
+        loaded = await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history, scopes)
+        self._budget.learn(loaded.spent)
+        return loaded
 
-    async def _call(self, received: Received, turn: Turn, loaded: Loaded, effort: Effort, permit: Permit) -> Completion:
-        """Calls the model until it answers, the turn expires, or trying again is pointless."""
+    def _question(self, received: Received, turn: Turn, loaded: Loaded, effort: Effort) -> Question:
         if turn.confirm is not None:
-            raise _Failed(
-                Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation"
-            )
-        deadline = self._deadline(received, turn)
-        prompt = self._prompt(turn, loaded)
+            raise GaveUp(Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation")
         stream = self._deltas(turn) if turn.stream else None
-        while True:
-            if time.time() >= deadline:
-                if effort.attempts:
-                    raise _Failed(Reason.RETRIES_EXHAUSTED, "the deadline passed between two tries", effort.attempts)
-                raise _Expired
-            effort.attempts += 1
-            began = time.perf_counter()
-            try:
-                return await self._model.complete(prompt, stream.add if stream else None)
-            except ModelError as error:
-                delay = self._delay_s(turn, error, effort, deadline)
-            finally:
-                effort.model_s += time.perf_counter() - began
-                if stream:
-                    stream.flush()
-            if stream:
-                stream.restart()
-            permit.give_back()
-            await asyncio.sleep(delay)
-            await permit.regain()
+        scopes = self._budget.ceilings.scopes(turn.tenant)
+        return Question(turn, self._prompt(turn, loaded), self._deadline(received, turn), effort, stream, scopes)
 
-    def _delay_s(self, turn: Turn, error: ModelError, effort: Effort, deadline: float) -> float:
-        """Seconds until the next try; raises when there is none."""
-        left = deadline - time.time()
-        delay = self._retry.delay_s(effort.attempts, error.retry_after_s, left, random.random())  # noqa: S311
-        again = error.retryable and delay is not None
-        metrics.MODEL_ERRORS.labels(str(error.status or "connection")).inc()
-        log.warning(
-            "turn.retry" if again else "turn.failed",
-            turn_id=turn.turn_id,
-            conversation_id=turn.conversation_id,
-            attempt=effort.attempts,
-            error=str(error),
-            request_id=error.request_id,
-            delay_s=round(delay, 3) if again and delay is not None else None,
-        )
-        if not error.retryable:
-            raise _Failed(Reason.REJECTED_BY_MODEL, str(error), effort.attempts) from error
-        if delay is None:
-            raise _Failed(Reason.RETRIES_EXHAUSTED, str(error), effort.attempts) from error
-        return delay
+    def _otherwise(self, turn: Turn, effort: Effort, failure: Failure) -> tuple[Reply, Failure | None]:
+        """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""
+        if failure.reason is not Reason.UNKNOWN_ACTION:
+            if text := self._last_resort(turn):
+                return by_rule(turn, effort, text), None
+            if self._assistant.hand_off or failure.reason is Reason.OVER_BUDGET:
+                return handed_off(turn, effort, failure.reason.value), None
+        return failed(turn, effort, failure), failure
+
+    def _last_resort(self, turn: Turn) -> str | None:
+        if self._assistant.last_resort is None:
+            return None
+        try:
+            return self._assistant.last_resort(turn)
+        except Exception:  # a mistake in the assistant's rule must not cost the turn its dead letter
+            log.exception("last_resort.failed", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
+            return None
 
     def _deadline(self, received: Received, turn: Turn) -> float:
         """Seconds since the epoch. A replayed turn's clock starts anew at its replay."""
@@ -171,16 +155,22 @@ class Answering:
         messages.append(Message("user", turn.text))
         return Prompt(self._assistant.instructions, tuple(messages), self._assistant.max_tokens)
 
-    def _accept(self, turn: Turn, effort: Effort, completion: Completion) -> Reply:
-        """The completion as a reply; what it cost is counted even when it says nothing."""
-        cost = self._known.cost_usd(completion.usage)
-        metrics.spent(self._model.name, completion.usage, cost)
+    def _accept(self, turn: Turn, effort: Effort, asked: Asked) -> Reply:
+        completion, upstream = asked
         if not completion.text.strip():
-            raise _Failed(Reason.REJECTED_BY_MODEL, f"an empty answer ({completion.finish_reason})", effort.attempts)
-        return answered(turn, effort, completion, self._model.name, cost)
+            reason = f"an empty answer ({completion.finish_reason})"
+            raise GaveUp(Reason.REJECTED_BY_MODEL, reason, effort.attempts)
+        return answered(turn, effort, completion, upstream.model.name, priced=upstream.known.price is not None)
 
     async def _record(
-        self, received: Received, turn: Turn, effort: Effort, reply: Reply, failure: Failure | None, permit: Permit
+        self,
+        received: Received,
+        turn: Turn,
+        effort: Effort,
+        reply: Reply,
+        failure: Failure | None,
+        permit: Permit,
+        history: Sequence[Exchange],
     ) -> Answer:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
         value = encode(reply)
@@ -189,10 +179,13 @@ class Answering:
             reply = failed(turn, effort, failure)
             value = encode(reply)
         exchange = Exchange(turn.text, reply.text) if reply.outcome == "answered" else None
-        entry = Entry(turn.conversation_id, turn.turn_id, StoredReply(reply.outcome, value), exchange)
+        scopes, cost_usd = self._budget.ceilings.scopes(turn.tenant), effort.cost_usd
+        stored = StoredReply(reply.outcome, value)
+        entry = Entry(turn.conversation_id, turn.turn_id, stored, exchange, scopes, cost_usd)
         again = replayed(received.headers)
         counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
-        return Answer(counts.value, failure if counts.value == value else None, turn.conversation_id, counts.outcome)
+        self._budget.recorded(scopes, cost_usd, time.time())
+        return _answer(turn, counts, failure if counts.value == value else None, history)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Result]], permit: Permit) -> Result:
         """Asks the store until it answers: no turn is answered without its conversation."""
@@ -211,16 +204,12 @@ class Answering:
             await permit.regain()
 
 
-class _Expired(Exception):
-    """The turn's deadline passed before a model was called."""
-
-
-class _Failed(Exception):
-    """Carries a failure out of the steps."""
-
-    def __init__(self, reason: Reason, message: str, attempts: int = 0) -> None:
-        super().__init__(message)
-        self.failure = Failure(reason, message, attempts)
+def _answer(turn: Turn, stored: StoredReply, failure: Failure | None, history: Sequence[Exchange]) -> Answer:
+    """What to publish for a turn whose reply is stored."""
+    handed = None
+    if stored.outcome == "handed_off":
+        handed = encode(handoff(turn, decode_reply(stored.value), history))
+    return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed)
 
 
 def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:

@@ -8,6 +8,7 @@ already here; one that is new is held until its completion map was read back; on
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from aiokafka.errors import (
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    for_code,
 )
 
 from schemas import Cluster
@@ -30,6 +32,7 @@ from . import metrics
 from .completion import MAX_METADATA
 from .progress import CommitPoint, Ledger
 from .received import Received, receive
+from .vitals import Lasting
 
 log = structlog.get_logger()
 
@@ -38,7 +41,8 @@ _FULL = 0.75
 _RETRY_S = 0.5
 _METADATA_MS = 30_000
 """How soon a topic that was deleted and made anew is noticed."""
-_PROBE_S = 5.0
+_ANSWER_S = 5.0
+"""How long Kafka may take to answer before it counts as away, in seconds."""
 _STEP = 100
 """Turns to take one by one around a record that cannot be read."""
 CLOSE_S = 5.0
@@ -58,6 +62,8 @@ class IntakeTuning:
     max_partition_fetch_bytes: int = 256 * 1024
     fetch_max_bytes: int = 4 * 1024 * 1024
     """Bounds what aiokafka holds of a backlog: the next fetch waits until this one was polled."""
+    probe_s: float = 5.0
+    """Between two questions to Kafka whether it is there and counts us among the group's members."""
 
 
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -81,6 +87,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = cluster.topics.requests
         self._most_held = most_held
         self._group = group
+        self._client_id = client_id
         self._before_revoke = before_revoke
         self._lost = lost
         connection = cluster.connection()
@@ -108,21 +115,37 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unreadable: set[TopicPartition] = set()
         self._restoring: asyncio.Task[None] | None = None
         self._commit_lock = asyncio.Lock()
+        self._probe_s = tuning.probe_s
         self.trouble: str | None = None
         """Why Kafka is of no use now; None while it answers."""
         self.joined = False
         """Whether the group has given us our share, which may be nothing."""
+        self.answering = Lasting()
+        """Kafka and the group's coordinator answer."""
+        self.outside = Lasting()
+        """The coordinator does not count us among the group's members, whatever aiokafka believes."""
+        self.unsettled = Lasting()
+        """A rebalance has begun and what it gave us is not taken over."""
+        self.uncommitted = Lasting()
+        """Turns are done and no commit has succeeded."""
+        self.polled_at = time.monotonic()
 
     @property
     def partitions(self) -> list[int]:
         """Partitions owned and restored."""
         return sorted(partition.partition for partition in self._owned)
 
+    @property
+    def held(self) -> int:
+        """Turns polled and not done."""
+        return sum(ledger.held for ledger in self._ledgers.values())
+
     async def start(self) -> None:
         """Joins the group. Raises KafkaError when the cluster cannot be reached."""
         await self._admin.start()
         await self._consumer.start()
         self._consumer.subscribe([self._topic], listener=self)
+        self.unsettled.note(True, time.monotonic())
 
     async def stop(self) -> None:
         """Commits what is done and leaves the group, so that others take over at once."""
@@ -137,6 +160,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
         With no room it still polls, on paused partitions: a consumer that does not poll is put out of its group.
         """
+        self.polled_at = time.monotonic()
         self._balance(room <= 0)
         try:
             batches = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(1, room))
@@ -195,6 +219,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 if (point := ledger.commit_point()) != self._committed.get(partition)
             }
             self._mark_full(points)
+            self.uncommitted.note(bool(points), time.monotonic())
             if not points:
                 return
             try:
@@ -205,20 +230,34 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.warning("commit.failed", error=str(error) or type(error).__name__)
             else:
                 self._committed.update(points)
+                self.uncommitted.note(False, time.monotonic())
 
     async def probe(self) -> None:
         """Asks Kafka every few seconds whether it is there and still has our topic, until cancelled."""
         while True:
             try:
-                topics = await asyncio.wait_for(self._admin.list_topics(), _PROBE_S)
+                topics = await asyncio.wait_for(self._admin.list_topics(), _ANSWER_S)
+                # A group that is new has no coordinator yet; until we have joined, `unsettled` says what is wrong.
+                member = not self.joined or await asyncio.wait_for(self._is_member(), _ANSWER_S)
             except (KafkaError, OSError, TimeoutError) as error:
                 self.trouble = f"Kafka does not answer: {error or type(error).__name__}"
             else:
                 self.trouble = None if self._topic in topics else f"topic {self._topic} is gone"
-            await asyncio.sleep(_PROBE_S)
+                self.outside.note(not member, time.monotonic())
+            self.answering.note(self.trouble is None, time.monotonic())
+            await asyncio.sleep(self._probe_s)
+
+    async def _is_member(self) -> bool:
+        """Whether the group's coordinator counts us among its members; aiokafka may be the last to learn that it does not."""
+        (answer,) = await self._admin.describe_consumer_groups([self._group])
+        error, _, _, _, _, members, *_ = answer.groups[0]
+        if error:
+            raise for_code(error)(f"the coordinator of {self._group} does not answer")
+        return any(client_id == self._client_id for _, client_id, *_ in members)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Before a rebalance: lets what is nearly done finish, commits, takes nothing more."""
+        self.unsettled.note(True, time.monotonic())
         if not revoked:
             return
         self._owned = set()
@@ -259,6 +298,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._take_over(partition, committed.get(partition), starts[partition], ends[partition])
             break
         self.joined = True
+        self.unsettled.note(False, time.monotonic())
         await self.commit()
 
     def _take_over(self, partition: TopicPartition, committed: Any, start: int, log_end: int) -> None:

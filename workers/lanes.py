@@ -4,33 +4,29 @@ Pure: the time is an argument and nothing here waits. The promises it keeps, pro
 
 - turns of one lane are taken in the order they were offered, one at a time;
 - never more turns hold a permit than there are permits, and each permit comes back exactly once;
-- a lane that waits is taken after a bounded number of others: its place depends on its age alone.
+- a lane that waits is taken after a bounded number of others (`flow.fairness` says which one is next).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
-from schemas import Priority
+from .flow.fairness import FairQueue, Sender
 
 Item = TypeVar("Item")
 
-HEAD_START_S: dict[Priority, float] = {"high": 0.0, "normal": 5.0, "low": 20.0}
-"""How much younger a turn of higher priority may be and still go first, in seconds.
-
-Age plus a constant instead of strict classes: a low turn is overtaken for 20 s at most, so nothing starves.
-"""
+_NOBODY = Sender()
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("current", "held", "ticket", "waiting")
+    __slots__ = ("current", "held", "sender", "ticket", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[float, Item]] = deque()
+        self.waiting: deque[tuple[float, Item, Sender]] = deque()
         self.current: Item | None = None
+        self.sender = _NOBODY  # of the current turn
         self.held = False  # whether the current turn holds a permit
         self.ticket = 0  # number of its entry in the ready queue; 0 when it has none
 
@@ -38,7 +34,8 @@ class _Lane(Generic[Item]):
 class Lanes(Generic[Item]):
     """The waiting turns of a worker and the permits for those that run."""
 
-    def __init__(self, permits: int) -> None:
+    def __init__(self, permits: int, weights: Mapping[str, float] | None = None) -> None:
+        """``weights`` of tenants among each other; who is not named weighs 1."""
         self.permits = permits
         """Turns that may run at once. May be changed at any time; a lower number takes effect as permits come back."""
         self.waiting = 0
@@ -48,22 +45,22 @@ class Lanes(Generic[Item]):
         self.ready = 0
         """Conversations that could go on if there were a permit."""
         self._lanes: dict[Hashable, _Lane[Item]] = {}
-        self._queue: list[tuple[float, int, Hashable]] = []
+        self._queue = FairQueue(weights)
         self._tickets = 0
 
     def __len__(self) -> int:
         """Conversations with a turn that waits or runs."""
         return len(self._lanes)
 
-    def offer(self, lane_id: Hashable, item: Item, now: float, priority: Priority = "normal") -> None:
+    def offer(self, lane_id: Hashable, item: Item, now: float, sender: Sender = _NOBODY) -> None:
         """Adds a turn at the end of its lane; ``now`` in seconds of any steady clock."""
         lane = self._lanes.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = _Lane()
-        lane.waiting.append((now + HEAD_START_S[priority], item))
+        lane.waiting.append((now, item, sender))
         self.waiting += 1
         if lane.current is None and not lane.ticket:
-            self._enqueue(lane_id, lane, lane.waiting[0][0])
+            self._enqueue(lane_id, lane, now, sender)
 
     def take(self) -> Item | None:
         """The next turn with its permit, or None when no conversation is ready or no permit is free.
@@ -72,20 +69,18 @@ class Lanes(Generic[Item]):
         """
         if self.in_flight >= self.permits:
             return None
-        while self._queue:
-            _, ticket, lane_id = heapq.heappop(self._queue)
-            lane = self._lanes.get(lane_id)
-            if lane is None or lane.ticket != ticket:
-                continue  # its turns were forgotten meanwhile
-            lane.ticket = 0
-            self.ready -= 1
-            if lane.current is None:
-                _, lane.current = lane.waiting.popleft()
-                self.waiting -= 1
-            lane.held = True
-            self.in_flight += 1
-            return lane.current
-        return None
+        lane_id = self._queue.pop()
+        if lane_id is None:
+            return None
+        lane = self._lanes[lane_id]
+        lane.ticket = 0
+        self.ready -= 1
+        if lane.current is None:
+            _, lane.current, lane.sender = lane.waiting.popleft()
+            self.waiting -= 1
+        lane.held = True
+        self.in_flight += 1
+        return lane.current
 
     def give_back(self, lane_id: Hashable) -> None:
         """The lane's turn no longer calls a model: its permit is free, its lane stays busy. Harmless when it has none."""
@@ -102,7 +97,8 @@ class Lanes(Generic[Item]):
         """The lane's turn wants a permit again; `take` will return it once more."""
         lane = self._lanes[lane_id]
         if not lane.held and not lane.ticket:
-            self._enqueue(lane_id, lane, now)
+            # It was counted when it began: the turns of its user that came later do not go first.
+            self._enqueue(lane_id, lane, now, lane.sender._replace(user=None))
 
     def finish(self, lane_id: Hashable) -> None:
         """The lane's turn is over, however it ended: its permit is free and the next turn of its lane may go."""
@@ -110,7 +106,8 @@ class Lanes(Generic[Item]):
         lane = self._lanes[lane_id]
         lane.current = None
         if lane.waiting:
-            self._enqueue(lane_id, lane, lane.waiting[0][0])
+            at, _, sender = lane.waiting[0]
+            self._enqueue(lane_id, lane, at, sender)
         else:
             del self._lanes[lane_id]
 
@@ -126,13 +123,14 @@ class Lanes(Generic[Item]):
                 del self._lanes[lane_id]
         return before - self.waiting
 
-    def _enqueue(self, lane_id: Hashable, lane: _Lane[Item], due: float) -> None:
+    def _enqueue(self, lane_id: Hashable, lane: _Lane[Item], at: float, sender: Sender) -> None:
         self._tickets += 1
         lane.ticket = self._tickets
         self.ready += 1
-        heapq.heappush(self._queue, (due, self._tickets, lane_id))
+        self._queue.push(lane_id, lane.ticket, at, sender)
 
     def _dequeue(self, lane: _Lane[Item]) -> None:
         if lane.ticket:
+            self._queue.discard(lane.ticket)
             lane.ticket = 0
             self.ready -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,14 +13,19 @@ from aiokafka.errors import KafkaError
 
 from schemas import Cluster, SettingsError
 
-from . import logs
+from . import logs, metrics
 from .answering import Answering
 from .assistants import Assistant, load_assistant
 from .assistants.definition import DEFAULT_MODEL
 from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
+from .flow.breaker import BreakerPolicy
+from .flow.budget import Budget, Ceilings
+from .flow.chain import Chain
+from .flow.concurrency import AdaptiveLimit
+from .flow.upstream import Upstream
 from .health import Health
-from .models import Catalogue, CatalogueModel, Model, connect
+from .models import Catalogue, Clients, keys_of
 from .settings import WorkerSettings
 from .worker import Worker, worker_name
 
@@ -32,22 +38,35 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
     """Runs one worker until SIGTERM or SIGINT. Raises SettingsError or ClusterError before any turn is taken."""
     name = worker_name()
     logs.configure(settings.log, worker=name)
-    assistant, model, known = _assistant(settings)
+    assistant = load_assistant(settings.assistant)
+    clients = Clients(settings.concurrency, settings.timeouts())
+    chain = connect(assistant, settings, clients)
+    budget = Budget(settings.ceilings())
+    if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
+        raise SettingsError(
+            f"SPILLWAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by SPILLWAY_CATALOGUE"
+        )
     await check_topics(cluster)
     store = open_store(settings.store)
 
     def answering(worker: Worker) -> Answering:
         return Answering(
             assistant=assistant,
-            model=model,
-            known=known,
+            chain=chain,
+            budget=budget,
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
         )
 
     worker = Worker(cluster, settings, answering, name=name)
-    health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=worker.refresh_metrics)
+
+    def refresh() -> None:
+        worker.refresh_metrics()
+        chain.refresh_metrics()
+        metrics.BUDGET_USED.set(budget.used(time.time()))
+
+    health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=refresh)
     try:
         await health.start()
     except SettingsError:
@@ -67,7 +86,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         tidying.cancel()
         await health.stop()
         await store.close()
-        await model.close()
+        await clients.close()
 
 
 def _settle_memory() -> None:
@@ -91,13 +110,31 @@ async def check_topics(cluster: Cluster) -> None:
         raise cluster.explain(error) from error
     finally:
         await admin.close()
-    cluster.missing(existing, (topics.requests, topics.replies, topics.deltas, topics.dead_letters))
+    cluster.missing(existing, (topics.requests, topics.replies, topics.deltas, topics.dead_letters, topics.handoffs))
 
 
-def _assistant(settings: WorkerSettings) -> tuple[Assistant, Model, CatalogueModel]:
-    assistant = load_assistant(settings.assistant)
-    name, known = Catalogue.load(settings.catalogue).find(assistant.model or settings.model or DEFAULT_MODEL)
-    return assistant, connect(name, known, settings.concurrency), known
+def connect(assistant: Assistant, settings: WorkerSettings, clients: Clients) -> Chain:
+    """The models that may answer for an assistant, each behind each of its provider's keys. Raises SettingsError."""
+    catalogue = Catalogue.load(settings.catalogue)
+    first = assistant.model or settings.model or DEFAULT_MODEL
+    breaker = BreakerPolicy(failures=settings.breaker_failures, open_s=settings.breaker_open_s)
+    tiers = []
+    for wanted in dict.fromkeys((first, *(assistant.fallbacks or settings.fallback_names()))):
+        name, known = catalogue.find(wanted)
+        keys = keys_of(known.provider, name)
+        tiers.append(
+            [
+                Upstream(
+                    clients.model(name, known.provider, key),
+                    known,
+                    f"#{number}" if len(keys) > 1 else "",
+                    breaker,
+                    settings.rate_limits(),
+                )
+                for number, key in enumerate(keys, 1)
+            ]
+        )
+    return Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor))
 
 
 async def _forget_old(store: Store) -> None:

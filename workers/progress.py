@@ -49,6 +49,11 @@ class Ledger:
         """Offsets that are not done, polled or known from the completion map."""
         return len(self._pending)
 
+    @property
+    def held(self) -> int:
+        """Offsets that were polled and are not done."""
+        return len(self._pending) - len(self._awaited)
+
     def polled(self, offset: int) -> bool:
         """Takes note of a record; False when it needs no work: it was polled before, or done before a restart."""
         if offset < self.position:

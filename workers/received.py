@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
-from schemas import DecodeError, Failure, Headers, Priority, Turn, decode_turn, identity
+from schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity
 
+from .flow.fairness import Sender
 from .progress import Ledger
 
 
@@ -32,7 +33,8 @@ class Received:
     """Why it is no turn; None when it is one."""
     lane: Hashable
     """Turns of one lane are answered one at a time: the conversation, or what comes nearest to it in a bad record."""
-    priority: Priority
+    sender: Sender
+    """Whose turn it is, and how urgent."""
     size: int
     """Bytes of key, value and headers."""
     ledger: Ledger
@@ -46,13 +48,13 @@ class Received:
 def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
     """Looks into a record; what cannot be decoded is received too, with its failure."""
     failure: Failure | None = None
-    priority: Priority = "normal"
+    sender = Sender()
     try:
         turn = decode_turn(record.value, record.key)
     except DecodeError as error:
         failure, lane = error.failure, _nearest_lane(record)
     else:
-        lane, priority = turn.conversation_id, turn.priority
+        lane, sender = turn.conversation_id, Sender(turn.tenant, turn.user_id, turn.priority)
     # Kafka lets a header have no value; for us that is an empty one.
     headers = tuple((name, value or b"") for name, value in record.headers)
     size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
@@ -66,7 +68,7 @@ def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
         headers,
         failure,
         lane,
-        priority,
+        sender,
         size,
         ledger,
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas import Environment
+
+from .flow.budget import Ceilings
+from .models import Timeouts
 
 
 class WorkerSettings(Environment):
@@ -16,13 +19,49 @@ class WorkerSettings(Environment):
     group: str = Field(default="spillway-workers", min_length=1, max_length=249)
     """Consumer group."""
     concurrency: int = Field(default=50, ge=1, le=10_000)
-    """Model calls in flight in this worker."""
+    """Model calls in flight in this worker, at most: refusals bring it down, answers up again."""
+    concurrency_floor: int = Field(default=1, ge=1, le=10_000)
+    """Model calls in flight that are always tried."""
+    rpm: float | None = Field(default=None, gt=0)
+    """Requests a minute that each key may make; None takes what the provider's headers say."""
+    tpm: float | None = Field(default=None, gt=0)
+    """Tokens a minute, written and read, for each key; None takes what the provider's headers say."""
+    limit_workers: int = Field(default=1, ge=1, le=10_000)
+    """Among how many workers ``rpm`` and ``tpm`` are divided."""
+    tenant_weights: str = ""
+    """Shares of the tenants among each other, such as ``shop-eu=3,shop-us=1``; who is not named weighs 1."""
+    budget_hour_usd: float | None = Field(default=None, ge=0)
+    """Most USD to spend in a clock hour (UTC), by all workers of one store."""
+    budget_day_usd: float | None = Field(default=None, ge=0)
+    """The same for a day."""
+    budget_tenant_hour_usd: float | None = Field(default=None, ge=0)
+    """The same for an hour of each tenant."""
+    budget_tenant_day_usd: float | None = Field(default=None, ge=0)
+    """The same for a day of each tenant."""
+    budget_near: float = Field(default=0.8, gt=0, le=1)
+    """Share of a ceiling after which the cheapest model of the chain answers."""
+    breaker_failures: int = Field(default=10, ge=1)
+    """Failures in a row after which a model is left alone for a while."""
+    breaker_open_s: float = Field(default=30.0, gt=0)
+    """How long, in seconds, until one call tries it again."""
+    connect_timeout_s: float = Field(default=3.0, gt=0)
+    """To connect to a provider, in seconds."""
+    tls_timeout_s: float = Field(default=5.0, gt=0)
+    """For the TLS handshake."""
+    first_token_timeout_s: float = Field(default=30.0, gt=0)
+    """To the first piece of a streamed reply."""
+    between_tokens_timeout_s: float = Field(default=10.0, gt=0)
+    """From one piece of a streamed reply to the next."""
+    call_timeout_s: float = Field(default=60.0, gt=0)
+    """For a whole call, streamed or not."""
     store: str = "sqlite:///spillway.db"
     """Where conversations and stored replies are kept."""
     assistant: str | None = None
     """``package.module:attribute``; None is the built-in assistant."""
     model: str | None = None
     """The model of an assistant that names none."""
+    fallbacks: str = ""
+    """Models to ask when the first cannot answer, in order, comma-separated; an assistant's own come first."""
     catalogue: Path | None = None
     """A file of models and prices on top of the shipped one."""
     turn_ttl_s: float = Field(default=120.0, gt=0, le=86_400)
@@ -37,3 +76,55 @@ class WorkerSettings(Environment):
     """Turns held in memory that wait or run; what is beyond waits in Kafka."""
     max_waiting_mib: int = Field(default=64, ge=1, le=16_384)
     """The same bound in MiB of keys and values."""
+
+    @field_validator("tenant_weights")
+    @classmethod
+    def _weights_are_numbers(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip():
+                _weight(part)
+        return value
+
+    def timeouts(self) -> Timeouts:
+        """The bounds of one model call."""
+        return Timeouts(
+            self.connect_timeout_s,
+            self.tls_timeout_s,
+            self.first_token_timeout_s,
+            self.between_tokens_timeout_s,
+            self.call_timeout_s,
+        )
+
+    def rate_limits(self) -> dict[str, float]:
+        """This worker's part of each key's quota, a minute."""
+        limits = {"requests": self.rpm, "tokens": self.tpm}
+        return {name: limit / self.limit_workers for name, limit in limits.items() if limit is not None}
+
+    def ceilings(self) -> Ceilings:
+        """What may be spent."""
+        return Ceilings(
+            self.budget_hour_usd,
+            self.budget_day_usd,
+            self.budget_tenant_hour_usd,
+            self.budget_tenant_day_usd,
+            self.budget_near,
+        )
+
+    def weights(self) -> dict[str, float]:
+        """The shares of ``tenant_weights``."""
+        return dict(_weight(part) for part in self.tenant_weights.split(",") if part.strip())
+
+    def fallback_names(self) -> tuple[str, ...]:
+        """The models of ``fallbacks``."""
+        return tuple(name.strip() for name in self.fallbacks.split(",") if name.strip())
+
+
+def _weight(part: str) -> tuple[str, float]:
+    name, separator, number = part.partition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not separator or not 0.01 <= weight <= 1000:
+        raise ValueError(f"{part.strip()!r}: write tenant=number, the number from 0.01 to 1000")
+    return name.strip(), weight

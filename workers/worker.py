@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .received import Received
 from .settings import WorkerSettings
+from .vitals import PATIENCE, Lasting, Patience, Vitals, most_overdue
+from .watchdog import BEAT_S, Watchdog, stack_of_task
 
 log = structlog.get_logger()
 
@@ -49,6 +52,9 @@ class Answers(Protocol):
     def ready(self) -> str | None:
         """Why no turn can be answered now, or None."""
 
+    def permits(self) -> int:
+        """How many turns may be answered at once, as far as the models are concerned."""
+
 
 def worker_name() -> str:
     """Host, process and a random part: unique, and tells an operator where to look."""
@@ -66,12 +72,13 @@ class Worker:
         *,
         name: str | None = None,
         tuning: IntakeTuning = IntakeTuning(),
+        patience: Patience = PATIENCE,
     ) -> None:
         """``answers`` builds what answers turns, given this worker (for its `deltas`)."""
         self.name = name or worker_name()
         self._topics: Topics = cluster.topics
         self._settings = settings
-        self._lanes: Lanes[Received] = Lanes(settings.concurrency)
+        self._lanes: Lanes[Received] = Lanes(settings.concurrency, settings.weights())
         self._intake = Intake(
             cluster,
             settings.group,
@@ -90,7 +97,9 @@ class Worker:
         self._stop = asyncio.Event()
         self._room = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._beat = self._loop.time()
+        self._watchdog = Watchdog(patience)
+        self._began: dict[Received, float] = {}  # the turns in flight and when each began, oldest first
+        self._can_answer, self._untracked = Lasting(), Lasting()
         self._publishing_since: float | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -99,7 +108,7 @@ class Worker:
         """Works until `stop`, then drains. Raises what made going on impossible."""
         topics, tasks = self._topics, list[asyncio.Task[None]]()
         try:
-            await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters])
+            await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
             await self._intake.start()
             log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
             for work in (self._take_in, self._commit, self._outbox.run, self._feel_pulse, self._intake.probe):
@@ -175,24 +184,24 @@ class Worker:
 
     @property
     def _crowded(self) -> bool:
-        """Enough conversations are ready to keep every permit busy, or memory is at its bound.
+        """Memory is at its bound: looking far ahead lets others pass a flood at the front of a partition.
 
-        With few conversations ready it looks further into the partition, so that one busy conversation at the front
-        does not hold up those behind it.
+        While nobody can answer, what is in memory is enough: turns wait in Kafka.
         """
         lanes, settings = self._lanes, self._settings
         return (
-            lanes.ready >= settings.concurrency
+            (lanes.ready >= settings.concurrency and self._answers.ready() is not None)
             or lanes.waiting + len(self._running) >= settings.max_waiting
             or self._held_bytes >= settings.max_waiting_mib * 1024 * 1024
         )
 
     def _offer(self, received: Received) -> None:
         self._held_bytes += received.size
-        self._lanes.offer(received.lane, received, self._loop.time(), received.priority)
+        self._lanes.offer(received.lane, received, self._loop.time(), received.sender)
 
     def _dispatch(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
+        self._lanes.permits = min(self._settings.concurrency, self._answers.permits())
         while not self._holding and (received := self._lanes.take()) is not None:
             if running := self._running.get(received):
                 running[1].granted()
@@ -204,6 +213,7 @@ class Worker:
 
     async def _run(self, received: Received, permit: Permit) -> None:
         began = time.time()
+        self._began[received] = time.monotonic()
         try:
             try:
                 answer = await self._answers.answer(received, permit)
@@ -217,7 +227,7 @@ class Worker:
             metrics.ANSWERING.observe(time.time() - began)
         finally:
             self._held_bytes -= received.size
-            del self._running[received]
+            del self._running[received], self._began[received]
             self._lanes.finish(received.lane)
             self._dispatch()
 
@@ -231,6 +241,8 @@ class Worker:
             if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
                 headers = ()
             outgoing.append(Outgoing(self._topics.replies, answer.conversation_id.encode(), answer.reply, headers))
+        if answer.handoff is not None:
+            outgoing.append(Outgoing(self._topics.handoffs, answer.conversation_id.encode(), answer.handoff))
         metrics.TURNS.labels(answer.outcome).inc()
         self._outbox.publish(outgoing, lambda: received.ledger.done(received.offset))
 
@@ -293,21 +305,45 @@ class Worker:
             await self._intake.commit()
 
     async def _feel_pulse(self) -> None:
-        """Feels the pulse of the event loop, for `/livez` and the metrics."""
-        while True:
-            due = self._loop.time() + 0.5
-            await asyncio.sleep(0.5)
-            self._beat = self._loop.time()
-            metrics.LOOP_LAG.set(self._beat - due)
-            if not self._outbox.waiting:
-                self._publishing_since = None
-            elif self._publishing_since is None:
-                self._publishing_since = self._beat
+        """Feels the pulse of the event loop and of all that must not stand still, for `/livez`, `/readyz` and the metrics."""
+        with self._watchdog:
+            while True:
+                due = self._loop.time() + BEAT_S
+                await asyncio.sleep(BEAT_S)
+                metrics.LOOP_LAG.set(self._loop.time() - due)
+                if not self._outbox.waiting:
+                    self._publishing_since = None
+                elif self._publishing_since is None:
+                    self._publishing_since = self._loop.time()
+                self._watchdog.beat(self._vitals(time.monotonic()))
+
+    def _vitals(self, now: float) -> Vitals:
+        intake, settings = self._intake, self._settings
+        self._can_answer.note(self._answers.ready() is None, now)
+        self._untracked.note(intake.held > self._lanes.waiting + len(self._running) + self._outbox.waiting, now)
+        oldest, overdue = next(iter(self._began.values()), now), None
+        if (can_answer_s := self._can_answer.seconds(now)) > self._watchdog.patience.turn_s:
+            overdue = most_overdue(
+                self._began, now, time.time(), turn_ttl_s=settings.turn_ttl_s, call_s=settings.call_timeout_s
+            )
+        if overdue is not None:
+            overdue = replace(overdue, stack=stack_of_task(self._running[overdue.received][0]))
+        return Vitals(
+            draining=self._stop.is_set(),
+            kafka_answers_s=intake.answering.seconds(now),
+            can_answer_s=can_answer_s,
+            oldest_turn_s=now - oldest,
+            overdue=overdue,
+            uncommitted_s=intake.uncommitted.seconds(now),
+            untracked_s=self._untracked.seconds(now),
+            outside_s=intake.outside.seconds(now),
+            unsettled_s=intake.unsettled.seconds(now),
+            unpolled_s=now - intake.polled_at,
+        )
 
     def live(self) -> str | None:
-        """Why this process should be restarted, or None."""
-        late = self._loop.time() - self._beat
-        return f"the event loop is {late:.0f} s late" if late > 10 else None
+        """Why this process should be restarted, or None. May be asked from any thread."""
+        return self._watchdog.live()
 
     def ready(self) -> str | None:
         """Why this worker does no work now, or None."""

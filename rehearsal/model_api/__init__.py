@@ -12,27 +12,35 @@ What HTTP can ask for besides the two APIs:
 
 - `POST /faults` with `{"kind": ..., "count": n, "share": p, "match": "text", "seconds": s, "after": n}`, or a list of
   such; only `kind` is required. `GET /faults` lists them, `DELETE /faults` drops them.
-- `GET /stats` counts calls by provider, outcome and turn; `?turns=repeated` or `?turns=none` shortens it.
+- `POST /limits` with any fields of `Limits`, such as `{"max_in_flight": 8, "tokens_per_minute": 100000}` or
+  `{"outage": "hang"}`; those left out stay. `GET /limits` shows all, `DELETE /limits` puts back those of the start.
+- `GET /stats` counts calls by provider, outcome, key and turn; `?turns=repeated` or `?turns=none` shortens it.
 - `GET /healthz` answers 200.
 
 A key that contains `invalid` is refused.
 """
 
 from rehearsal.model_api.echo import Echo, echo_of, parse_reply, reply_text
+from rehearsal.model_api.errors import ModelApiError
 from rehearsal.model_api.faults import Fault
+from rehearsal.model_api.limits import Limits, Outage, read_outage
 from rehearsal.model_api.server import ModelApi, serve
-from rehearsal.model_api.settings import ModelApiError, ModelApiSettings
-from rehearsal.model_api.stats import Stats, turn_key
+from rehearsal.model_api.settings import ModelApiSettings
+from rehearsal.model_api.stats import KeyStats, Stats, turn_key
 
 __all__ = [
     "Echo",
     "Fault",
+    "KeyStats",
+    "Limits",
     "ModelApi",
     "ModelApiError",
     "ModelApiSettings",
+    "Outage",
     "Stats",
     "echo_of",
     "parse_reply",
+    "read_outage",
     "reply_text",
     "serve",
     "turn_key",

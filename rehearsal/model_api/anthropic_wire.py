@@ -8,13 +8,19 @@ from typing import Any
 import orjson
 
 from rehearsal.model_api.anthropic_request import read_request
+from rehearsal.model_api.limits import Limit
 from rehearsal.model_api.models import ANTHROPIC_MODELS, RELEASED
 from rehearsal.model_api.prompt import Prompt
-from rehearsal.model_api.rate_limits import Allowance
+from rehearsal.model_api.rate_limits import Rates
 from rehearsal.model_api.refusal import Refusal
 from rehearsal.model_api.reply import Reply, pieces
 from rehearsal.model_api.wire import Identity, StreamFrames
 
+_RATE_LIMITED = {
+    Limit.REQUESTS: "This request would exceed your organization's rate limit of requests per minute (model: %s).",
+    Limit.TOKENS: "This request would exceed your organization's rate limit of tokens per minute (model: %s).",
+    Limit.IN_FLIGHT: "Number of concurrent connections has exceeded your rate limit (model: %s).",
+}
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -98,18 +104,22 @@ class AnthropicWire:
             error["details"] = {"error_code": refusal.code}
         return orjson.dumps({"type": "error", "error": error, "request_id": _request_id(identity)})
 
-    def headers(self, identity: Identity, allowance: Allowance, now: float, refusal: Refusal | None) -> bytes:
+    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
         """Request id, rate limits, Retry-After."""
         exhausted = refusal.retry_after_s or 0.0 if refusal is not None and refusal.exhausted else None
         lines = b"request-id: %b\r\nanthropic-organization-id: org-rehearsal\r\n" % _request_id(identity).encode()
-        lines += allowance.anthropic_headers(now, exhausted)
+        lines += rates.anthropic_headers(now, exhausted)
         if refusal is not None and refusal.retry_after_s is not None:
             lines += b"retry-after: %d\r\nx-should-retry: true\r\n" % -(-refusal.retry_after_s // 1)
         return lines
 
-    def rate_limited(self, model: str) -> Refusal:
+    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+        """Input and output tokens; what the cache held does not count."""
+        return prompt.tokens - prompt.cache_read + reply.tokens
+
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
         """The organisation's rate limit."""
-        message = f"This request would exceed your organization's rate limit of requests per minute (model: {model})."
+        message = _RATE_LIMITED[limit] % model
         return Refusal(429, "rate_limit", "rate_limit_error", message, exhausted=True)
 
     def spend_limited(self) -> Refusal:
@@ -124,6 +134,10 @@ class AnthropicWire:
     def server_error(self) -> Refusal:
         """500."""
         return Refusal(500, "server_error", "api_error", "Internal server error", after_latency=True)
+
+    def unavailable(self) -> Refusal:
+        """503."""
+        return Refusal(503, "unavailable", "api_error", "Service unavailable")
 
     def context_too_long(self, tokens: int, maximum: int) -> Refusal:
         """400."""

@@ -56,8 +56,9 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         plan, self._plan = self._plan, None
         if plan is not None and plan.provider is not None:
-            outcome = plan.outcome if plan.ending is Ending.HANG else "abandoned"
-            self._service.tally.finish(plan.provider, outcome)
+            self._service.admission.drop(self._release)
+            waits = plan.ending in (Ending.HANG, Ending.HOLD)
+            self._service.finish(plan, plan.outcome if waits else "abandoned")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -198,12 +199,22 @@ class Connection(asyncio.Protocol):
         self._perform(waited=True)
         self._pump()
 
+    def _release(self) -> None:
+        """The outage that held this call is over."""
+        if self._plan is not None and self._plan.again is not None:
+            self._plan, self._step = self._plan.again(), 0
+            self._perform()
+            self._pump()
+
     def _finish(self, plan: Plan, transport: asyncio.Transport) -> None:
         if plan.ending is Ending.HANG:
             return
+        if plan.ending is Ending.HOLD:
+            self._service.admission.hold(self._release)
+            return
         self._plan = None
         if plan.provider is not None:
-            self._service.tally.finish(plan.provider, plan.outcome)
+            self._service.finish(plan, plan.outcome)
         if plan.ending is Ending.CLOSE:
             self._deaf = True
             transport.close()

@@ -1,24 +1,28 @@
-"""The requests that steer and watch the simulated API: `/faults`, `/stats`, `/healthz`."""
+"""The requests that steer and watch the simulated API: `/faults`, `/limits`, `/stats`, `/healthz`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
 import orjson
 
+from rehearsal.model_api.admission import Admission
+from rehearsal.model_api.errors import ModelApiError
 from rehearsal.model_api.faults import FaultRule, Strike, from_rules, read_rule
 from rehearsal.model_api.http_message import Request, whole
-from rehearsal.model_api.stats import Stats, Tally
+from rehearsal.model_api.stats import Stats
 
 
 class Control:
     """The fault rules in force, and the answers to control requests."""
 
-    PATHS: ClassVar = frozenset({"/faults", "/stats", "/healthz"})
+    PATHS: ClassVar = frozenset({"/faults", "/limits", "/stats", "/healthz"})
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, stats: Callable[[], Stats], admission: Admission) -> None:
+        self._counts = stats
+        self._admission = admission
         self._rules: list[FaultRule] = []
 
     def add(self, rule: FaultRule) -> None:
@@ -60,13 +64,20 @@ class Control:
                 return 200, {"faults": []}
             case "POST", "/faults":
                 return self._add_posted(request.body)
+            case "GET" | "HEAD", "/limits":
+                return 200, self._admission.limits.shown()
+            case "DELETE", "/limits":
+                self._admission.reset()
+                return 200, self._admission.limits.shown()
+            case "POST", "/limits":
+                return self._change_limits(request.body)
         return 405, {"error": f"{request.method} is not possible on {request.path}"}
 
     def _stats(self, query: str) -> tuple[int, Any]:
         shown = dict(pair.partition("=")[::2] for pair in query.split("&")).get("turns", "all")
         if shown not in ("all", "repeated", "none"):
             return 400, {"error": f"turns must be all, repeated or none, got {shown!r}"}
-        return 200, stats_json(self._tally.snapshot(), shown)
+        return 200, stats_json(self._counts(), shown)
 
     def _add_posted(self, body: bytes) -> tuple[int, Any]:
         try:
@@ -77,6 +88,16 @@ class Control:
         self._rules += read
         return 200, {"faults": [asdict(rule) for rule in self._rules]}
 
+    def _change_limits(self, body: bytes) -> tuple[int, Any]:
+        try:
+            fields = orjson.loads(body)
+            if not isinstance(fields, dict):
+                return 400, {"error": 'limits are a JSON object such as {"max_in_flight": 8}'}
+            self._admission.change(fields)
+        except (ValueError, ModelApiError) as error:
+            return 400, {"error": str(error)}
+        return 200, self._admission.limits.shown()
+
 
 def stats_json(stats: Stats, turns: str) -> dict[str, Any]:
     """The JSON of `GET /stats`; `turns` is `all`, `repeated` (called more than once) or `none`."""
@@ -86,6 +107,13 @@ def stats_json(stats: Stats, turns: str) -> dict[str, Any]:
         "begun": stats.begun,
         "in_flight": stats.in_flight,
         "peak_in_flight": stats.peak_in_flight,
+        "accepted": stats.accepted,
+        "refused": stats.refused,
+        "working": stats.working,
+        "peak_working": stats.peak_working,
+        "window_tokens": stats.window_tokens,
+        "peak_window_tokens": stats.peak_window_tokens,
+        "keys": {provider: {name: asdict(key) for name, key in keys.items()} for provider, keys in stats.keys.items()},
         "distinct_turns": len(stats.turns),
         "turns": shown,
     }

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
+from rehearsal.model_api.limits import Limit
 from rehearsal.model_api.models import OPENAI_MODELS
 from rehearsal.model_api.openai_request import read_request
 from rehearsal.model_api.prompt import Prompt
-from rehearsal.model_api.rate_limits import Allowance
+from rehearsal.model_api.rate_limits import Rates
 from rehearsal.model_api.refusal import Refusal
 from rehearsal.model_api.reply import Reply, pieces
 from rehearsal.model_api.wire import Identity, StreamFrames
@@ -19,6 +20,12 @@ _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
     "(i.e. Authorization: Bearer YOUR_KEY)."
 )
+_RATE_LIMITED = {
+    Limit.REQUESTS: ("requests", "requests per min (RPM)"),
+    Limit.TOKENS: ("tokens", "tokens per min (TPM)"),
+    Limit.IN_FLIGHT: ("requests", "concurrent requests"),
+}
+"""The error's type, and how its message names the limit."""
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 
 
@@ -87,25 +94,30 @@ class OpenAIWire:
         error = {"message": refusal.message, "type": refusal.type, "param": refusal.param, "code": refusal.code}
         return orjson.dumps({"error": error})
 
-    def headers(self, identity: Identity, allowance: Allowance, now: float, refusal: Refusal | None) -> bytes:
+    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
         """Request id, rate limits, Retry-After."""
         exhausted = refusal.retry_after_s or 0.0 if refusal is not None and refusal.exhausted else None
         lines = b"x-request-id: req_%032x\r\nopenai-organization: org-rehearsal\r\nopenai-version: 2020-10-01\r\n" % (
             identity.number
         )
-        lines += allowance.openai_headers(now, exhausted)
+        lines += rates.openai_headers(now, exhausted)
         if refusal is not None and refusal.retry_after_s is not None:
             seconds = refusal.retry_after_s
-            lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), seconds * 1000)
+            # Rounded up: a client that comes at the earliest moment told must not come too early.
+            lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
         return lines
 
-    def rate_limited(self, model: str) -> Refusal:
+    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+        """Input and output tokens, whether the cache held them or not."""
+        return prompt.tokens + reply.tokens
+
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
         """The organisation's rate limit."""
+        kind, what = _RATE_LIMITED[limit]
         message = (
-            f"Rate limit reached for {model} in organization org-rehearsal on requests per min (RPM). "
-            "Please slow down and try again."
+            f"Rate limit reached for {model} in organization org-rehearsal on {what}. Please slow down and try again."
         )
-        return Refusal(429, "rate_limit", "requests", message, code="rate_limit_exceeded", exhausted=True)
+        return Refusal(429, "rate_limit", kind, message, code="rate_limit_exceeded", exhausted=True)
 
     def spend_limited(self) -> Refusal:
         """The organisation's hard spend limit."""
@@ -120,6 +132,10 @@ class OpenAIWire:
     def server_error(self) -> Refusal:
         """500."""
         return Refusal(500, "server_error", "server_error", _SERVER_ERROR, after_latency=True)
+
+    def unavailable(self) -> Refusal:
+        """503."""
+        return Refusal(503, "unavailable", "server_error", "Service temporarily unavailable.")
 
     def context_too_long(self, tokens: int, maximum: int) -> Refusal:
         """400."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,6 +22,7 @@ class Ending(Enum):
     KEEP = "the next request may follow"
     CLOSE = "TCP closes"
     HANG = "nothing more happens until the client leaves"
+    HOLD = "the answer is decided anew when an outage is over, if the client still waits"
 
 
 @dataclass(slots=True)
@@ -33,6 +35,10 @@ class Plan:
     provider: str | None = None
     """Whose call it is in the statistics; None for requests that are no call."""
     outcome: str = "ok"
+    accepted: bool = False
+    """Whether the call came in: it is then in progress until it finishes."""
+    again: Callable[[], Plan] | None = None
+    """Decides a held call anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
-"""The counters behind the rate-limit headers. They only count: nothing is refused because of them."""
+"""The rate-limit headers: of a key with a quota, or of the generous one that nobody is held to."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
+
+from rehearsal.model_api.window import Window
 
 REQUESTS_PER_MINUTE = 1_000_000
 INPUT_TOKENS_PER_MINUTE = 2_000_000_000
@@ -12,9 +15,19 @@ OUTPUT_TOKENS_PER_MINUTE = 400_000_000
 # High enough that a worker that slows down when little remains never slows down here.
 
 
+class Rates(Protocol):
+    """What the rate-limit headers tell."""
+
+    def anthropic_headers(self, now: float, exhausted_s: float | None) -> bytes:
+        """The `anthropic-ratelimit-*` lines; `exhausted_s` shows no requests left for that many seconds."""
+
+    def openai_headers(self, now: float, exhausted_s: float | None) -> bytes:
+        """The six `x-ratelimit-*` lines."""
+
+
 @dataclass(slots=True)
 class Allowance:
-    """What the current minute has used."""
+    """What the current minute has used, where no quota is set. It only counts: nothing is refused because of it."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -34,7 +47,7 @@ class Allowance:
         self.output_tokens += output_tokens
 
     def anthropic_headers(self, now: float, exhausted_s: float | None) -> bytes:
-        """The nine `anthropic-ratelimit-*` lines; `exhausted_s` shows no requests left for that many seconds."""
+        """The nine lines of a call without a quota."""
         resets = self._reset_text or rfc3339(now)
         return b"".join(
             (
@@ -57,17 +70,65 @@ class Allowance:
         """The six `x-ratelimit-*` lines."""
         left_s = max(self.resets_at - now, 0.0)
         used = self.input_tokens + self.output_tokens
-        return (
-            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
-            b"x-ratelimit-reset-requests: %b\r\nx-ratelimit-limit-tokens: %d\r\n"
-            b"x-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
-        ) % (
+        return _openai_groups(
             REQUESTS_PER_MINUTE,
-            0 if exhausted_s is not None else max(REQUESTS_PER_MINUTE - self.requests, 0),
-            duration(left_s if exhausted_s is None else exhausted_s),
+            0 if exhausted_s is not None else REQUESTS_PER_MINUTE - self.requests,
+            left_s if exhausted_s is None else exhausted_s,
             INPUT_TOKENS_PER_MINUTE,
-            max(INPUT_TOKENS_PER_MINUTE - used, 0),
-            duration(left_s),
+            INPUT_TOKENS_PER_MINUTE - used,
+            left_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What one API key has left in its sliding window. It resets when the window is empty: that is a full quota."""
+
+    window: Window
+    requests: int | None
+    """Calls that the window may hold; None when only tokens are limited."""
+    tokens: int | None
+    """Input and output tokens that the window may hold; None when only calls are limited."""
+
+    def anthropic_headers(self, now: float, exhausted_s: float | None) -> bytes:
+        """Twelve lines where tokens are limited, else nine.
+
+        One limit on all tokens is the `tokens` group. The input and output groups tell the same, for neither kind
+        can get more, and a client that reads only those must not take the tokens for free.
+        """
+        window = self.window
+        window.advance(now)
+        resets = rfc3339(now + window.empty_in_s(now))
+        calls = REQUESTS_PER_MINUTE if self.requests is None else self.requests
+        groups = [
+            _anthropic_group(
+                b"requests",
+                calls,
+                0 if exhausted_s is not None else calls - window.calls,
+                resets if exhausted_s is None else rfc3339(now + exhausted_s),
+            )
+        ]
+        if self.tokens is None:
+            limits = {b"input-tokens": INPUT_TOKENS_PER_MINUTE, b"output-tokens": OUTPUT_TOKENS_PER_MINUTE}
+        else:
+            limits = dict.fromkeys((b"input-tokens", b"output-tokens", b"tokens"), self.tokens)
+        groups += [_anthropic_group(what, limit, limit - window.tokens, resets) for what, limit in limits.items()]
+        return b"".join(groups)
+
+    def openai_headers(self, now: float, exhausted_s: float | None) -> bytes:
+        """The six lines, which know only one group of tokens."""
+        window = self.window
+        window.advance(now)
+        left_s = window.empty_in_s(now)
+        calls = REQUESTS_PER_MINUTE if self.requests is None else self.requests
+        tokens = INPUT_TOKENS_PER_MINUTE if self.tokens is None else self.tokens
+        return _openai_groups(
+            calls,
+            0 if exhausted_s is not None else calls - window.calls,
+            left_s if exhausted_s is None else exhausted_s,
+            tokens,
+            tokens - window.tokens,
+            left_s,
         )
 
 
@@ -91,3 +152,20 @@ def _anthropic_group(what: bytes, limit: int, remaining: int, reset: bytes) -> b
         b"anthropic-ratelimit-%b-limit: %d\r\nanthropic-ratelimit-%b-remaining: %d\r\n"
         b"anthropic-ratelimit-%b-reset: %b\r\n"
     ) % (what, limit, what, max(remaining, 0), what, reset)
+
+
+def _openai_groups(
+    requests: int, requests_left: int, requests_reset_s: float, tokens: int, tokens_left: int, tokens_reset_s: float
+) -> bytes:
+    return (
+        b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
+        b"x-ratelimit-reset-requests: %b\r\nx-ratelimit-limit-tokens: %d\r\n"
+        b"x-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+    ) % (
+        requests,
+        max(requests_left, 0),
+        duration(requests_reset_s),
+        tokens,
+        max(tokens_left, 0),
+        duration(tokens_reset_s),
+    )

@@ -27,9 +27,13 @@ class Refusal:
     after_latency: bool = False
     """Whether the answer takes the usual latency; the others come at once."""
 
-    def with_retry_after(self, seconds: float) -> Refusal:
-        """The same refusal with a Retry-After header."""
+    def with_retry_after(self, seconds: float | None) -> Refusal:
+        """The same refusal with a Retry-After header; None leaves it out."""
         return replace(self, retry_after_s=seconds)
+
+    def counted_as(self, outcome: str) -> Refusal:
+        """The same refusal under another name in the statistics, with headers that show what is really left."""
+        return replace(self, outcome=outcome, exhausted=False)
 
 
 class Refused(Exception):

@@ -6,11 +6,14 @@ import asyncio
 import errno
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from rehearsal.model_api.connection import Connection
+from rehearsal.model_api.errors import ModelApiError
 from rehearsal.model_api.faults import Fault, FaultRule, fault_kind
+from rehearsal.model_api.limits import Limits
 from rehearsal.model_api.service import Service
-from rehearsal.model_api.settings import ModelApiError, ModelApiSettings
+from rehearsal.model_api.settings import ModelApiSettings
 from rehearsal.model_api.stats import Stats
 
 _BACKLOG = 4096
@@ -81,7 +84,23 @@ class ModelApi:
 
     def stats(self) -> Stats:
         """The counts now."""
-        return self._service.tally.snapshot()
+        return self._service.stats()
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self._service.admission.limits
+
+    def set_limits(self, **fields: Any) -> None:
+        """Change limits from now on, as `POST /limits` does; ModelApiError for a value that makes no sense.
+
+        The fields are those of `Limits`; those left out stay as they are.
+        """
+        self._service.admission.change(fields)
+
+    def reset_limits(self) -> None:
+        """Put the limits of the settings in force again."""
+        self._service.admission.reset()
 
     def add_fault(
         self,

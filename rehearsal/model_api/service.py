@@ -6,24 +6,28 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from random import Random
 
 import orjson
 
 from rehearsal.model_api import faults
+from rehearsal.model_api.admission import Account, Admission, Exceeded, api_key
 from rehearsal.model_api.anthropic_wire import AnthropicWire
 from rehearsal.model_api.control import Control
 from rehearsal.model_api.faults import Fault, Strike
 from rehearsal.model_api.http_message import Request, stream_head, whole
 from rehearsal.model_api.latency import LatencySource
+from rehearsal.model_api.limits import Limit, Outage
 from rehearsal.model_api.openai_wire import OpenAIWire
 from rehearsal.model_api.plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
 from rehearsal.model_api.prompt import Prompt
-from rehearsal.model_api.rate_limits import Allowance
+from rehearsal.model_api.rate_limits import Allowance, Rates
 from rehearsal.model_api.refusal import Refusal, Refused
 from rehearsal.model_api.reply import Reply, compose
 from rehearsal.model_api.settings import ModelApiSettings
-from rehearsal.model_api.stats import Tally
+from rehearsal.model_api.stats import REFUSED, Stats, Tally
 from rehearsal.model_api.wire import Identity, Wire
 
 _log = logging.getLogger(__name__)
@@ -40,8 +44,9 @@ class Service:
     def __init__(self, settings: ModelApiSettings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.tally = Tally()
-        self.control = Control(self.tally)
-        self._clock = clock
+        self.admission = Admission(settings.limits)
+        self.control = Control(self.stats, self.admission)
+        self.clock = clock
         self._latency = LatencySource(settings)
         # Its own sequence, so that a fault setting does not shift the latencies.
         self._dice = Random(settings.seed + 1)
@@ -53,20 +58,15 @@ class Service:
         wire = CALL_PATHS.get(request.path)
         if wire is not None and request.method == "POST":
             self.tally.begin()
-            call = _Call(self, wire, request, self._clock())
-            try:
-                return call.plan()
-            except Exception:
-                # A request this simulation cannot read must not leave its caller without an answer.
-                _log.exception("the simulated model API failed on a call")
-                return call.refuse(wire.server_error(), 0.0)
+            call = _Call(self, wire, request)
+            return call.safely(call.plan)
         if request.path in Control.PATHS and not request.too_large:
             return Plan([(0.0, self.control.answer(request))], _after(request))
         return self._other(request, wire)
 
     def _other(self, request: Request, wire: Wire | None) -> Plan:
         vendor = wire or (ANTHROPIC if request.headers.keys() & {b"x-api-key", b"anthropic-version"} else OPENAI)
-        call = _Call(self, vendor, request, self._clock())
+        call = _Call(self, vendor, request)
         if request.too_large:
             refusal: Refusal | None = vendor.too_large()
         elif request.path == MODELS_PATH and request.method in ("GET", "HEAD"):
@@ -78,6 +78,24 @@ class Service:
         plan = call.refuse(refusal, 0.0) if refusal is not None else call.answer_whole(vendor.models(), 0.0)
         plan.provider = None
         return plan
+
+    def finish(self, plan: Plan, outcome: str) -> None:
+        """The call that a plan answers is over."""
+        if plan.provider is not None:
+            self.tally.finish(plan.provider, outcome)
+        if plan.accepted:
+            self.admission.leave()
+
+    def stats(self) -> Stats:
+        """The counts now."""
+        admission = self.admission
+        return replace(
+            self.tally.snapshot(),
+            accepted=admission.accepted,
+            working=admission.working,
+            peak_working=admission.peak_working,
+            keys=admission.keys(self.clock()),
+        )
 
     def strike(self, prompt: Prompt, call: int) -> Strike | None:
         """The fault of the call-th call of a turn: asked for in the text, by a rule, or by a share of all calls."""
@@ -92,20 +110,21 @@ class Service:
         return self._latency.next_ms(stream)
 
     def allowance(self, wire: Wire) -> Allowance:
-        """The rate-limit counters of a vendor."""
+        """The rate-limit counters of a vendor where no quota is set."""
         return self._allowances[wire.name]
 
 
 class _Call:
     """One request of a vendor's API while its answer is decided."""
 
-    def __init__(self, service: Service, wire: Wire, request: Request, now: float) -> None:
+    def __init__(self, service: Service, wire: Wire, request: Request) -> None:
         self._service = service
         self._settings = service.settings
         self._wire = wire
         self._request = request
-        self._now = now
-        self._identity = Identity(service.tally.begun, int(now))
+        self._now = service.clock()
+        self._identity = Identity(service.tally.begun, int(self._now))
+        self._rates: Rates = service.allowance(wire)
 
     def plan(self) -> Plan:
         """The answer to a call."""
@@ -113,16 +132,73 @@ class _Call:
             prompt = self._read()
         except Refused as refused:
             return self.refuse(refused.refusal, 0.0)
-        call = self._service.tally.turn(prompt.last_text)
+        return self._admit(prompt, self._service.tally.turn(prompt.last_text))
+
+    def safely(self, decide: Callable[[], Plan]) -> Plan:
+        """What `decide` decides; 500 where it fails on a request that this simulation cannot read."""
+        try:
+            return decide()
+        except Exception:
+            # Its caller must not be left without an answer.
+            _log.exception("the simulated model API failed on a call")
+            return self.refuse(self._wire.server_error(), 0.0)
+
+    def _admit(self, prompt: Prompt, call: int) -> Plan:
+        """The answer to the call-th call of a turn, within the limits in force."""
+        admission = self._service.admission
+        if admission.limits.outage is not None:
+            return self._outage(admission.limits.outage, prompt, call)
+        account = admission.account(self._wire.name, api_key(self._request.headers))
+        reply = compose(prompt)
+        tokens = 0
+        if admission.limited:
+            self._rates = admission.rates(account) or self._rates
+            tokens = self._wire.quota_tokens(prompt, reply)
+            exceeded = admission.exceeded(account, tokens, self._now)
+            if exceeded is not None:
+                return self.refuse(self._over(exceeded, prompt.model), 0.0)
         strike = self._service.strike(prompt, call)
         latency_ms = self._service.next_latency_ms(prompt.stream)
         refusal = self._refusal(prompt, strike)
+        if refusal is not None and not refusal.after_latency:
+            return self.refuse(refusal, 0.0)
+        if admission.limited:
+            admission.spend(account, tokens, self._now)
         if refusal is not None:
-            return self.refuse(refusal, latency_ms if refusal.after_latency else 0.0)
-        plan = self._reply(prompt, strike, latency_ms)
-        plan.provider = self._wire.name
-        plan.outcome = "ok" if strike is None else strike.kind.value
+            plan = self.refuse(refusal, latency_ms)
+        else:
+            plan = self._reply(prompt, reply, strike, latency_ms)
+            plan.outcome = "ok" if strike is None else strike.kind.value
+        return self._enter(plan, account)
+
+    def _enter(self, plan: Plan, account: Account) -> Plan:
+        # Last of all, when nothing can fail any more: who enters must leave.
+        self._service.admission.enter(account)
+        plan.provider, plan.accepted = self._wire.name, True
         return plan
+
+    def _outage(self, outage: Outage, prompt: Prompt, call: int) -> Plan:
+        outcome = REFUSED["outage"]
+        match outage:
+            case Outage.HANG:
+                again = partial(self.safely, partial(self._released, prompt, call))
+                return Plan([], Ending.HOLD, self._wire.name, outcome, again=again)
+            case Outage.DROP:
+                return Plan([], Ending.CLOSE, self._wire.name, outcome)
+            case Outage.UNAVAILABLE:
+                return self.refuse(self._wire.unavailable().counted_as(outcome), 0.0)
+        return self.refuse(self._wire.server_error().counted_as(outcome), 0.0)
+
+    def _released(self, prompt: Prompt, call: int) -> Plan:
+        self._now = self._service.clock()
+        return self._admit(prompt, call)
+
+    def _over(self, exceeded: Exceeded, model: str) -> Refusal:
+        limits, limit = self._service.admission.limits, exceeded.limit
+        outcome = REFUSED[limit.value]
+        if limit is Limit.IN_FLIGHT and limits.refuse_with != HTTPStatus.TOO_MANY_REQUESTS:
+            return self._wire.overloaded().counted_as(outcome)
+        return self._wire.rate_limited(model, limit).counted_as(outcome).with_retry_after(exceeded.wait_s)
 
     def refuse(self, refusal: Refusal, latency_ms: float) -> Plan:
         """An error answer."""
@@ -156,7 +232,8 @@ class _Call:
             case Fault.RATE_LIMIT:
                 seconds = strike.seconds if strike is not None else None
                 refusal = wire.rate_limited(prompt.model)
-                return refusal.with_retry_after(settings.retry_after_s if seconds is None else seconds)
+                usual_s = self._service.admission.limits.retry_after_s
+                return refusal.with_retry_after(usual_s if seconds is None else seconds)
             case Fault.SPEND_LIMIT:
                 return wire.spend_limited()
             case Fault.OVERLOADED:
@@ -167,10 +244,9 @@ class _Call:
                 return wire.context_too_long(max(prompt.tokens, settings.context_tokens + 1), settings.context_tokens)
         return None
 
-    def _reply(self, prompt: Prompt, strike: Strike | None, latency_ms: float) -> Plan:
+    def _reply(self, prompt: Prompt, reply: Reply, strike: Strike | None, latency_ms: float) -> Plan:
         if strike is not None and strike.kind is Fault.HANG:
             return Plan([], Ending.HANG)
-        reply = compose(prompt)
         self._service.allowance(self._wire).spend(self._now, prompt.tokens, reply.tokens)
         silence_s = self._settings.slow_s
         if strike is not None and strike.seconds is not None:
@@ -205,8 +281,7 @@ class _Call:
         return plan
 
     def _headers(self, latency_ms: float, refusal: Refusal | None) -> bytes:
-        allowance = self._service.allowance(self._wire)
-        lines = self._wire.headers(self._identity, allowance, self._now, refusal)
+        lines = self._wire.headers(self._identity, self._rates, self._now, refusal)
         return lines + b"x-model-ms: %.3f\r\n" % latency_ms
 
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from rehearsal.model_api.errors import ModelApiError
 from rehearsal.model_api.faults import check_shares
+from rehearsal.model_api.limits import Limits
 
 Distribution = Literal["uniform", "lognormal"]
-
-
-class ModelApiError(Exception):
-    """The simulated model API cannot do what was asked; the message is one line that says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +37,18 @@ class ModelApiSettings:
     """Mean milliseconds to the start of a streamed answer, with the same jitter; None means `latency_ms`."""
     token_ms: float = 5.0
     """Milliseconds between two streamed chunks; 0 writes the whole stream at once."""
-    retry_after_s: float = 1.0
-    """Seconds in the Retry-After header of a rate limit that names none."""
     context_tokens: int = 200_000
     """Longest prompt in estimated tokens; a longer one is answered 400."""
     faults: Mapping[str, float] = field(default_factory=dict)
     """Fault kind to its share of the calls (0..1); the shares add up to at most 1."""
+    limits: Limits = field(default_factory=Limits)
+    """What the provider allows at the start; without limits by default."""
     keep_api_key_check: bool = True
     """Answer 401 to a call without an API key, or whose key contains `invalid`."""
 
     def __post_init__(self) -> None:
         """Raise ModelApiError for a value that makes no sense."""
-        for name in ("latency_ms", "jitter", "slow_every", "slow_s", "token_ms", "retry_after_s", "context_tokens"):
+        for name in ("latency_ms", "jitter", "slow_every", "slow_s", "token_ms", "context_tokens"):
             if getattr(self, name) < 0:
                 raise ModelApiError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.first_token_ms is not None and self.first_token_ms < 0:

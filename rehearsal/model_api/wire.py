@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from rehearsal.model_api.limits import Limit
 from rehearsal.model_api.prompt import Prompt
-from rehearsal.model_api.rate_limits import Allowance
+from rehearsal.model_api.rate_limits import Rates
 from rehearsal.model_api.refusal import Refusal
 from rehearsal.model_api.reply import Reply
 
@@ -61,11 +62,14 @@ class Wire(Protocol):
     def refusal_body(self, refusal: Refusal, identity: Identity) -> bytes:
         """The JSON body of an error answer."""
 
-    def headers(self, identity: Identity, allowance: Allowance, now: float, refusal: Refusal | None) -> bytes:
+    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
         """Header lines of every answer, each ended by CRLF: request id, rate limits, Retry-After."""
 
-    def rate_limited(self, model: str) -> Refusal:
-        """429, retryable."""
+    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+        """Tokens of a call, as its usage tells them, that count against the tokens per minute."""
+
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
+        """429 of the limit that is exceeded, retryable."""
 
     def spend_limited(self) -> Refusal:
         """429, not retryable."""
@@ -75,6 +79,9 @@ class Wire(Protocol):
 
     def server_error(self) -> Refusal:
         """500."""
+
+    def unavailable(self) -> Refusal:
+        """503 of an outage."""
 
     def context_too_long(self, tokens: int, maximum: int) -> Refusal:
         """400 for a prompt of `tokens` where `maximum` is the limit."""

@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from producers import ChatClient
-from schemas import Cluster
+from schemas import Cluster, Turn
 from workers.answering import Answering
 from workers.assistants import Assistant
 from workers.conversations import Store, open_store
-from workers.models import Catalogue, connect
-from workers.retry import RetryPolicy
+from workers.flow.budget import Budget
+from workers.flow.retry import RetryPolicy
+from workers.models import Clients
+from workers.process import connect
 from workers.settings import WorkerSettings
 from workers.worker import Answers, Worker
 
@@ -41,10 +44,18 @@ class Fleet:
         concurrency: int = 50,
         store: Store | None = None,
         max_waiting: int = 10_000,
+        last_resort: Callable[[Turn], str | None] | None = None,
+        hand_off: bool = False,
+        **more: Any,
     ) -> Worker:
-        """A worker that has joined the group. Without ``answers`` it calls the simulated model."""
-        settings = WorkerSettings(concurrency=concurrency, drain_s=10, max_waiting=max_waiting)
-        worker = Worker(self.cluster, settings, answers or await self._answering(model, concurrency, store))
+        """A worker that has joined the group. Without ``answers`` it calls the simulated model.
+
+        ``more`` are other settings of the worker.
+        """
+        given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting}
+        assistant = Assistant(last_resort=last_resort, hand_off=hand_off)
+        settings = WorkerSettings(drain_s=10, **given | more)
+        worker = Worker(self.cluster, settings, answers or await self._answering(settings, assistant, store))
         task = asyncio.create_task(worker.run())
         self.running[worker] = task
         self._stack.push_async_callback(self.stop, worker)
@@ -68,19 +79,21 @@ class Fleet:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    async def _answering(self, model: str, concurrency: int, store: Store | None) -> Callable[[Worker], Answers]:
-        name, known = Catalogue.load().find(model)
+    async def _answering(
+        self, settings: WorkerSettings, assistant: Assistant, store: Store | None
+    ) -> Callable[[Worker], Answers]:
         if store is None:
             store = open_store(self.store_url)
             self._stack.push_async_callback(store.close)
-        client = connect(name, known, concurrency)
-        self._stack.push_async_callback(client.close)
+        clients = Clients(settings.concurrency, settings.timeouts())
+        self._stack.push_async_callback(clients.close)
+        chain, budget = connect(assistant, settings, clients), Budget(settings.ceilings())
         return lambda worker: Answering(
-            assistant=Assistant(),
-            model=client,
-            known=known,
+            assistant=assistant,
+            chain=chain,
+            budget=budget,
             store=store,
-            turn_ttl_s=120.0,
+            turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
             retry=QUICK_RETRY,
         )

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 
-from rehearsal.model_api import ModelApi, ModelApiError, ModelApiSettings, parse_reply, serve
+from rehearsal.model_api import KeyStats, ModelApi, ModelApiError, ModelApiSettings, parse_reply, serve
 from rehearsal.model_api.http_message import MAX_BODY_BYTES
 
 KEYS = "x-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
 HEADERS = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+KEY_STATS = asdict(KeyStats())
 
 
 @pytest.fixture
@@ -172,6 +174,13 @@ async def test_stats_tell_the_calls_of_each_turn(http: aiohttp.ClientSession) ->
             "begun": 3,
             "in_flight": 0,
             "peak_in_flight": 1,
+            "accepted": 3,
+            "refused": {"in_flight": 0, "requests": 0, "tokens": 0, "outage": 0},
+            "working": 0,
+            "peak_working": 1,
+            "window_tokens": 0,
+            "peak_window_tokens": 0,
+            "keys": {"anthropic": {"k": KEY_STATS | {"accepted": 3}}},
             "distinct_turns": 2,
             "turns": {"a": 2, "b": 1},
         }

@@ -31,6 +31,9 @@ class CountedAnswers:
     def ready(self) -> str | None:
         return None
 
+    def permits(self) -> int:
+        return 10_000
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         self._calls[turn.text] += 1

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from schemas import SettingsError
-from workers.conversations import Entry, Exchange, StoredReply, StoreError, open_store
+from workers.conversations import Entry, Exchange, Loaded, StoredReply, StoreError, open_store
 from workers.conversations.sqlite import SQLiteStore
 
 
@@ -28,7 +28,7 @@ def entry(turn_id: str, value: bytes = b"{}", conversation_id: str = "c", outcom
 
 
 async def test_an_unknown_turn_has_no_past(store: SQLiteStore) -> None:
-    assert await store.load("c", "t", 20) == (None, ())
+    assert await store.load("c", "t", 20) == Loaded(None, (), {})
 
 
 async def test_history_is_in_order_and_bounded(store: SQLiteStore) -> None:

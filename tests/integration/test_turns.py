@@ -105,7 +105,7 @@ async def test_retries_end(fleet: Fleet, chat: ChatClient, model_api: ModelApi) 
     await fleet.start()
     reply = await chat.ask("Hello [fault overloaded]")
     assert reply.error is not None
-    assert (reply.outcome, reply.error.code, reply.attempts) == ("failed", "retries_exhausted", 6)
+    assert (reply.outcome, reply.error.code, reply.attempts) == ("failed", "retries_exhausted", 8)
 
 
 async def test_an_expired_turn_never_reaches_the_model(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:

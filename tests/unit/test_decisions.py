@@ -16,28 +16,10 @@ from schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
 from spillway.ask import printable
 from workers.assistants import load_assistant
 from workers.deltas import PERIOD_S, DeltaStream
-from workers.models import Catalogue, connect
+from workers.models import Catalogue, keys_of
 from workers.models.model import count, retry_after_s, whole_text
 from workers.outbox import Pace
-from workers.retry import RetryPolicy
 from workers.settings import WorkerSettings
-
-
-@given(
-    st.integers(1, 20),
-    st.none() | st.floats(0, 1e6),
-    st.floats(-10, 1e6),
-    st.floats(0, 1, exclude_max=True),
-)
-def test_a_retry_keeps_every_bound(attempt: int, asked: float | None, left: float, uniform: float) -> None:
-    policy = RetryPolicy()
-    delay = policy.delay_s(attempt, asked, left, uniform)
-    if delay is None:
-        return
-    assert attempt < policy.attempts
-    assert 0 <= delay < left
-    assert delay <= policy.cap_s + policy.retry_after_cap_s
-    assert delay >= min(asked or 0.0, policy.retry_after_cap_s)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +71,15 @@ def test_unknown_models(name: str) -> None:
 
 def test_a_missing_key_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    name, known = Catalogue.load().find("gpt-6-luna")
     with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set, and gpt-6-luna needs it"):
-        connect(name, known, 5)
+        keys_of("openai", "gpt-6-luna")
+    monkeypatch.setenv("OPENAI_API_KEY", "one")
+    assert keys_of("openai", "gpt-6-luna") == ("one",)
+    monkeypatch.setenv("SPILLWAY_OPENAI_API_KEYS", "two, three,two")
+    assert keys_of("openai", "gpt-6-luna") == ("two", "three")
+    monkeypatch.setenv("SPILLWAY_OPENAI_API_KEYS", "two,thr\nee")
+    with pytest.raises(SettingsError, match="SPILLWAY_OPENAI_API_KEYS has white space"):
+        keys_of("openai", "gpt-6-luna")
 
 
 TURN = Turn(turn_id="t", conversation_id="c", text="hi", stream=True)

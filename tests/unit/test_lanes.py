@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from schemas import Priority
-from workers.lanes import HEAD_START_S, Lanes
+from workers.flow.fairness import HEAD_START_S, Sender
+from workers.lanes import Lanes
 
 Turn = tuple[str, int]
 priorities = st.sampled_from(["high", "normal", "low"])
@@ -28,11 +29,16 @@ class LanesAgainstAModel(RuleBasedStateMachine):
         self.asking: set[str] = set()
         self.count = 0
 
-    @rule(lane=st.sampled_from("abcdef"), priority=priorities, wait=st.floats(0, 30))
-    def offer(self, lane: str, priority: Priority, wait: float) -> None:
+    @rule(
+        lane=st.sampled_from("abcdef"),
+        priority=priorities,
+        wait=st.floats(0, 30),
+        user=st.sampled_from([None, "u", "v"]),
+    )
+    def offer(self, lane: str, priority: Priority, wait: float, user: str | None) -> None:
         self.now += wait
         self.count += 1
-        self.lanes.offer(lane, (lane, self.count), self.now, priority)
+        self.lanes.offer(lane, (lane, self.count), self.now, Sender("ab"[self.count % 2], user, priority))
         self.offered.setdefault(lane, []).append(self.count)
 
     @rule(target=running)
@@ -105,7 +111,7 @@ TestLanes.settings = settings(max_examples=150, stateful_step_count=60, deadline
 def test_a_turn_is_overtaken_only_by_its_head_start(arrivals: list[tuple[Priority, float]]) -> None:
     lanes: Lanes[int] = Lanes(permits=1)
     for number, (priority, at) in enumerate(arrivals):
-        lanes.offer(number, number, at, priority)
+        lanes.offer(number, number, at, Sender(priority=priority))
     order = []
     while (taken := lanes.take()) is not None:
         order.append(taken)
@@ -119,7 +125,7 @@ def test_high_goes_before_normal_before_low() -> None:
     lanes: Lanes[str] = Lanes(permits=1)
     backwards: tuple[Priority, ...] = ("low", "normal", "high")
     for priority in backwards:
-        lanes.offer(priority, priority, 0.0, priority)
+        lanes.offer(priority, priority, 0.0, Sender(priority=priority))
     taken = []
     while (item := lanes.take()) is not None:
         taken.append(item)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.model_api import Fault, ModelApi, ModelApiError, ModelApiSettings
+from rehearsal.model_api import Fault, Limits, ModelApi, ModelApiError, ModelApiSettings
+from rehearsal.model_api.admission import Admission
 from rehearsal.model_api.control import Control
 from rehearsal.model_api.faults import (
     STREAM_ONLY,
@@ -48,7 +49,7 @@ def test_the_first_rule_that_fits_strikes() -> None:
 
 
 def test_a_rule_strikes_as_often_as_it_says() -> None:
-    control = Control(Tally())
+    control = Control(Tally().snapshot, Admission(Limits()))
     control.add(FaultRule(Fault.RATE_LIMIT, count=2, match="x", seconds=3.0))
     strikes = [control.strike(text, 0.0, stream=False) for text in ("x", "y", "x", "x")]
     strike = Strike(Fault.RATE_LIMIT, seconds=3.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas import SettingsError
+from schemas import SettingsError, Turn
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 
@@ -25,10 +26,16 @@ class Assistant:
     """The system prompt."""
     model: str | None = None
     """Name in the catalogue, or ``provider:name``; None takes SPILLWAY_MODEL."""
+    fallbacks: tuple[str, ...] = ()
+    """Models to ask when the first cannot answer, in order; empty takes SPILLWAY_FALLBACKS."""
     max_tokens: int = 1024
     """Most tokens to write in a reply."""
     history: int = 20
     """Latest exchanges of the conversation that the model is shown."""
+    last_resort: Callable[[Turn], str | None] | None = None
+    """Answers by rule when no model will; returns None for what it has no answer to."""
+    hand_off: bool = False
+    """Whether a person takes over what would fail. At a spending ceiling a person takes over in any case."""
 
 
 def load_assistant(name: str | None) -> Assistant:

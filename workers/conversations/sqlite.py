@@ -12,13 +12,14 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
 from schemas import SettingsError
+from workers.flow.budget import HOUR_S, Spent
 
 from .store import Entry, Exchange, Loaded, StoredReply, StoreError
 
@@ -46,6 +47,12 @@ CREATE TABLE IF NOT EXISTS turns (
 );
 CREATE INDEX IF NOT EXISTS turns_in_order ON turns (conversation_id, position);
 CREATE INDEX IF NOT EXISTS turns_by_age ON turns (at);
+CREATE TABLE IF NOT EXISTS spending (
+    scope TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    usd REAL NOT NULL,
+    PRIMARY KEY (scope, hour)
+) WITHOUT ROWID;
 """
 
 
@@ -76,12 +83,16 @@ class SQLiteStore:
         for thread in self._threads:
             thread.start()
 
-    async def load(self, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
+    async def load(self, conversation_id: str, turn_id: str, exchanges: int, scopes: Sequence[str] = ()) -> Loaded:
         """See `Store.load`."""
+
+        def work(database: sqlite3.Connection) -> Loaded:
+            return _load(database, conversation_id, turn_id, exchanges, scopes)
+
         try:
-            return _load(self._here, conversation_id, turn_id, exchanges)
+            return work(self._here)
         except sqlite3.Error:  # the thread can wait until another worker lets go of the file, and says what is wrong
-            return await self._ask(lambda database: _load(database, conversation_id, turn_id, exchanges))
+            return await self._ask(work)
 
     async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
         """See `Store.record`."""
@@ -193,12 +204,35 @@ def _settle(batch: list[_Request], results: list[Any]) -> None:
             request.future.set_result(result)
 
 
-def _load(database: sqlite3.Connection, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
+def _load(
+    database: sqlite3.Connection, conversation_id: str, turn_id: str, exchanges: int, scopes: Sequence[str]
+) -> Loaded:
     history = database.execute(
         "SELECT said, answer FROM turns WHERE conversation_id = ? AND answer IS NOT NULL ORDER BY position DESC LIMIT ?",
         (conversation_id, exchanges),
     ).fetchall()
-    return Loaded(_reply(database, conversation_id, turn_id), tuple(Exchange(*row) for row in reversed(history)))
+    exchanged = tuple(Exchange(*row) for row in reversed(history))
+    return Loaded(_reply(database, conversation_id, turn_id), exchanged, _spent(database, scopes))
+
+
+def _spent(database: sqlite3.Connection, scopes: Sequence[str]) -> dict[str, Spent]:
+    hour = int(time.time()) // HOUR_S
+    spent = {}
+    for scope in scopes:
+        in_hour, in_day = database.execute(
+            "SELECT TOTAL(CASE WHEN hour = ? THEN usd END), TOTAL(usd) FROM spending WHERE scope = ? AND hour >= ?",
+            (hour, scope, hour - hour % 24),
+        ).fetchone()
+        spent[scope] = Spent(hour, in_hour, in_day)
+    return spent
+
+
+def _spend(database: sqlite3.Connection, entry: Entry) -> None:
+    hour = int(time.time()) // HOUR_S
+    database.executemany(
+        "INSERT INTO spending (scope, hour, usd) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET usd = usd + excluded.usd",
+        [(scope, hour, entry.cost_usd) for scope in entry.scopes],
+    )
 
 
 def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> StoredReply | None:
@@ -214,6 +248,8 @@ def _record(database: sqlite3.Connection, entry: Entry, replace: bool) -> Stored
             "DELETE FROM turns WHERE conversation_id = ? AND turn_id = ? AND outcome IN ('failed', 'expired')",
             (entry.conversation_id, entry.turn_id),
         )
+    if entry.scopes and entry.cost_usd:
+        _spend(database, entry)
     said, answer = entry.exchange or (None, None)
     stored = database.execute(
         "INSERT INTO turns (conversation_id, turn_id, said, answer, outcome, reply, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -228,6 +264,7 @@ def _record(database: sqlite3.Connection, entry: Entry, replace: bool) -> Stored
 
 
 def _forget(database: sqlite3.Connection, most: int) -> int:
+    database.execute("DELETE FROM spending WHERE hour < ?", ((int(time.time()) - KEEP_S) // HOUR_S,))
     return database.execute(
         "DELETE FROM turns WHERE position IN (SELECT position FROM turns WHERE at < ? ORDER BY at LIMIT ?)",
         (int(time.time()) - KEEP_S, most),

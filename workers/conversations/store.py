@@ -6,9 +6,11 @@ stored before it is published, and of two workers that answered the same turn th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas import Outcome
+from workers.flow.budget import Spent
 
 
 class StoreError(Exception):
@@ -35,6 +37,8 @@ class Loaded(NamedTuple):
     reply: StoredReply | None
     history: tuple[Exchange, ...]
     """Oldest first."""
+    spent: Mapping[str, Spent] = {}
+    """Of the scopes that were asked for."""
 
 
 class Entry(NamedTuple):
@@ -45,16 +49,22 @@ class Entry(NamedTuple):
     reply: StoredReply
     exchange: Exchange | None
     """What to remember of it; None when it was not answered, which leaves the history as it was."""
+    scopes: tuple[str, ...] = ()
+    """Against whose budgets its cost counts."""
+    cost_usd: float = 0.0
 
 
 class Store(Protocol):
     """Loads and records turns."""
 
-    async def load(self, conversation_id: str, turn_id: str, exchanges: int) -> Loaded:
-        """The turn's reply if it has one, and the conversation's latest ``exchanges``. Raises StoreError."""
+    async def load(self, conversation_id: str, turn_id: str, exchanges: int, scopes: Sequence[str] = ()) -> Loaded:
+        """The turn's reply if it has one, the conversation's latest ``exchanges``, what the ``scopes`` have spent.
+
+        Raises StoreError.
+        """
 
     async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
-        """Stores reply and exchange together; returns the reply that counts, which is the first one stored.
+        """Stores reply, exchange and cost together; returns the reply that counts, which is the first one stored.
 
         ``replace`` puts a new reply in the place of a failed one, for a turn that was replayed. Raises StoreError.
         """

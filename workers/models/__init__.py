@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from typing import Any
 
-from schemas import SettingsError
-
-from .catalogue import Catalogue, CatalogueModel
-from .model import Completion, Message, Model, ModelError, OnText, Prompt
+from .catalogue import Catalogue, CatalogueModel, Provider
+from .keys import keys_of
+from .model import RETRYABLE, Completion, Message, Model, ModelError, OnText, Prompt, Trouble
 from .timeouts import Timeouts
 
 __all__ = [
+    "RETRYABLE",
     "Catalogue",
     "CatalogueModel",
+    "Clients",
     "Completion",
     "Message",
     "Model",
@@ -20,29 +22,36 @@ __all__ = [
     "OnText",
     "Prompt",
     "Timeouts",
-    "connect",
+    "Trouble",
+    "keys_of",
 ]
 
-_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
+class Clients:
+    """The SDK clients of a worker: one for each key, shared by all models behind it, each with its own connections."""
 
-def connect(name: str, model: CatalogueModel, concurrency: int, timeouts: Timeouts = Timeouts()) -> Model:
-    """A client for one model, ``concurrency`` calls at once. Raises SettingsError when its key is missing."""
-    key = _KEYS[model.provider]
-    if not os.environ.get(key):
-        raise SettingsError(
-            f"{key} is not set, and {name} needs it. Without a key, try the simulated one: spillway model-api"
-        )
-    if not os.environ[key].isprintable() or " " in os.environ[key].strip(" "):
-        raise SettingsError(f"{key} has white space or control characters in it: set it anew, without a line's end")
-    address = f"{model.provider.upper()}_BASE_URL"
-    if (url := os.environ.get(address)) and not url.startswith(("http://", "https://")):
-        raise SettingsError(f"{address}={url!r}: is no address; write it as https://host/path")
-    # Each SDK takes 30 MB and half a second to import: only the one that is used.
-    if model.provider == "anthropic":
-        from . import anthropic
+    def __init__(self, connections: int, timeouts: Timeouts = Timeouts()) -> None:
+        self._connections, self._timeouts = connections, timeouts
+        self._clients: dict[tuple[Provider, str], Any] = {}
 
-        return anthropic.AnthropicModel(name, anthropic.client(concurrency, timeouts))
-    from . import openai
+    def model(self, name: str, provider: Provider, key: str) -> Model:
+        """One model behind one key."""
+        # Each SDK takes 30 MB and half a second to import: only the one that is used.
+        if provider == "anthropic":
+            from . import anthropic
 
-    return openai.OpenAIModel(name, openai.client(concurrency, timeouts))
+            return anthropic.AnthropicModel(name, self._client(provider, key, anthropic.client), self._timeouts)
+        from . import openai
+
+        return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for client in self._clients.values():
+            await client.close()
+
+    def _client(self, provider: Provider, key: str, make: Callable[[str, int, Timeouts], Any]) -> Any:
+        client = self._clients.get((provider, key))
+        if client is None:
+            client = self._clients[provider, key] = make(key, self._connections, self._timeouts)
+        return client

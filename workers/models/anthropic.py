@@ -15,26 +15,28 @@ import orjson
 
 from schemas import Usage
 
-from .http import limits, timeout
-from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, count, retry_after_s, whole_text
-from .timeouts import Timeouts
+from .http import http_client, timeout
+from .model import Completion, ModelError, OnText, Prompt, Trouble, count, trouble_of, whole_text
+from .timeouts import CallClock, Timeouts
 
 
-def client(concurrency: int, timeouts: Timeouts) -> anthropic.AsyncAnthropic:
-    """One client for all models of this provider; key and address from ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL."""
+def client(key: str, connections: int, timeouts: Timeouts) -> anthropic.AsyncAnthropic:
+    """One client for all models behind one key; the address is ANTHROPIC_BASE_URL."""
     return anthropic.AsyncAnthropic(
+        api_key=key,
         max_retries=0,
         timeout=timeout(timeouts),
-        http_client=anthropic.DefaultAioHttpClient(limits=limits(concurrency), timeout=timeout(timeouts)),
+        http_client=http_client(anthropic.DefaultAioHttpClient, connections, timeouts),
     )
 
 
 class AnthropicModel:
     """One model of the Messages API."""
 
-    def __init__(self, name: str, client: anthropic.AsyncAnthropic) -> None:
+    def __init__(self, name: str, client: anthropic.AsyncAnthropic, timeouts: Timeouts = Timeouts()) -> None:
         self.name = name
         self._client = client
+        self._timeouts = timeouts
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once. Raises ModelError."""
@@ -44,23 +46,25 @@ class AnthropicModel:
             "system": prompt.system,
             "messages": [{"role": message.role, "content": message.text} for message in prompt.messages],
         }
+        clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
-            if on_text is None:
-                return await self._whole(arguments)
-            return await self._streamed(arguments, on_text)
+            async with clock:
+                if on_text is None:
+                    return await self._whole(arguments)
+                return await self._streamed(arguments, on_text, clock)
         except anthropic.APIStatusError as error:
             raise _status_error(error) from error
         except anthropic.APITimeoutError as error:
-            raise ModelError("no answer in time", retryable=True) from error
+            raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
         except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
-            raise ModelError(f"connection: {error.__cause__ or error}", retryable=True) from error
-        except (httpx2.HTTPError, OSError, json.JSONDecodeError) as error:
+            raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
+        except TimeoutError as error:
+            raise ModelError(clock.reason(), Trouble.TIMEOUT) from error
+        except (httpx2.HTTPError, OSError) as error:
             # Inside a stream the SDK lets the transport's and the parser's own errors through.
-            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), retryable=True) from error
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._client.close()
+            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
+        except json.JSONDecodeError as error:
+            raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
 
     async def _whole(self, arguments: dict[str, Any]) -> Completion:
         # The SDK's own request path (keys, headers, error classes) without its walk through the parameters' types.
@@ -69,18 +73,19 @@ class AnthropicModel:
         try:
             body = orjson.loads(response.content)
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
-            return Completion(
-                whole_text(text), str(body.get("stop_reason") or "unknown"), _usage(body["usage"]), request_id
-            )
+            reason = str(body.get("stop_reason") or "unknown")
+            return Completion(whole_text(text), reason, _usage(body["usage"]), request_id, response.headers)
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-            raise ModelError(f"malformed reply: {error}", retryable=True, request_id=request_id) from error
+            raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
-    async def _streamed(self, arguments: dict[str, Any], on_text: OnText) -> Completion:
+    async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:
         parts: list[str] = []
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
         async with await self._client.messages.create(stream=True, **arguments) as stream:
             async for event in stream:
+                if event.type == "content_block_delta":
+                    clock.token()
                 if event.type == "content_block_delta" and event.delta.type == "text_delta":
                     parts.append(event.delta.text)
                     on_text(event.delta.text)
@@ -90,8 +95,9 @@ class AnthropicModel:
                     usage |= event.usage.to_dict(mode="json")
                     finish_reason = event.delta.stop_reason
                 elif event.type == "message_stop" and finish_reason is not None:
-                    return Completion(whole_text("".join(parts)), finish_reason, _usage(usage))
-        raise ModelError("the stream ended without message_stop", retryable=True)
+                    said, headers = whole_text("".join(parts)), stream.response.headers
+                    return Completion(said, finish_reason, _usage(usage), headers.get("request-id"), headers)
+        raise ModelError("the stream ended without message_stop", Trouble.MALFORMED)
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
@@ -102,21 +108,25 @@ def _usage(fields: dict[str, Any]) -> Usage:
     )
 
 
+_TROUBLE_OF_TYPE = {
+    "overloaded_error": Trouble.OVERLOADED,
+    "api_error": Trouble.SERVER,
+    "rate_limit_error": Trouble.RATE_LIMITED,
+    "timeout_error": Trouble.TIMEOUT,
+}
+
+
 def _status_error(error: anthropic.APIStatusError) -> ModelError:
-    # An error event inside a stream arrives with the stream's own status, 200.
-    in_stream = error.status_code < 400 and error.type in (
-        "overloaded_error",
-        "api_error",
-        "rate_limit_error",
-        "timeout_error",
-    )
-    spend_limit = isinstance(
-        error, (anthropic.EnforcedSpendLimitReachedError, anthropic.ContractSpendLimitReachedError)
-    )
+    if isinstance(error, (anthropic.EnforcedSpendLimitReachedError, anthropic.ContractSpendLimitReachedError)):
+        trouble = Trouble.SPENDING_LIMIT
+    elif error.status_code < 400:  # an error event inside a stream arrives with the stream's own status, 200
+        trouble = _TROUBLE_OF_TYPE.get(error.type or "", Trouble.REJECTED)
+    else:
+        trouble = trouble_of(error.status_code, error.message)
     return ModelError(
         f"{error.status_code} {error.type or ''}: {error.message}"[:500],
-        retryable=in_stream or (error.status_code in RETRYABLE_STATUS and not spend_limit),
+        trouble,
         status=error.status_code,
-        retry_after_s=retry_after_s(error.response.headers),
+        headers=error.response.headers,
         request_id=error.request_id,
     )

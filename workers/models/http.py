@@ -1,19 +1,71 @@
-"""How the SDKs' HTTP transport is bounded: connections from the permits, and a limit on every wait."""
+"""The HTTP transport under both SDKs: connections from the permits, kept alive, and each wait bounded."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import aiohttp
 import httpx2
 
 from .timeouts import Timeouts
 
+IDLE_S = 300.0
+"""Unused connections are closed after so many seconds: shorter, and each burst begins with handshakes."""
+_KEEPALIVE_S = 30
+
+Client = TypeVar("Client", bound=httpx2.AsyncClient)
+
 
 def timeout(timeouts: Timeouts) -> httpx2.Timeout:
-    """For the pool we wait as long as for an answer: permits already bound how many calls there are."""
+    """What the transport watches itself; the tokens and the whole call are `CallClock`'s.
+
+    aiohttp bounds connection and TLS handshake together; the handshake has its own bound in `_Connector`.
+    """
     return httpx2.Timeout(
-        connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.read_s
+        connect=timeouts.connect_s + timeouts.tls_s, read=None, write=timeouts.call_s, pool=timeouts.call_s
     )
 
 
-def limits(concurrency: int) -> httpx2.Limits:
-    """As many connections as permits, all kept alive: the SDKs' default would close all but 100 after each burst."""
-    return httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=300.0)
+def http_client(of: type[Client], connections: int, timeouts: Timeouts) -> Client:
+    """The SDK's own aiohttp client, on a connection pool of ours: ``connections`` at most, with TCP keepalive."""
+    client = of(limits=httpx2.Limits(max_connections=connections), timeout=timeout(timeouts))
+    # The only way to give the SDK's transport a session: it takes a function that makes one.
+    transport: Any = client._transport
+    transport.client = partial(_session, connections, timeouts, transport.ssl_context)
+    return client
+
+
+def _session(connections: int, timeouts: Timeouts, tls: Any) -> aiohttp.ClientSession:
+    connector = _Connector(timeouts, limit=connections, keepalive_timeout=IDLE_S, ssl=tls, socket_factory=_socket)
+    # Cookies would go from one customer's call to the next one's.
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Bounds the TLS handshake, for which aiohttp has no setting."""
+
+    def __init__(self, timeouts: Timeouts, **options: Any) -> None:
+        super().__init__(**options)
+        self._timeouts = timeouts
+
+    async def _wrap_create_connection(self, *args: Any, **options: Any) -> tuple[asyncio.Transport, Any]:
+        if options.get("ssl"):
+            options["ssl_handshake_timeout"] = self._timeouts.tls_s
+        else:
+            options["timeout"] = aiohttp.ClientTimeout(sock_connect=self._timeouts.connect_s)
+        return await super()._wrap_create_connection(*args, **options)
+
+
+def _socket(address: Sequence[Any]) -> socket.socket:
+    """A socket whose dead peer is noticed: a NAT that forgot the connection answers no keepalive."""
+    family, kind, protocol = address[0], address[1], address[2]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):  # macOS has no TCP_KEEPIDLE
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_S)
+    return made

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from schemas import Usage
@@ -27,6 +29,13 @@ class Prompt:
     """Oldest first; the last is the user's."""
     max_tokens: int
 
+    def shorter(self) -> Prompt:
+        """The same without the older three quarters of what was said; what is left begins with the user's word."""
+        kept = self.messages[3 * len(self.messages) // 4 :]
+        while kept[0].role != "user":
+            kept = kept[1:]
+        return replace(self, messages=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -36,27 +45,71 @@ class Completion:
     finish_reason: str
     usage: Usage
     request_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the response: the provider's rate limits are in them."""
+
+
+class Trouble(StrEnum):
+    """What went wrong with a call: it decides what is done about it, and labels the metric."""
+
+    CONNECTION = "connection"
+    """No connection, or it broke."""
+    TIMEOUT = "timeout"
+    SERVER = "server"
+    """The provider's own error, 500 and its like."""
+    OVERLOADED = "overloaded"
+    """The provider has no capacity for anyone, 529 or 503."""
+    RATE_LIMITED = "rate_limited"
+    """We are above a quota, 429."""
+    MALFORMED = "malformed"
+    """An answer that is none: not JSON, cut off, without its end."""
+    SPENDING_LIMIT = "spending_limit"
+    """The account's money is spent: a 429 that no waiting mends."""
+    CREDENTIALS = "credentials"
+    """The key is wrong or may not do this, 401 or 403."""
+    CONTEXT = "context"
+    """The prompt is longer than the model's context window."""
+    REJECTED = "rejected"
+    """The request itself is refused; the same one would be again."""
+
+
+RETRYABLE = frozenset(
+    {
+        Trouble.CONNECTION,
+        Trouble.TIMEOUT,
+        Trouble.SERVER,
+        Trouble.OVERLOADED,
+        Trouble.RATE_LIMITED,
+        Trouble.MALFORMED,
+    }
+)
+"""After these the same request may succeed (both vendors' SDKs and documentation agree)."""
 
 
 class ModelError(Exception):
-    """A call failed. Retryable or not is the provider's word, not a guess at the call site."""
+    """A call failed. What went wrong is the provider's word, not a guess at the call site."""
 
     def __init__(
         self,
         message: str,
+        trouble: Trouble,
         *,
-        retryable: bool,
         status: int | None = None,
-        retry_after_s: float | None = None,
+        headers: Mapping[str, str] = {},
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.retryable = retryable
+        self.trouble = trouble
         self.status = status
         """HTTP status; None when there was no answer."""
-        self.retry_after_s = retry_after_s
-        """Seconds the provider asks us to wait; None when it says nothing."""
+        self.headers = headers
+        """Of the answer, if there was one."""
         self.request_id = request_id
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds the provider asks us to wait; None when it says nothing."""
+        return retry_after_s(self.headers)
 
 
 OnText = Callable[[str], None]
@@ -73,12 +126,25 @@ class Model(Protocol):
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once, streaming when ``on_text`` is given. Raises ModelError."""
 
-    async def close(self) -> None:
-        """Closes its connections."""
+
+_TROUBLE_OF_STATUS = {
+    401: Trouble.CREDENTIALS,
+    403: Trouble.CREDENTIALS,
+    408: Trouble.TIMEOUT,
+    409: Trouble.SERVER,
+    413: Trouble.REJECTED,
+    429: Trouble.RATE_LIMITED,
+    503: Trouble.OVERLOADED,
+    529: Trouble.OVERLOADED,
+}
+_TOO_LONG = re.compile(r"prompt is too long|context.?(length|window)|too many tokens|exceeds? .*context", re.IGNORECASE)
 
 
-RETRYABLE_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-"""Statuses after which the same request may succeed (both vendors' SDKs and documentation agree)."""
+def trouble_of(status: int, message: str) -> Trouble:
+    """What an HTTP status of 400 or more stands for."""
+    if status in (400, 413) and _TOO_LONG.search(message):
+        return Trouble.CONTEXT
+    return _TROUBLE_OF_STATUS.get(status, Trouble.SERVER if status >= 500 else Trouble.REJECTED)
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -11,26 +11,28 @@ import orjson
 
 from schemas import Usage
 
-from .http import limits, timeout
-from .model import RETRYABLE_STATUS, Completion, ModelError, OnText, Prompt, count, retry_after_s, whole_text
-from .timeouts import Timeouts
+from .http import http_client, timeout
+from .model import Completion, ModelError, OnText, Prompt, Trouble, count, trouble_of, whole_text
+from .timeouts import CallClock, Timeouts
 
 
-def client(concurrency: int, timeouts: Timeouts) -> openai.AsyncOpenAI:
-    """One client for all models of this provider; key and address from OPENAI_API_KEY and OPENAI_BASE_URL."""
+def client(key: str, connections: int, timeouts: Timeouts) -> openai.AsyncOpenAI:
+    """One client for all models behind one key; the address is OPENAI_BASE_URL."""
     return openai.AsyncOpenAI(
+        api_key=key,
         max_retries=0,
         timeout=timeout(timeouts),
-        http_client=openai.DefaultAioHttpClient(limits=limits(concurrency), timeout=timeout(timeouts)),
+        http_client=http_client(openai.DefaultAioHttpClient, connections, timeouts),
     )
 
 
 class OpenAIModel:
     """One model of the Chat Completions API."""
 
-    def __init__(self, name: str, client: openai.AsyncOpenAI) -> None:
+    def __init__(self, name: str, client: openai.AsyncOpenAI, timeouts: Timeouts = Timeouts()) -> None:
         self.name = name
         self._client = client
+        self._timeouts = timeouts
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once. Raises ModelError."""
@@ -42,23 +44,25 @@ class OpenAIModel:
                 *({"role": message.role, "content": message.text} for message in prompt.messages),
             ],
         }
+        clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
-            if on_text is None:
-                return await self._whole(arguments)
-            return await self._streamed(arguments, on_text)
+            async with clock:
+                if on_text is None:
+                    return await self._whole(arguments)
+                return await self._streamed(arguments, on_text, clock)
         except openai.APIStatusError as error:
             raise _status_error(error) from error
-        except openai.APITimeoutError as error:
-            raise ModelError("no answer in time", retryable=True) from error
+        except openai.APITimeoutError as error:  # on this transport also a refused connection
+            raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
         except openai.APIError as error:  # no status: the connection, or an error event inside a stream
-            raise ModelError(f"connection: {error.__cause__ or error}", retryable=True) from error
-        except (httpx2.HTTPError, OSError, json.JSONDecodeError) as error:
+            raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
+        except TimeoutError as error:
+            raise ModelError(clock.reason(), Trouble.TIMEOUT) from error
+        except (httpx2.HTTPError, OSError) as error:
             # Inside a stream the SDK lets the transport's and the parser's own errors through.
-            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), retryable=True) from error
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._client.close()
+            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
+        except json.JSONDecodeError as error:
+            raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
 
     async def _whole(self, arguments: dict[str, Any]) -> Completion:
         # The SDK's own request path (keys, headers, error classes) without its walk through the parameters' types.
@@ -73,11 +77,12 @@ class OpenAIModel:
                 str(choice.get("finish_reason") or "unknown"),
                 _usage(body.get("usage") or {}),
                 request_id,
+                response.headers,
             )
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-            raise ModelError(f"malformed reply: {error}", retryable=True, request_id=request_id) from error
+            raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
-    async def _streamed(self, arguments: dict[str, Any], on_text: OnText) -> Completion:
+    async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:
         parts: list[str] = []
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
@@ -87,13 +92,17 @@ class OpenAIModel:
                 if chunk.usage is not None:
                     usage = chunk.usage.to_dict(mode="json")
                 for choice in chunk.choices:
+                    clock.token()
                     if choice.delta.content:
                         parts.append(choice.delta.content)
                         on_text(choice.delta.content)
                     finish_reason = choice.finish_reason or finish_reason
         if finish_reason is None:
-            raise ModelError("the stream ended without a finish_reason", retryable=True)
-        return Completion(whole_text("".join(parts)), finish_reason, _usage(usage))
+            raise ModelError("the stream ended without a finish_reason", Trouble.MALFORMED)
+        headers = stream.response.headers
+        return Completion(
+            whole_text("".join(parts)), finish_reason, _usage(usage), headers.get("x-request-id"), headers
+        )
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
@@ -108,11 +117,16 @@ def _usage(fields: dict[str, Any]) -> Usage:
 
 
 def _status_error(error: openai.APIStatusError) -> ModelError:
-    out_of_money = "insufficient_quota" in (error.code, error.type)
+    if "insufficient_quota" in (error.code, error.type):
+        trouble = Trouble.SPENDING_LIMIT
+    elif error.code == "context_length_exceeded":
+        trouble = Trouble.CONTEXT
+    else:
+        trouble = trouble_of(error.status_code, error.message)
     return ModelError(
         f"{error.status_code} {error.code or error.type or ''}: {error.message}"[:500],
-        retryable=error.status_code in RETRYABLE_STATUS and not out_of_money,
+        trouble,
         status=error.status_code,
-        retry_after_s=retry_after_s(error.response.headers),
+        headers=error.response.headers,
         request_id=error.request_id,
     )

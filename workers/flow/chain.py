@@ -1,0 +1,201 @@
+"""The chain: the upstreams that may answer, in order of preference, and the turns that wait for one of them.
+
+A turn that cannot call now waits in line, first come first served; the line moves whenever a call ends or a limit gives
+way, so a waiting turn costs nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import structlog
+
+from workers import metrics
+from workers.models import Completion, ModelError, OnText, Prompt, Trouble
+
+from .concurrency import AdaptiveLimit
+from .upstream import REFUSALS, Call, Upstream
+
+log = structlog.get_logger()
+
+PATIENCE_S = 2.0
+"""How long to wait for a preferred model whose quota is used up, in seconds, before a later one in the chain is asked."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    prompt: Prompt
+    avoided: Set[Upstream]
+    thrifty: bool
+    admitted: asyncio.Future[tuple[Upstream, Call]]
+
+
+class Chain:
+    """Tiers of upstreams: each tier is one model behind one or several keys; a later tier stands in for the earlier."""
+
+    def __init__(self, tiers: Sequence[Sequence[Upstream]], concurrency: AdaptiveLimit) -> None:
+        self._tiers = tiers
+        self._cheapest_first = sorted(
+            tiers, key=lambda tier: tier[0].known.price.output if tier[0].known.price else 0.0
+        )
+        self._concurrency = concurrency
+        self._line: deque[_Waiter] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.in_flight = 0
+        """Calls under way."""
+
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """All of them, the preferred first."""
+        return [upstream for tier in self._tiers for upstream in tier]
+
+    @property
+    def limit(self) -> int:
+        """Calls that the providers are believed to take at once."""
+        return self._concurrency.limit
+
+    def unavailable(self) -> str | None:
+        """Why nobody can be asked now, or None."""
+        now = self._loop.time()
+        if any(upstream.breaker.state(now) != "open" for upstream in self.upstreams):
+            return None
+        return "no model can be asked: " + "; ".join(
+            f"{upstream.name}: {upstream.breaker.reason}" for upstream in self.upstreams
+        )
+
+    def refresh_metrics(self) -> None:
+        """Sets the gauges to what is true now."""
+        now = self._loop.time()
+        metrics.CALLS_IN_FLIGHT.set(self.in_flight)
+        metrics.CONCURRENCY_LIMIT.set(self.limit)
+        for upstream in self.upstreams:
+            metrics.BREAKER.labels(upstream.name).set(_OPENNESS[upstream.breaker.state(now)])
+            metrics.QUOTA_LEFT.labels(upstream.name).set(upstream.rate.room(now))
+
+    def estimated_usd(self, prompt: Prompt) -> float:
+        """What a call will probably cost, at most: at the dearest of the upstreams."""
+        return max(upstream.estimated_usd(prompt) for upstream in self.upstreams)
+
+    async def admitted(
+        self, prompt: Prompt, avoided: Set[Upstream], until: float, *, thrifty: bool = False
+    ) -> tuple[Upstream, Call]:
+        """Waits in line for an upstream that may be called; those ``avoided`` only where no other is left.
+
+        ``thrifty`` prefers the cheapest model to the first. The call has begun when this returns: give it to `call`.
+        Raises TimeoutError at ``until`` (of the loop's clock).
+        """
+        if not self._line:
+            upstream, _ = self._choose(prompt, avoided, thrifty)
+            if upstream is not None:
+                return upstream, self._begin(upstream, prompt)
+        waiter = _Waiter(prompt, avoided, thrifty, self._loop.create_future())
+        self._line.append(waiter)
+        self._move()
+        try:
+            async with asyncio.timeout_at(until):
+                return await waiter.admitted
+        except (TimeoutError, asyncio.CancelledError):
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self._end(*waiter.admitted.result())  # admitted in the very moment in which it gave up
+            raise
+
+    async def call(self, upstream: Upstream, call: Call, prompt: Prompt, on_text: OnText | None) -> Completion:
+        """Makes the call; what comes of it decides about the next ones. Raises ModelError."""
+        try:
+            completion = await upstream.model.complete(prompt, on_text)
+        except ModelError as error:
+            self._failed(upstream, call, error)
+            raise
+        except BaseException:
+            self._end(upstream, call)
+            raise
+        self.in_flight -= 1
+        now = self._loop.time()
+        was_closed = upstream.breaker.state(now) == "closed"
+        upstream.answered(call, prompt, completion, now)
+        if was_closed:
+            self._concurrency.answered(self.in_flight)
+        elif upstream.breaker.state(now) == "closed":
+            log.info("breaker.closed", upstream=upstream.name)
+            self._concurrency.restart()
+        self._move()
+        return completion
+
+    def _failed(self, upstream: Upstream, call: Call, error: ModelError) -> None:
+        self.in_flight -= 1
+        now = self._loop.time()
+        if upstream.failed(call, error, now):
+            log.error(
+                "breaker.open",
+                upstream=upstream.name,
+                reason=upstream.breaker.reason,
+                error=str(error),
+                fix=_FIX.get(error.trouble, "nothing: it tries again by itself; turns wait in Kafka meanwhile"),
+            )
+        elif error.trouble in REFUSALS or error.trouble is Trouble.TIMEOUT:
+            self._concurrency.refused(self.in_flight, call.began, now)
+        self._move()
+
+    def _end(self, upstream: Upstream, call: Call) -> None:
+        """The call ended without a word."""
+        self.in_flight -= 1
+        upstream.dropped(call)
+        self._move()
+
+    def _begin(self, upstream: Upstream, prompt: Prompt) -> Call:
+        self.in_flight += 1
+        return upstream.begin(prompt, self._loop.time())
+
+    def _move(self) -> None:
+        """Lets those at the front of the line go for whom there is an upstream now, and looks again when there may be."""
+        while self._line:
+            waiter = self._line[0]
+            if waiter.admitted.done():
+                self._line.popleft()
+                continue
+            upstream, at = self._choose(waiter.prompt, waiter.avoided, waiter.thrifty)
+            if upstream is None:
+                return self._look_again(at)
+            self._line.popleft()
+            waiter.admitted.set_result((upstream, self._begin(upstream, waiter.prompt)))
+        return None
+
+    def _look_again(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if at == math.inf else self._loop.call_at(at, self._move)
+
+    def _choose(self, prompt: Prompt, avoided: Set[Upstream], thrifty: bool) -> tuple[Upstream | None, float]:
+        """(the upstream to call now, ...) or (None, when to look again)."""
+        tiers = self._cheapest_first if thrifty else self._tiers
+        now = self._loop.time()
+        soonest = math.inf
+        for shunned in (False, True) if avoided else (False,):
+            for tier in tiers:
+                best: Upstream | None = None
+                first = math.inf
+                for upstream in tier:
+                    if (upstream in avoided) is not shunned:
+                        continue
+                    at = upstream.admits_at(prompt, now)
+                    first = min(first, at)
+                    if at <= now and (best is None or upstream.preference(now) > best.preference(now)):
+                        best = upstream
+                if best is not None:
+                    return best, now
+                soonest = min(soonest, first)
+                if first <= now + PATIENCE_S:
+                    return None, first
+        return None, soonest
+
+
+_OPENNESS = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
+_FIX = {
+    Trouble.CREDENTIALS: "the key is refused: set a valid one and restart the workers; turns wait in Kafka meanwhile",
+    Trouble.SPENDING_LIMIT: "the account's spending limit is reached: raise it at the provider",
+}

@@ -1,0 +1,48 @@
+"""Estimates of a call's tokens before it is made, corrected by the usage of every reply. Pure.
+
+No vendor has an exact offline tokenizer, so the count starts from the length in UTF-8: about 4 bytes a token in English,
+3 bytes (one character) in Chinese.
+"""
+
+from __future__ import annotations
+
+from schemas import Usage
+from workers.models import Prompt
+
+from .limits import Amounts
+
+_BYTES_A_TOKEN = 3.6
+_GAIN = 0.05
+"""Weight of the newest reply in the running means."""
+_FIRST_OUTPUT = 256.0
+
+
+class TokenEstimate:
+    """What calls of one model use."""
+
+    def __init__(self) -> None:
+        self._ratio = 1.0
+        self._output = 0.0
+        self._spread = 0.0
+
+    def of(self, prompt: Prompt) -> Amounts:
+        """The amounts of one call; for the output its mean and half its usual deviation: it is rarely too low in sum."""
+        entered = _length(prompt) / _BYTES_A_TOKEN * self._ratio
+        written = min(prompt.max_tokens, (self._output + self._spread / 2) or min(_FIRST_OUTPUT, prompt.max_tokens))
+        return {"requests": 1.0, "tokens": entered + written, "input_tokens": entered, "output_tokens": written}
+
+    def learn(self, prompt: Prompt, usage: Usage) -> None:
+        """Takes the true usage of a call."""
+        if usage.input_tokens:
+            true_ratio = (usage.input_tokens + usage.cache_read_tokens) / max(1.0, _length(prompt) / _BYTES_A_TOKEN)
+            self._ratio += _GAIN * (true_ratio - self._ratio)
+        if not self._output:
+            self._output = float(usage.output_tokens)
+        difference = usage.output_tokens - self._output
+        self._output += _GAIN * difference
+        self._spread += _GAIN * (abs(difference) - self._spread)
+
+
+def _length(prompt: Prompt) -> int:
+    """Bytes of all that the model is told."""
+    return len(prompt.system.encode()) + sum(len(message.text.encode()) for message in prompt.messages)
