@@ -111,9 +111,9 @@ async def sustained(cluster: Cluster) -> Figures:
     }
 
 
-async def backlog(cluster: Cluster, turns: int, conversations: int, tally: Tally | None = None) -> None:
+async def backlog(cluster: Cluster, turns: int, conversations: int, tally: Tally | None = None, seed: int = 5) -> None:
     """Puts turns into the topic before anybody reads them."""
-    rng = random.Random(5)
+    rng = random.Random(seed)
     producer = AIOKafkaProducer(max_batch_size=131_072, linger_ms=5, **cluster.connection())
     async with producer:
         sent = []

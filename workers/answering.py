@@ -19,6 +19,7 @@ from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreErr
 from .deltas import DeltaStream
 from .flow.budget import Budget, Ceilings
 from .flow.chain import Chain
+from .flow.hedge import Hedge
 from .flow.retry import RetryPolicy
 from .models import Message, Prompt
 from .permit import Permit
@@ -58,11 +59,12 @@ class Answering:
         deltas: Callable[[Turn], DeltaStream],
         retry: RetryPolicy = RetryPolicy(),
         budget: Budget | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         self._assistant = assistant
         self._chain = chain
         self._budget = budget or Budget(Ceilings())
-        self._asking = Asking(chain, retry, self._budget)
+        self._asking = Asking(chain, retry, self._budget, hedge)
         self._store = store
         self._turn_ttl_s = turn_ttl_s
         self._deltas = deltas

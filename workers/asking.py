@@ -19,6 +19,7 @@ from .compose import Effort
 from .deltas import DeltaStream
 from .flow.budget import Budget
 from .flow.chain import Chain
+from .flow.hedge import Hedge
 from .flow.retry import Circumstances, Next, RetryPolicy, Tries
 from .flow.upstream import Call, Upstream
 from .models import RETRYABLE, Completion, ModelError, Prompt
@@ -82,8 +83,9 @@ class Question:
 class Asking:
     """Asks the upstreams of a chain, within a budget."""
 
-    def __init__(self, chain: Chain, retry: RetryPolicy, budget: Budget) -> None:
+    def __init__(self, chain: Chain, retry: RetryPolicy, budget: Budget, hedge: Hedge | None = None) -> None:
         self._chain = chain
+        self._hedge = hedge or Hedge(0.0)
         self._budget = budget
         self._retry = retry
         self._loop = asyncio.get_running_loop()
@@ -111,7 +113,7 @@ class Asking:
                 upstream, call = await self._chain.admitted(question.prompt, question.avoided, until, thrifty=thrifty)
             except TimeoutError:
                 raise question.late() from None
-            return upstream, await self._call(question, upstream, call)
+            return await self._call(question, upstream, call)
 
     @contextmanager
     def _reserved(self, question: Question) -> Iterator[bool]:
@@ -131,24 +133,55 @@ class Asking:
         finally:
             self._budget.reserve(scopes, effort.cost_usd - spent_before - estimate)
 
-    async def _call(self, question: Question, upstream: Upstream, call: Call) -> Completion | ModelError:
+    async def _call(
+        self, question: Question, upstream: Upstream, call: Call
+    ) -> tuple[Upstream, Completion | ModelError]:
         effort, stream = question.effort, question.stream
         effort.attempts += 1
         began = time.perf_counter()
         try:
-            completion = await self._chain.call(upstream, call, question.prompt, stream.add if stream else None)
+            if stream or (after_s := self._hedge.after_s()) is None:
+                completion = await self._chain.call(upstream, call, question.prompt, stream.add if stream else None)
+            else:
+                upstream, completion = await self._hedged(question, upstream, call, after_s)
         except ModelError as error:
             question.last_error = error
-            return error
+            return upstream, error
         else:
+            self._hedge.took(time.perf_counter() - began)
             cost = upstream.known.cost_usd(completion.usage)
             effort.cost_usd += cost or 0.0
             metrics.spent(upstream.model.name, completion.usage, cost)
-            return completion
+            return upstream, completion
         finally:
+            self._hedge.begun()
             effort.model_s += time.perf_counter() - began
             if stream:
                 stream.flush()
+
+    async def _hedged(
+        self, question: Question, upstream: Upstream, call: Call, after_s: float
+    ) -> tuple[Upstream, Completion]:
+        """The call, and beside it a second one when it takes longer than most: the first answer counts."""
+        prompt, effort = question.prompt, question.effort
+        calls = {asyncio.create_task(self._chain.call(upstream, call, prompt, None)): upstream}
+        try:
+            done, _ = await asyncio.wait(calls, timeout=after_s)
+            if not done and self._hedge.spend() and (second := self._chain.admitted_now(prompt, {upstream})):
+                metrics.HEDGES.inc()
+                effort.attempts += 1
+                effort.cost_usd += upstream.estimated_usd(prompt)  # one of the two will be paid for and not used
+                calls[asyncio.create_task(self._chain.call(*second, prompt, None))] = second[0]
+            while True:
+                done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    answering = calls.pop(task)
+                    if task.exception() is None or not calls:
+                        return answering, task.result()
+        finally:
+            for task in calls:
+                task.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
 
     def _after(self, question: Question, upstream: Upstream, error: ModelError) -> Next:
         """Notes a failure and decides what follows; raises GaveUp when nothing does."""

@@ -20,6 +20,7 @@ CONCURRENCY_LIMIT = Gauge("spillway_concurrency_limit", "Model calls that the pr
 BREAKER = Gauge(
     "spillway_breaker_open", "Whether a model is left alone: 0 no, 0.5 one call tries it, 1 yes", ["upstream"]
 )
+HEDGES = Counter("spillway_hedged_calls_total", "Second calls beside one that took unusually long")
 BUDGET_USED = Gauge("spillway_budget_used_ratio", "Share of the tightest spending ceiling that is used; 1 is all of it")
 QUOTA_LEFT = Gauge("spillway_quota_left_ratio", "Share of a key's rate limit that is left", ["upstream"])
 TOKENS = Counter("spillway_tokens_total", "Tokens of model calls", ["model", "kind"])

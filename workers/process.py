@@ -23,6 +23,8 @@ from .flow.breaker import BreakerPolicy
 from .flow.budget import Budget, Ceilings
 from .flow.chain import Chain
 from .flow.concurrency import AdaptiveLimit
+from .flow.hedge import Hedge
+from .flow.shared_limits import SharedLimits
 from .flow.upstream import Upstream
 from .health import Health
 from .models import Catalogue, Clients, keys_of
@@ -39,14 +41,17 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
     name = worker_name()
     logs.configure(settings.log, worker=name)
     assistant = load_assistant(settings.assistant)
-    clients = Clients(settings.concurrency, settings.timeouts())
-    chain = connect(assistant, settings, clients)
+    clients = Clients(settings.connections, settings.timeouts())
+    shared = SharedLimits(settings.limits, settings.limit_workers) if settings.limits else None
+    chain = connect(assistant, settings, clients, shared)
     budget = Budget(settings.ceilings())
     if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
         raise SettingsError(
             f"SPILLWAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by SPILLWAY_CATALOGUE"
         )
     await check_topics(cluster)
+    if shared is not None:
+        await shared.reach()
     store = open_store(settings.store)
 
     def answering(worker: Worker) -> Answering:
@@ -54,6 +59,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             assistant=assistant,
             chain=chain,
             budget=budget,
+            hedge=Hedge(settings.hedge_share),
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
@@ -87,6 +93,8 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         await health.stop()
         await store.close()
         await clients.close()
+        if shared is not None:
+            await shared.close()
 
 
 def _settle_memory() -> None:
@@ -113,7 +121,9 @@ async def check_topics(cluster: Cluster) -> None:
     cluster.missing(existing, (topics.requests, topics.replies, topics.deltas, topics.dead_letters, topics.handoffs))
 
 
-def connect(assistant: Assistant, settings: WorkerSettings, clients: Clients) -> Chain:
+def connect(
+    assistant: Assistant, settings: WorkerSettings, clients: Clients, shared: SharedLimits | None = None
+) -> Chain:
     """The models that may answer for an assistant, each behind each of its provider's keys. Raises SettingsError."""
     catalogue = Catalogue.load(settings.catalogue)
     first = assistant.model or settings.model or DEFAULT_MODEL
@@ -122,18 +132,20 @@ def connect(assistant: Assistant, settings: WorkerSettings, clients: Clients) ->
     for wanted in dict.fromkeys((first, *(assistant.fallbacks or settings.fallback_names()))):
         name, known = catalogue.find(wanted)
         keys = keys_of(known.provider, name)
-        tiers.append(
-            [
-                Upstream(
-                    clients.model(name, known.provider, key),
-                    known,
-                    f"#{number}" if len(keys) > 1 else "",
-                    breaker,
-                    settings.rate_limits(),
-                )
-                for number, key in enumerate(keys, 1)
-            ]
-        )
+        tier = [
+            Upstream(
+                clients.model(name, known.provider, key),
+                known,
+                f"#{number}" if len(keys) > 1 else "",
+                breaker,
+                settings.rate_limits(),
+            )
+            for number, key in enumerate(keys, 1)
+        ]
+        if shared is not None:
+            for upstream, key in zip(tier, keys, strict=True):
+                upstream.rate = shared.limit(f"{known.provider} {name} {key}", settings.rate_limits())
+        tiers.append(tier)
     return Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor))
 
 

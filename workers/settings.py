@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,9 @@ class WorkerSettings(Environment):
     tpm: float | None = Field(default=None, gt=0)
     """Tokens a minute, written and read, for each key; None takes what the provider's headers say."""
     limit_workers: int = Field(default=1, ge=1, le=10_000)
-    """Among how many workers ``rpm`` and ``tpm`` are divided."""
+    """Among how many workers ``rpm`` and ``tpm`` are divided; with ``limits``, while Redis is away."""
+    limits: str = ""
+    """``redis://host:port/0``, where the fleet shares each key's quota; empty divides it by ``limit_workers``."""
     tenant_weights: str = ""
     """Shares of the tenants among each other, such as ``shop-eu=3,shop-us=1``; who is not named weighs 1."""
     budget_hour_usd: float | None = Field(default=None, ge=0)
@@ -44,6 +47,8 @@ class WorkerSettings(Environment):
     """Failures in a row after which a model is left alone for a while."""
     breaker_open_s: float = Field(default=30.0, gt=0)
     """How long, in seconds, until one call tries it again."""
+    hedge_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Most second calls for each call, beside those slower than the 95th percentile; 0 is none. 0.05 costs 5% more."""
     connect_timeout_s: float = Field(default=3.0, gt=0)
     """To connect to a provider, in seconds."""
     tls_timeout_s: float = Field(default=5.0, gt=0)
@@ -85,6 +90,11 @@ class WorkerSettings(Environment):
                 _weight(part)
         return value
 
+    @property
+    def connections(self) -> int:
+        """To each provider: one for each permit, and for each second call."""
+        return math.ceil(self.concurrency * (1 + self.hedge_share))
+
     def timeouts(self) -> Timeouts:
         """The bounds of one model call."""
         return Timeouts(
@@ -96,9 +106,10 @@ class WorkerSettings(Environment):
         )
 
     def rate_limits(self) -> dict[str, float]:
-        """This worker's part of each key's quota, a minute."""
+        """This worker's part of each key's quota, a minute; all of it where the fleet shares it."""
         limits = {"requests": self.rpm, "tokens": self.tpm}
-        return {name: limit / self.limit_workers for name, limit in limits.items() if limit is not None}
+        share = 1 if self.limits else self.limit_workers
+        return {name: limit / share for name, limit in limits.items() if limit is not None}
 
     def ceilings(self) -> Ceilings:
         """What may be spent."""

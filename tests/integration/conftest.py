@@ -18,6 +18,7 @@ from workers.answering import Answering
 from workers.assistants import Assistant
 from workers.conversations import Store, open_store
 from workers.flow.budget import Budget
+from workers.flow.hedge import Hedge
 from workers.flow.retry import RetryPolicy
 from workers.models import Clients
 from workers.process import connect
@@ -85,13 +86,14 @@ class Fleet:
         if store is None:
             store = open_store(self.store_url)
             self._stack.push_async_callback(store.close)
-        clients = Clients(settings.concurrency, settings.timeouts())
+        clients = Clients(settings.connections, settings.timeouts())
         self._stack.push_async_callback(clients.close)
         chain, budget = connect(assistant, settings, clients), Budget(settings.ceilings())
         return lambda worker: Answering(
             assistant=assistant,
             chain=chain,
             budget=budget,
+            hedge=Hedge(settings.hedge_share),
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,

@@ -90,7 +90,7 @@ class Chain:
         Raises TimeoutError at ``until`` (of the loop's clock).
         """
         if not self._line:
-            upstream, _ = self._choose(prompt, avoided, thrifty)
+            upstream, _ = self._choose(prompt, avoided, thrifty=thrifty)
             if upstream is not None:
                 return upstream, self._begin(upstream, prompt)
         waiter = _Waiter(prompt, avoided, thrifty, self._loop.create_future())
@@ -103,6 +103,11 @@ class Chain:
             if waiter.admitted.done() and not waiter.admitted.cancelled():
                 self._end(*waiter.admitted.result())  # admitted in the very moment in which it gave up
             raise
+
+    def admitted_now(self, prompt: Prompt, avoided: Set[Upstream]) -> tuple[Upstream, Call] | None:
+        """As `admitted`, without waiting and only when nobody waits."""
+        upstream, _ = self._choose(prompt, avoided, thrifty=False)
+        return None if self._line or upstream is None else (upstream, self._begin(upstream, prompt))
 
     async def call(self, upstream: Upstream, call: Call, prompt: Prompt, on_text: OnText | None) -> Completion:
         """Makes the call; what comes of it decides about the next ones. Raises ModelError."""
@@ -158,7 +163,7 @@ class Chain:
             if waiter.admitted.done():
                 self._line.popleft()
                 continue
-            upstream, at = self._choose(waiter.prompt, waiter.avoided, waiter.thrifty)
+            upstream, at = self._choose(waiter.prompt, waiter.avoided, thrifty=waiter.thrifty)
             if upstream is None:
                 return self._look_again(at)
             self._line.popleft()
@@ -170,7 +175,7 @@ class Chain:
             self._timer.cancel()
         self._timer = None if at == math.inf else self._loop.call_at(at, self._move)
 
-    def _choose(self, prompt: Prompt, avoided: Set[Upstream], thrifty: bool) -> tuple[Upstream | None, float]:
+    def _choose(self, prompt: Prompt, avoided: Set[Upstream], *, thrifty: bool) -> tuple[Upstream | None, float]:
         """(the upstream to call now, ...) or (None, when to look again)."""
         tiers = self._cheapest_first if thrifty else self._tiers
         now = self._loop.time()

@@ -27,6 +27,10 @@ class AdaptiveLimit:
     ROUNDS_A_STEP = 8
     """...or so many rounds of answers, so that a small limit does not wait for ever."""
 
+    IN_USE = 0.75
+    """Share of the limit that must be in flight for an answer to say that it could be higher: turns wait for the
+    store too."""
+
     def __init__(self, ceiling: int, floor: int = 1) -> None:
         self._ceiling, self._floor = ceiling, min(floor, ceiling)
         self._level = float(ceiling)
@@ -43,7 +47,7 @@ class AdaptiveLimit:
 
     def answered(self, in_flight: int) -> None:
         """A call was answered, with ``in_flight`` others going on. Grows only when the limit is what holds us back."""
-        if self._level >= self._ceiling or in_flight + 1 < self.limit:
+        if self._level >= self._ceiling or in_flight + 1 < self.IN_USE * self.limit:
             return
         self._answers += 1
         over_the_edge = self._level + self._step >= self._edge
@@ -71,6 +75,7 @@ class AdaptiveLimit:
         self._answers, self._step = 0, 1.0
 
     def restart(self) -> None:
-        """The provider is back after an outage, which said nothing about its capacity: begins at half, and doubles."""
-        self._edge, self._answers, self._step = math.inf, 0, 1.0
-        self._level = max(self._floor, self._ceiling / 2)
+        """The provider is back after an outage, which said nothing about its capacity: begins at half, and is quick."""
+        self._edge, self._answers = math.inf, 0
+        self._level = max(float(self._floor), self._ceiling / 2)
+        self._step = max(1.0, self._level / 2)

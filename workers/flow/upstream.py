@@ -21,6 +21,8 @@ _REST_AFTER = 3
 _REST_S = 1.0
 """How long to rest where the provider does not say."""
 _MOST_REST_S = 30.0
+_ANSWERS_S = 5.0
+"""While the last answer is not older than this, a refusal only says that there is no room for more."""
 _READ_HEADERS_EVERY_S = 0.1
 
 
@@ -53,6 +55,7 @@ class Upstream:
         self._rests_until = -math.inf
         self._spared_until = -math.inf
         self._refused_at = -math.inf
+        self._answered_at = -math.inf
         self._refused_rounds = 0
         self._headers_read_at = -math.inf
 
@@ -81,8 +84,8 @@ class Upstream:
     def answered(self, call: Call, prompt: Prompt, completion: Completion, now: float) -> None:
         """The call was answered."""
         self.breaker.succeeded(call.ticket, now)
-        if call.began >= self._refused_at:
-            self._refused_rounds = 0
+        self._answered_at = now
+        self._refused_rounds = 0
         usage = completion.usage
         self._estimate.learn(prompt, usage)
         if self.rate.limited:
@@ -101,6 +104,9 @@ class Upstream:
         self._read_headers(error.headers, now)
         if error.trouble in REFUSALS:
             self._refused(call, error.retry_after_s, now)
+            if now - self._answered_at < _ANSWERS_S:
+                self.breaker.dropped(call.ticket)
+                return False
         if error.trouble in RETRYABLE:
             return self.breaker.failed(call.ticket, now, counts_in_share=error.trouble not in REFUSALS)
         if error.trouble in (Trouble.CREDENTIALS, Trouble.SPENDING_LIMIT):
