@@ -121,7 +121,9 @@ class Answering:
             raise GaveUp(Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation")
         stream = self._deltas(turn) if turn.stream else None
         scopes = self._budget.ceilings.scopes(turn.tenant)
-        return Question(turn, self._prompt(turn, loaded), self._deadline(received, turn), effort, stream, scopes)
+        return Question(
+            turn, self._prompt(turn, loaded), received.deadline(self._turn_ttl_s, turn), effort, stream, scopes
+        )
 
     def _otherwise(self, turn: Turn, effort: Effort, failure: Failure) -> tuple[Reply, Failure | None]:
         """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""
@@ -140,15 +142,6 @@ class Answering:
         except Exception:  # a mistake in the assistant's rule must not cost the turn its dead letter
             log.exception("last_resort.failed", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             return None
-
-    def _deadline(self, received: Received, turn: Turn) -> float:
-        """Seconds since the epoch. A replayed turn's clock starts anew at its replay."""
-        if replayed(received.headers):
-            return received.timestamp / 1000 + self._turn_ttl_s
-        if turn.expires_at is not None:
-            return turn.expires_at.timestamp()
-        sent_at = turn.sent_at.timestamp() if turn.sent_at is not None else received.timestamp / 1000
-        return sent_at + self._turn_ttl_s
 
     def _prompt(self, turn: Turn, loaded: Loaded) -> Prompt:
         messages: list[Message] = []

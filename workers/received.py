@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
-from schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity
+from schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity, replayed
 
 from .flow.fairness import Sender
 from .progress import Ledger
@@ -43,6 +43,21 @@ class Received:
     def decode(self) -> Turn:
         """The turn. Raises DecodeError where `failure` is set."""
         return decode_turn(self.value, self.key)
+
+    def deadline(self, turn_ttl_s: float, turn: Turn | None = None) -> float:
+        """When the time of its turn is over, in seconds since the epoch; ``turn`` spares decoding it once more.
+
+        What is no turn needs no time. The time of a replayed turn begins anew with its replay.
+        """
+        taken = self.timestamp / 1000
+        if self.failure is not None:
+            return taken
+        if replayed(self.headers):
+            return taken + turn_ttl_s
+        turn = turn or self.decode()
+        if turn.expires_at is not None:
+            return turn.expires_at.timestamp()
+        return (taken if turn.sent_at is None else turn.sent_at.timestamp()) + turn_ttl_s
 
 
 def receive(record: ConsumerRecord, ledger: Ledger) -> Received:

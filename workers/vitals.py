@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from schemas import replayed
-
 from .received import Received
 
 _LOOKED_AT = 1_000
@@ -171,23 +169,7 @@ def most_overdue(
         in_flight_s = now - at
         if in_flight_s <= call_s:
             break
-        overdue_s = min(in_flight_s, wall - deadline(received, turn_ttl_s)) - call_s
+        overdue_s = min(in_flight_s, wall - received.deadline(turn_ttl_s)) - call_s
         if overdue_s > 0 and (found is None or overdue_s > found.overdue_s):
             found = TurnInFlight(received, in_flight_s, overdue_s)
     return found
-
-
-def deadline(received: Received, turn_ttl_s: float) -> float:
-    """When the time of a turn is over, in seconds since the epoch, as `Answering` counts it.
-
-    What is no turn needs no time. The time of a replayed turn begins anew with its replay.
-    """
-    taken = received.timestamp / 1000
-    if received.failure is not None:
-        return taken
-    if replayed(received.headers):
-        return taken + turn_ttl_s
-    turn = received.decode()
-    if turn.expires_at is not None:
-        return turn.expires_at.timestamp()
-    return (taken if turn.sent_at is None else turn.sent_at.timestamp()) + turn_ttl_s

@@ -19,7 +19,7 @@ from schemas.headers import REPLAY_OF
 from workers import metrics
 from workers.progress import Ledger
 from workers.received import Received, receive
-from workers.vitals import Lasting, Patience, TurnInFlight, Vitals, alarms, deadline, most_overdue
+from workers.vitals import Lasting, Patience, TurnInFlight, Vitals, alarms, most_overdue
 from workers.watchdog import BEAT_S, Stillness, Watchdog, stack_of_task, stack_of_thread
 
 PATIENCE = Patience()
@@ -117,7 +117,7 @@ def test_a_worker_that_drains_raises_no_alarm() -> None:
     ids=["record's time", "sent at", "expires at", "replayed", "no turn"],
 )
 def test_a_turn_has_the_time_that_its_answer_gives_it(turn: Received, allowed_s: float) -> None:
-    assert deadline(turn, 120.0) == NOON + allowed_s
+    assert turn.deadline(120.0) == NOON + allowed_s
 
 
 def test_the_turn_furthest_beyond_its_deadline() -> None:
