@@ -212,6 +212,6 @@ class Asking:
             question.avoided.add(upstream)
             tries.in_a_row_here = 0
         elif following.step == "shorter":
-            tries.shortened = True
             question.prompt = question.prompt.shorter()
+            tries.shortened = len(question.prompt.messages) == 1
         return following

@@ -90,9 +90,12 @@ class Breaker:
         if ticket == self._round:
             self._probing = False
 
-    def trip(self, now: float, reason: str) -> None:
-        """Opens it at once, whatever the counts say."""
+    def trip(self, now: float, reason: str, ticket: int | None = None) -> bool:
+        """Opens it at once, whatever the counts say; a late call's word (by its ``ticket``) does not count."""
+        if ticket is not None and ticket != self._round:
+            return False
         self._change(now + self._policy.open_s, reason)
+        return True
 
     def _reason_to_open(self) -> str:
         policy = self._policy

@@ -102,6 +102,8 @@ class Chain:
         except (TimeoutError, asyncio.CancelledError):
             if waiter.admitted.done() and not waiter.admitted.cancelled():
                 self._end(*waiter.admitted.result())  # admitted in the very moment in which it gave up
+            else:
+                self._move()  # who stood behind it may need less
             raise
 
     def admitted_now(self, prompt: Prompt, avoided: Set[Upstream]) -> tuple[Upstream, Call] | None:
@@ -183,19 +185,21 @@ class Chain:
         for shunned in (False, True) if avoided else (False,):
             for tier in tiers:
                 best: Upstream | None = None
-                first = math.inf
+                first = soon = math.inf
                 for upstream in tier:
                     if (upstream in avoided) is not shunned:
                         continue
                     at = upstream.admits_at(prompt, now)
                     first = min(first, at)
+                    if upstream.breaker.state(now) == "closed":
+                        soon = min(soon, at)
                     if at <= now and (best is None or upstream.preference(now) > best.preference(now)):
                         best = upstream
                 if best is not None:
                     return best, now
                 soonest = min(soonest, first)
-                if first <= now + PATIENCE_S:
-                    return None, first
+                if soon <= now + PATIENCE_S:
+                    return None, soon
         return None, soonest
 
 

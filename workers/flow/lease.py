@@ -21,6 +21,8 @@ SLOTS = 240
 on their way. Both together cost 0.6% of the quota."""
 HORIZON_S = 0.25
 """Demand is what was used within about so long, and a lease is twice that: fewer round trips against quota that lies idle."""
+_LONGEST_HORIZON_S = 1.0
+"""Where Redis is far: a lease must last for some round trips."""
 BEAT_S = 1.0
 """Between two words to Redis while anything is held, or used within the window."""
 _SOONEST_S = 0.01
@@ -31,6 +33,9 @@ _LATEST_S = 0.25
 """Until one asks again who was refused: others give back."""
 _NEED_S = 1.0
 """A need that nobody repeats is over so long after it was to be met."""
+
+_DUST = 1e-6
+"""Amounts smaller than this are rounding."""
 
 Moves = dict[int, dict[str, float]]
 """What is to be added to the count, by slot and resource; negative where it was less, or moved away."""
@@ -59,6 +64,7 @@ class Lease:
         self._moves: Moves = {}
         self._demand: defaultdict[str, float] = defaultdict(float)
         self._demand_at = -math.inf
+        self._horizon_s = HORIZON_S
         self._need: Amounts = {}
         self._need_until = -math.inf
         self._low = False
@@ -77,7 +83,7 @@ class Lease:
 
     def covers(self, amounts: Amounts) -> bool:
         """Whether a call of these amounts may be made from what is held."""
-        return all(self._balance[name] >= amount - 1e-6 for name, amount in amounts.items())
+        return all(self._balance[name] >= amount - _DUST for name, amount in amounts.items())
 
     def ask(self, amounts: Amounts, now: float) -> None:
         """A call of these amounts waits."""
@@ -121,8 +127,8 @@ class Lease:
         wish = {**need, **wish}
         for name, balance in self._balance.items():
             # A part of a need would only lie here while another worker holds the other part.
-            self._give_back(name, balance if hungry else balance - wish.get(name, 0.0))
-        want = {name: missing for name, wished in wish.items() if (missing := wished - self._balance[name]) > 0}
+            self._draw(name, balance if hungry else balance - wish.get(name, 0.0))
+        want = {name: missing for name, wished in wish.items() if (missing := wished - self._balance[name]) > _DUST}
         moves, self._moves = self._moves, {}
         self._low = False
         self._told_at = now
@@ -132,9 +138,10 @@ class Lease:
         """Takes the reply to a request: what is leased, or when there may be room."""
         # As if the reply had been written when the request left: a slot may be counted too late, never too early.
         self._ahead_s = reply["now"] - sent_at
+        self._horizon_s = min(max(HORIZON_S, 4 * (now - sent_at)), _LONGEST_HORIZON_S)
         granted: Mapping[str, float] = reply["granted"]
         for name, amount in granted.items():
-            if amount > 0:
+            if amount > _DUST:
                 self._held[name].append([reply["slot"], amount])
                 self._balance[name] += amount
         wait_s: float = reply["wait"]
@@ -158,7 +165,7 @@ class Lease:
     def let_go(self) -> None:
         """Gives back all that is held, with the next request."""
         for name, balance in self._balance.items():
-            self._give_back(name, balance)
+            self._draw(name, balance)
         self._need = {}
         self._low = False
 
@@ -175,16 +182,12 @@ class Lease:
             amounts = counted.setdefault(slot, {})
             amounts[resource] = amounts.get(resource, 0.0) + amount
 
-    def _give_back(self, resource: str, amount: float) -> None:
-        if amount > 0:
-            self._draw(resource, amount)
-
     def _draw(self, resource: str, amount: float) -> None:
         """Takes so much from what is held, oldest first, or what there is."""
         held = self._held[resource]
-        while held and amount > 0:
+        while held and amount > _DUST:
             slot, there = held[0]
-            part = min(there, amount)
+            part = there if there - amount < _DUST else amount
             amounts = self._moves.setdefault(int(slot), {})
             amounts[resource] = amounts.get(resource, 0.0) - part
             amount -= part
@@ -196,7 +199,7 @@ class Lease:
 
     def _decay(self, now: float) -> None:
         if now > self._demand_at:
-            left = math.exp((self._demand_at - now) / HORIZON_S)
+            left = math.exp((self._demand_at - now) / self._horizon_s)
             for name in self._demand:
                 self._demand[name] *= left
             self._demand_at = now

@@ -45,6 +45,7 @@ class Window:
     def __init__(self, limit: float | None = None) -> None:
         self.limit = limit
         """For each `WINDOW_S`; None is not limited, or not known."""
+        self._own = limit  # a header never raises what an operator has set
         self._slots: deque[list[float]] = deque()  # [number, amount], oldest first
         self._used = 0.0
         self._told: _Told | None = None
@@ -106,7 +107,7 @@ class Window:
     def correct(self, quota: Quota, now: float) -> None:
         """Takes the provider's word: its limit, and what remains when others use the same quota too."""
         if quota.limit is not None and quota.limit > 0:
-            self.limit = quota.limit
+            self.limit = quota.limit if self._own is None else min(self._own, quota.limit)
         if quota.remaining is not None and self.limit is not None:
             missing = max(1.0, self.limit - quota.remaining)
             self._told = _Told(quota.remaining, now, missing / max(quota.reset_s or WINDOW_S, 0.001))

@@ -6,6 +6,7 @@ RFC 3339; openai: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, res
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -48,7 +49,8 @@ def _seconds(value: str | None, now: datetime | None) -> float | None:
         return None
     parts = _DURATION.findall(value)
     if parts and "".join(number + unit for number, unit in parts) == value:
-        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        return seconds if math.isfinite(seconds) else None
     try:
         return max(0.0, (datetime.fromisoformat(value) - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, TypeError):

@@ -126,6 +126,7 @@ class SharedRateLimit(RateLimit):
         self._wake = asyncio.Event()
         self._sleeps_until = 0.0
         self._keeper: asyncio.Task[None] | None = None
+        self._closing = False
         self.round_trips = 0
         """How often Redis was asked."""
 
@@ -169,9 +170,10 @@ class SharedRateLimit(RateLimit):
 
     async def close(self) -> None:
         """Gives back what is leased."""
+        self._closing = True
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._wake.set()
+            await self._keeper  # not cancelled: its request may be half way
             self._lease.let_go()
             with suppress(Exception):
                 await self._exchange(leaves=True)
@@ -195,7 +197,7 @@ class SharedRateLimit(RateLimit):
 
     async def _keep(self) -> None:
         """Talks to Redis whenever there is a reason."""
-        while True:
+        while not self._closing:
             await self._sleep()
             try:
                 if self.alone:
@@ -206,7 +208,7 @@ class SharedRateLimit(RateLimit):
 
     async def _sleep(self) -> None:
         due_at = self._loop.time() + _RETRY_S if self.alone else self._lease.due_at(self._loop.time())
-        while due_at > self._loop.time():
+        while due_at > self._loop.time() and not self._closing:
             self._sleeps_until = due_at
             self._wake.clear()
             with suppress(TimeoutError):

@@ -55,7 +55,7 @@ class Upstream:
         self._rests_until = -math.inf
         self._spared_until = -math.inf
         self._refused_at = -math.inf
-        self._answered_at = -math.inf
+        self._refusing_since = -math.inf
         self._refused_rounds = 0
         self._headers_read_at = -math.inf
 
@@ -84,7 +84,6 @@ class Upstream:
     def answered(self, call: Call, prompt: Prompt, completion: Completion, now: float) -> None:
         """The call was answered."""
         self.breaker.succeeded(call.ticket, now)
-        self._answered_at = now
         self._refused_rounds = 0
         usage = completion.usage
         self._estimate.learn(prompt, usage)
@@ -100,18 +99,18 @@ class Upstream:
 
     def failed(self, call: Call, error: ModelError, now: float) -> bool:
         """The call failed; returns whether the breaker opened because of it."""
-        self.rate.settle(call.reservation, {})
+        if error.trouble not in (Trouble.TIMEOUT, Trouble.MALFORMED, Trouble.SERVER):
+            self.rate.settle(call.reservation, {})
         self._read_headers(error.headers, now)
         if error.trouble in REFUSALS:
             self._refused(call, error.retry_after_s, now)
-            if now - self._answered_at < _ANSWERS_S:
+            if now - self._refusing_since < _ANSWERS_S:
                 self.breaker.dropped(call.ticket)
                 return False
         if error.trouble in RETRYABLE:
             return self.breaker.failed(call.ticket, now, counts_in_share=error.trouble not in REFUSALS)
         if error.trouble in (Trouble.CREDENTIALS, Trouble.SPENDING_LIMIT):
-            self.breaker.trip(now, str(error))
-            return True
+            return self.breaker.trip(now, str(error), call.ticket)
         self.breaker.dropped(call.ticket)
         return False
 
@@ -124,6 +123,8 @@ class Upstream:
 
         A refusal alone does not: a provider that is full takes the next call as soon as one of ours has ended.
         """
+        if not self._refused_rounds:
+            self._refusing_since = now
         if call.began >= self._refused_at:  # sent with the last refusal known
             self._refused_at = now
             self._refused_rounds += 1

@@ -21,13 +21,8 @@ Client = TypeVar("Client", bound=httpx2.AsyncClient)
 
 
 def timeout(timeouts: Timeouts) -> httpx2.Timeout:
-    """What the transport watches itself; the tokens and the whole call are `CallClock`'s.
-
-    aiohttp bounds connection and TLS handshake together; the handshake has its own bound in `_Connector`.
-    """
-    return httpx2.Timeout(
-        connect=timeouts.connect_s + timeouts.tls_s, read=None, write=timeouts.call_s, pool=timeouts.call_s
-    )
+    """None of the transport's own: `_Connector` bounds the connection, `CallClock` the tokens and the whole call."""
+    return httpx2.Timeout(connect=None, read=None, write=timeouts.call_s, pool=timeouts.call_s)
 
 
 def http_client(of: type[Client], connections: int, timeouts: Timeouts) -> Client:
@@ -46,18 +41,31 @@ def _session(connections: int, timeouts: Timeouts, tls: Any) -> aiohttp.ClientSe
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Bounds the TLS handshake, for which aiohttp has no setting."""
+    """Bounds connection and TLS handshake apart, for which aiohttp has one setting, and names the one that was passed."""
 
     def __init__(self, timeouts: Timeouts, **options: Any) -> None:
         super().__init__(**options)
         self._timeouts = timeouts
 
     async def _wrap_create_connection(self, *args: Any, **options: Any) -> tuple[asyncio.Transport, Any]:
-        if options.get("ssl"):
-            options["ssl_handshake_timeout"] = self._timeouts.tls_s
-        else:
-            options["timeout"] = aiohttp.ClientTimeout(sock_connect=self._timeouts.connect_s)
-        return await super()._wrap_create_connection(*args, **options)
+        """aiohttp asks for the protocol when the connection stands and the handshake begins: there the bound changes."""
+        times, said = (
+            self._timeouts,
+            f"no connection within {self._timeouts.connect_s:g} s (SPILLWAY_CONNECT_TIMEOUT_S)",
+        )
+
+        def connected() -> Any:
+            nonlocal said
+            if options.get("ssl"):
+                said = f"no TLS handshake within {times.tls_s:g} s (SPILLWAY_TLS_TIMEOUT_S)"
+                bound.reschedule(self._loop.time() + times.tls_s)
+            return args[0]()
+
+        try:
+            async with asyncio.timeout(times.connect_s) as bound:
+                return await super()._wrap_create_connection(connected, *args[1:], **options)
+        except TimeoutError:
+            raise aiohttp.ClientConnectorError(options["req"].connection_key, OSError(None, said)) from None
 
 
 def _socket(address: Sequence[Any]) -> socket.socket:

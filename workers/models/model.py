@@ -158,7 +158,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         if value.strip().replace(".", "", 1).isdigit():
             return float(value)
         return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None  # a header nobody can read asks for nothing
 
 

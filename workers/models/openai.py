@@ -92,7 +92,9 @@ class OpenAIModel:
                 if chunk.usage is not None:
                     usage = chunk.usage.to_dict(mode="json")
                 for choice in chunk.choices:
-                    clock.token()
+                    delta = choice.delta
+                    if delta.content or delta.tool_calls or choice.finish_reason:  # the first chunk only tells the role
+                        clock.token()
                     if choice.delta.content:
                         parts.append(choice.delta.content)
                         on_text(choice.delta.content)
