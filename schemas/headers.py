@@ -23,6 +23,8 @@ DLQ_TIMESTAMP = "dlq.timestamp"
 DLQ_ATTEMPTS = "dlq.attempts"
 DLQ_FAILED_AT = "dlq.failed_at"
 DLQ_WORKER = "dlq.worker"
+DLQ_REPLAYED = "dlq.replayed"
+"""On a record of the dead letters' topic that is no dead letter but a mark: it says which ones were replayed."""
 
 REPLAY_COUNT = "replay.count"
 REPLAY_OF = "replay.of"
@@ -40,3 +42,20 @@ def carried(headers: Iterable[tuple[str, bytes]]) -> Headers:
 def replayed(headers: Iterable[tuple[str, bytes]]) -> bool:
     """Whether a record is a dead letter that an operator sent again."""
     return any(name == REPLAY_OF for name, _ in headers)
+
+
+def replay_count(headers: Iterable[tuple[str, bytes]]) -> int:
+    """How often a record was replayed; 0 where no header says so sensibly."""
+    counts = (value for name, value in headers if name == REPLAY_COUNT and value and value.isdigit())
+    return int(next(counts, b"0")[:9])
+
+
+def replay_headers(letter: Iterable[tuple[str, bytes]], letter_id: str) -> Headers:
+    """The headers of a dead letter sent again: the original ones, how often it was replayed by now, and its place."""
+    letter = tuple(letter)
+    kept = [
+        (name, value)
+        for name, value in letter
+        if not name.startswith(DLQ_PREFIX) and name not in (REPLAY_COUNT, REPLAY_OF)
+    ]
+    return (*kept, (REPLAY_COUNT, b"%d" % (replay_count(letter) + 1)), (REPLAY_OF, letter_id.encode()))

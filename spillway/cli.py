@@ -14,6 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .dlq import dlq
+
 app = typer.Typer(
     name="spillway",
     help="Peak-load buffering for LLM chat on Kafka: nothing lost, doubled or reordered.",
@@ -24,6 +26,7 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics")
+app.add_typer(dlq, name="dlq")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -108,9 +111,20 @@ def model_api(
     fault: Annotated[
         list[str] | None, typer.Option(help="KIND=SHARE of calls that fail so, such as rate_limit=0.1.")
     ] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="Calls at once; more are refused.")] = None,
+    refuse_with: Annotated[int, typer.Option(help="Status of that refusal: 429, or 529 for overload.")] = 529,
+    retry_after_s: Annotated[str, typer.Option(help="Retry-After of that 429 in seconds, or off.")] = "1",
+    requests_per_minute: Annotated[int | None, typer.Option(help="Calls of one key in a window.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens of one key in a window.")] = None,
+    window_s: Annotated[float, typer.Option(help="Length of the sliding window, in seconds.")] = 60.0,
+    enforce: Annotated[bool, typer.Option("--enforce/--observe", help="Refuse over quota, or only count.")] = True,
+    outage: Annotated[str | None, typer.Option(help="Fail every call: refuse, 503, hang or drop.")] = None,
 ) -> None:
-    """The simulated Anthropic and OpenAI API, until interrupted. Faults on demand: POST /faults; counts: GET /stats."""
-    from rehearsal.model_api import ModelApiError, ModelApiSettings, serve
+    """The simulated Anthropic and OpenAI API, until interrupted.
+
+    At run time: faults by POST /faults, limits and outages by POST /limits, counts by GET /stats.
+    """
+    from rehearsal.model_api import Limits, ModelApiError, ModelApiSettings, read_outage, serve
 
     def ready(url: str) -> None:
         typer.echo(
@@ -120,8 +134,18 @@ def model_api(
         )
 
     try:
+        limits = Limits(
+            max_in_flight=max_in_flight,
+            refuse_with=refuse_with,
+            retry_after_s=_seconds_or_off(retry_after_s),
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            window_s=window_s,
+            enforce=enforce,
+            outage=read_outage(outage),
+        )
         settings = ModelApiSettings(
-            port=port, latency_ms=latency_ms, jitter=jitter, seed=seed, faults=_shares(fault or [])
+            port=port, latency_ms=latency_ms, jitter=jitter, seed=seed, faults=_shares(fault or []), limits=limits
         )
     except ModelApiError as error:
         raise typer.BadParameter(str(error)) from error
@@ -265,6 +289,13 @@ def _shares(faults: list[str]) -> dict[str, float]:
         except ValueError:
             raise typer.BadParameter(f"--fault {fault!r}: write KIND=SHARE, such as rate_limit=0.1") from None
     return shares
+
+
+def _seconds_or_off(text: str) -> float | None:
+    try:
+        return None if text == "off" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"--retry-after-s {text!r}: write seconds, or off") from None
 
 
 def _print_json(data: object) -> None:
