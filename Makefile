@@ -1,9 +1,10 @@
 # Spillway: one command per habit. Python 3.11+ and make are all a machine needs.
 PYTHON ?= python3
 BIN := .venv/bin
+SEEDS ?= 5
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench chaos lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +31,9 @@ lint: .venv/.ready ## ruff and mypy --strict
 bench: .venv/.ready ## the engine beside its peers, medians of 3, then the whole way (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.whole
+
+chaos: .venv/.ready ## seeds of kills, stops, outages and poison, all counted from the topics: make chaos SEEDS=20
+	$(BIN)/python -m rehearsal.chaos --seeds $(SEEDS)
 
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \

@@ -1,6 +1,6 @@
-"""The provider at its worst: half its capacity gone, all of it gone, a quota shared by several workers.
+"""The provider at its worst: half of its capacity gone, or all of it.
 
-    python -m benchmarks.storm [half] [outage] [quota]
+    python -m benchmarks.storm [half] [outage] [outage-100]
 
 Real Kafka, worker processes, the real SDK over HTTP to the simulated model API, all on loopback; each measurement ends by
 itself.
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -82,8 +83,8 @@ async def half(cluster: Cluster) -> Figures:
     return figures
 
 
-async def outage(cluster: Cluster) -> Figures:
-    """100 turns/s all the time, nothing answered for 60 s: how long the backlog takes afterwards, and what is lost."""
+async def outage(cluster: Cluster, rate: int = 300) -> Figures:
+    """So many turns/s all the time, nothing answered for 60 s: how long the backlog takes afterwards, and what is lost."""
     tally, dead = Tally(), list[bytes | None]()
     feeds = [
         Feed(
@@ -97,11 +98,11 @@ async def outage(cluster: Cluster) -> Figures:
         await feed.start()
     async with provider() as (url, api), workers(cluster, url, 2, concurrency=CONCURRENCY):
         sent = 0
-        while sent < 1_000:
-            sent += await second_of_traffic(cluster, tally)
+        while sent < 10 * rate:
+            sent += await second_of_traffic(cluster, tally, rate)
         ended = asyncio.create_task(down(api, 60.0))
         while not ended.done():
-            sent += await second_of_traffic(cluster, tally)
+            sent += await second_of_traffic(cluster, tally, rate)
         back, waiting = await ended, sent - tally.replied
         while tally.replied < sent and time.monotonic() - back < 120:
             await asyncio.sleep(0.02)
@@ -129,14 +130,18 @@ async def down(api: Provider, seconds: float) -> float:
     return time.monotonic()
 
 
-async def second_of_traffic(cluster: Cluster, tally: Tally, rate: int = 100) -> int:
+async def second_of_traffic(cluster: Cluster, tally: Tally, rate: int) -> int:
     began = time.monotonic()
     await backlog(cluster, rate, 1_000_000, tally, seed=time.time_ns())
     await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
     return rate
 
 
-MEASUREMENTS = {"half": half, "outage": outage}
+MEASUREMENTS: dict[str, Callable[[Cluster], Coroutine[None, None, Figures]]] = {
+    "half": half,
+    "outage": outage,
+    "outage-100": partial(outage, rate=100),
+}
 
 
 async def measure(kafka: EmbeddedKafka, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pytest fixtures for anyone who tests against Spillway: a real Kafka, the simulated model API, topics of one's own.
+"""Pytest fixtures for anyone who tests against Spillway: real Kafka and Redis, the simulated model API, topics of one's own.
 
 pytest_plugins = ["rehearsal.fixtures"]
 """
@@ -16,6 +16,7 @@ from schemas import Cluster
 
 from .kafka import EmbeddedKafka
 from .model_api import ModelApi, ModelApiSettings
+from .redis import EmbeddedRedis
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,13 @@ def kafka() -> Iterator[EmbeddedKafka]:
     """One real broker for the whole test session; it is up in two seconds and keeps nothing."""
     with EmbeddedKafka.running() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[EmbeddedRedis]:
+    """One real Redis for the whole test session; what a test keeps there needs names of its own."""
+    with EmbeddedRedis.running() as server:
+        yield server
 
 
 @pytest_asyncio.fixture

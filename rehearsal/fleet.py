@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -22,12 +22,15 @@ class FleetError(Exception):
 class WorkerProcess:
     """One ``spillway worker`` with its own log file. It ends with `stop` or `kill`, at the latest with `close`."""
 
-    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, environment: Mapping[str, str], command: Sequence[str] | None = None
+    ) -> None:
+        """``command`` runs something else in the worker's place."""
         self.name = name
         self.log = folder / f"{name}.log"
         self._output = self.log.open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "spillway", "worker"],
+            command or [sys.executable, "-m", "spillway", "worker"],
             cwd=folder,
             env={**os.environ, **environment, "SPILLWAY_HEALTH_PORT": "0", "SPILLWAY_LOG": "json"},
             stdin=subprocess.DEVNULL,
@@ -46,6 +49,11 @@ class WorkerProcess:
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
 
     async def ready(self, timeout_s: float = 30.0) -> str:
         """Waits until it takes turns; returns the address of its health server. Raises FleetError."""

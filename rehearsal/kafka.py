@@ -5,34 +5,23 @@ The broker is a process of its own that ends with the process that started it, h
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
+from .child import Child, free_port, taken
 from .kafka_jars import KAFKA_VERSION, KafkaJarsError, Progress, cache_folder, exclusive, kafka_jars
 
 __all__ = ["EmbeddedKafka", "EmbeddedKafkaError"]
 
 _HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC")
 _START_SECONDS = 60.0
-
-# The shell outlives neither side: a closed pipe on standard input (the parent is gone, even by SIGKILL) ends Java and
-# removes what was to be kept only so long; Java's end ends the shell. This needs nothing but POSIX, where
-# PR_SET_PDEATHSIG is Linux alone.
-_ENDS_WITH_PARENT = (
-    'exec 3<&0; remove=$1; shift; "$@" </dev/null & child=$!; '
-    '{ read -r _ <&3; kill -KILL "$child"; test -z "$remove" || rm -rf "$remove"; } 2>/dev/null & '
-    'trap \'kill -TERM "$child"\' TERM; wait "$child"; wait "$child"'
-)
 
 
 class EmbeddedKafkaError(Exception):
@@ -54,8 +43,7 @@ class EmbeddedKafka:
     progress: Progress = lambda _: None
     """Is told what takes long."""
 
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _lifeline: IO[bytes] | None = field(default=None, init=False)
+    _child: Child | None = field(default=None, init=False)
     _folder: Path | None = field(default=None, init=False)
 
     @property
@@ -73,7 +61,7 @@ class EmbeddedKafka:
     @property
     def pid(self) -> int | None:
         """Process id of the shell that holds Java; None when the broker does not run."""
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
 
     @classmethod
     @contextmanager
@@ -88,7 +76,7 @@ class EmbeddedKafka:
 
     def start(self) -> None:
         """Blocks until the broker takes requests. Raises EmbeddedKafkaError with one clear line."""
-        if self.port and _taken(self.port):
+        if self.port and taken(self.port):
             raise EmbeddedKafkaError(
                 f"port {self.port} on 127.0.0.1 is in use: is a broker running already? choose another, or 0 for a free one"
             )
@@ -97,9 +85,9 @@ class EmbeddedKafka:
             self._folder = self.data or Path(tempfile.mkdtemp(prefix="spillway-kafka-"))
         chosen, tries = self.port, 3
         while True:
-            self.port = chosen or _free_port()
+            self.port = chosen or free_port()
             try:
-                return self._launch(command, controller=_free_port())
+                return self._launch(command, controller=free_port())
             except _PortTaken:  # somebody took a free port between our look and Kafka's
                 tries -= 1
                 if not tries:
@@ -110,26 +98,20 @@ class EmbeddedKafka:
 
         ``kill`` ends it at once (SIGKILL) and leaves the folder even when it keeps no data, so that `start` brings it back.
         """
-        process, self._process = self._process, None
-        if process is not None:
-            if kill:
-                os.killpg(process.pid, signal.SIGKILL)
-            elif self.data is not None:
-                process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(20)
-            if self._lifeline is not None:
-                self._lifeline.close()
-            process.wait(20)
-            while kill and _taken(self.port):
+        child, self._child = self._child, None
+        if child is not None and kill:
+            child.kill()
+            while taken(self.port):
                 time.sleep(0.01)  # Java was an orphan for its last moment; its port must be free for `start`
+        elif child is not None:
+            child.end(in_order=self.data is not None)
         if self.data is None and not kill and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
     def exited(self) -> str | None:
         """The reason when the broker has stopped by itself, else None."""
-        if self._process is None or self._process.poll() is None:
+        if self._child is None or self._child.running:
             return None
         return _reason(self.folder / "kafka.log")
 
@@ -154,34 +136,15 @@ class EmbeddedKafka:
         properties.write_text(self._properties(controller))
         self._format(command, properties)
         log = folder / "kafka.log"
-        read, write = os.pipe()
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [
-                    "/bin/sh",
-                    "-c",
-                    _ENDS_WITH_PARENT,
-                    "spillway-kafka",
-                    "" if self.data else str(folder),
-                    *command,
-                    "kafka.Kafka",
-                    properties.name,
-                ],
-                # Relative paths: Java reads properties as Latin-1, and a comma separates folders.
-                cwd=folder,
-                stdin=read,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; we then end the broker in order
-            )
-        os.close(read)
-        self._lifeline = os.fdopen(write, "wb")
+        # Relative paths: Java reads properties as Latin-1, and a comma separates folders.
+        command = [*command, "kafka.Kafka", properties.name]
+        self._child = Child("spillway-kafka", command, folder, log, remove_folder=self.data is None)
         self._await_started(log)
 
     def _await_started(self, log: Path) -> None:
         give_up = time.monotonic() + _START_SECONDS
         while b"Kafka Server started" not in log.read_bytes():
-            if self._process is not None and self._process.poll() is None and time.monotonic() < give_up:
+            if self._child is not None and self._child.running and time.monotonic() < give_up:
                 time.sleep(0.02)
                 continue
             self.stop(kill=True)
@@ -262,23 +225,6 @@ class EmbeddedKafka:
 
 class _PortTaken(EmbeddedKafkaError):
     """Raised when Kafka could not bind the port it was given."""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-        return False
 
 
 def _reason(log: Path) -> str:

@@ -63,7 +63,7 @@ else
   end
 end
 for name, limit in pairs(ask.told) do
-  told[name] = limit
+  told[name] = ask.news[name] or told[name] or limit
 end
 
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', now - GONE_S)
@@ -79,9 +79,9 @@ if waiter and (waiter.worker == ask.worker or waiter.ends < now) then
   waiter = nil
 end
 local limits, room = {}, {}
-for _, known in ipairs({ ask.limits, told }) do
+for _, known in ipairs({ ask.own, told }) do
   for name, limit in pairs(known) do
-    limits[name] = limit
+    limits[name] = math.min(limit, limits[name] or limit)
   end
 end
 for name, limit in pairs(limits) do

@@ -128,7 +128,8 @@ class Lease:
         for name, balance in self._balance.items():
             # A part of a need would only lie here while another worker holds the other part.
             self._draw(name, balance if hungry else balance - wish.get(name, 0.0))
-        want = {name: missing for name, wished in wish.items() if (missing := wished - self._balance[name]) > _DUST}
+        missing = {name: wished - self._balance[name] for name, wished in wish.items() if hungry or self._low}
+        want = {name: amount for name, amount in missing.items() if amount > _DUST}
         moves, self._moves = self._moves, {}
         self._low = False
         self._told_at = now

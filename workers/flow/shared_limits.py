@@ -50,7 +50,8 @@ class SharedLimits:
 
         ``limits`` are per minute; resources that are not named are learned from the provider's headers.
         """
-        name = f"spillway:{{{hashlib.sha256(key.encode()).hexdigest()[:24]}}}"
+        counted = f"{key}\n{self._window_s:g} s in {SLOTS}"  # workers that count otherwise are not to mix with these
+        name = f"spillway:{{{hashlib.sha256(counted.encode()).hexdigest()[:24]}}}"
         made = SharedRateLimit(self._link, name, self._changed, limits, self._share, self._window_s)
         self._limits.append(made)
         return made
@@ -110,8 +111,10 @@ class SharedRateLimit(RateLimit):
         self._link = link
         self._keys = f"{name}:window", f"{name}:workers"
         self._changed = changed
-        self._limits = dict(limits)
-        self._learned: dict[str, float] = {}
+        self._own = dict(limits)
+        self._told: dict[str, float] = {}
+        self._limits = dict(limits)  # the lower of both
+        self._news: dict[str, float] = {}
         self._least_share = self.share = share
         """Among how many workers a quota is divided while Redis is away."""
         self._window_s = window_s
@@ -131,9 +134,11 @@ class SharedRateLimit(RateLimit):
         """How often Redis was asked."""
 
     def admits_at(self, amounts: Amounts, now: float) -> float:
-        at = max(now, super().admits_at(amounts, now * self._tempo) / self._tempo)
-        if self.alone or at > now:
-            return at
+        wait_s = super().admits_at(amounts, now * self._tempo) / self._tempo - now
+        if wait_s > 1e-6:  # not what rounding left
+            return now + wait_s
+        if self.alone:
+            return now
         wanted = {name: min(amount, self._limits[name]) for name, amount in self._limited(amounts).items()}
         if self._lease.covers(wanted):
             return now
@@ -165,7 +170,7 @@ class SharedRateLimit(RateLimit):
         }
         super().correct(faster, now * self._tempo)
         told = {name: quota.limit for name, quota in quotas.items() if quota.limit}
-        self._learned |= {name: limit for name, limit in told.items() if limit != self._limits.get(name)}
+        self._news |= {name: limit for name, limit in told.items() if limit != self._told.get(name)}
         self._limit(told)
 
     async def close(self) -> None:
@@ -182,9 +187,10 @@ class SharedRateLimit(RateLimit):
         """Those of which the limit is known."""
         return {name: amounts.get(name, 0.0) for name in self._limits}
 
-    def _limit(self, limits: Amounts) -> None:
-        """Takes new limits, and this worker's part of each where it is alone."""
-        self._limits |= limits
+    def _limit(self, told: Amounts) -> None:
+        """Takes what the provider told of its limits, and of each limit this worker's part where it is alone."""
+        self._told |= told
+        self._limits = self._told | {name: min(own, self._told.get(name, own)) for name, own in self._own.items()}
         for name, limit in self._limits.items():
             self._windows.setdefault(name, Window()).limit = limit / self.share if self.alone else limit
 
@@ -219,17 +225,17 @@ class SharedRateLimit(RateLimit):
     async def _exchange(self, *, leaves: bool = False) -> None:
         sent_at = self._loop.time()
         request = self._lease.request(sent_at)
-        learned, self._learned = self._learned, {}
+        news, self._news = self._news, {}
         self.round_trips += 1
         try:
-            reply = await self._link.say(self._keys, self._message(request, learned, leaves))
+            reply = await self._link.say(self._keys, self._message(request, news, leaves))
         except BaseException:
             self._lease.unsure(request)
-            self._learned = learned | self._learned
+            self._news = news | self._news
             raise
         self._take(request, reply, sent_at)
 
-    def _message(self, request: Request, learned: Amounts, leaves: bool) -> dict[str, Any]:
+    def _message(self, request: Request, news: Amounts, leaves: bool) -> dict[str, Any]:
         return {
             "worker": self._me,
             "epoch": self._epoch,
@@ -237,11 +243,12 @@ class SharedRateLimit(RateLimit):
             "slot_s": self._lease.slot_s,
             "slots": SLOTS + 1,  # and one late
             "ttl_ms": int(self._window_s * 2000) + 5000,
-            "limits": self._limits,
-            "told": learned,
+            "own": self._own,
+            "told": self._told,
+            "news": news,
             "moves": request.moves,
             "need": request.need,
-            "want": {} if self.alone else request.want,
+            "want": {} if self.alone or leaves else request.want,
             "leaves": leaves,
         }
 
