@@ -146,7 +146,10 @@ def connect(
             for upstream, key in zip(tier, keys, strict=True):
                 upstream.rate = shared.limit(f"{known.provider} {name} {key}", settings.rate_limits())
         tiers.append(tier)
-    return Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor))
+    chain = Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor))
+    if shared is not None:
+        shared.on_change = chain.look
+    return chain
 
 
 async def _forget_old(store: Store) -> None:

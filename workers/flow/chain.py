@@ -95,7 +95,7 @@ class Chain:
                 return upstream, self._begin(upstream, prompt)
         waiter = _Waiter(prompt, avoided, thrifty, self._loop.create_future())
         self._line.append(waiter)
-        self._move()
+        self.look()
         try:
             async with asyncio.timeout_at(until):
                 return await waiter.admitted
@@ -103,7 +103,7 @@ class Chain:
             if waiter.admitted.done() and not waiter.admitted.cancelled():
                 self._end(*waiter.admitted.result())  # admitted in the very moment in which it gave up
             else:
-                self._move()  # who stood behind it may need less
+                self.look()  # who stood behind it may need less
             raise
 
     def admitted_now(self, prompt: Prompt, avoided: Set[Upstream]) -> tuple[Upstream, Call] | None:
@@ -130,7 +130,7 @@ class Chain:
         elif upstream.breaker.state(now) == "closed":
             log.info("breaker.closed", upstream=upstream.name)
             self._concurrency.restart()
-        self._move()
+        self.look()
         return completion
 
     def _failed(self, upstream: Upstream, call: Call, error: ModelError) -> None:
@@ -146,19 +146,19 @@ class Chain:
             )
         elif error.trouble in REFUSALS or error.trouble is Trouble.TIMEOUT:
             self._concurrency.refused(self.in_flight, call.began, now)
-        self._move()
+        self.look()
 
     def _end(self, upstream: Upstream, call: Call) -> None:
         """The call ended without a word."""
         self.in_flight -= 1
         upstream.dropped(call)
-        self._move()
+        self.look()
 
     def _begin(self, upstream: Upstream, prompt: Prompt) -> Call:
         self.in_flight += 1
         return upstream.begin(prompt, self._loop.time())
 
-    def _move(self) -> None:
+    def look(self) -> None:
         """Lets those at the front of the line go for whom there is an upstream now, and looks again when there may be."""
         while self._line:
             waiter = self._line[0]
@@ -167,15 +167,15 @@ class Chain:
                 continue
             upstream, at = self._choose(waiter.prompt, waiter.avoided, thrifty=waiter.thrifty)
             if upstream is None:
-                return self._look_again(at)
+                return self._look_later(at)
             self._line.popleft()
             waiter.admitted.set_result((upstream, self._begin(upstream, waiter.prompt)))
         return None
 
-    def _look_again(self, at: float) -> None:
+    def _look_later(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if at == math.inf else self._loop.call_at(at, self._move)
+        self._timer = None if at == math.inf else self._loop.call_at(at, self.look)
 
     def _choose(self, prompt: Prompt, avoided: Set[Upstream], *, thrifty: bool) -> tuple[Upstream | None, float]:
         """(the upstream to call now, ...) or (None, when to look again)."""
