@@ -70,7 +70,7 @@ class User:
         upstream = Upstream(model, Catalogue.load().find("claude-haiku-4-5")[1])
         upstream.rate = self.limit
         self._chain = Chain([[upstream]], AdaptiveLimit(self.concurrency))
-        self.shared.on_change = getattr(self._chain, "look_again", self._chain.look)
+        self.shared.on_change = self._chain.look
 
     async def run(self, until: float) -> None:
         """Calls until then, in seconds since the epoch."""

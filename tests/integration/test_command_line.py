@@ -226,7 +226,12 @@ def test_contract_is_printed(tmp_path: Path) -> None:
     document = json.loads(spillway("contract", "--prefix", "shop", cwd=tmp_path).stdout)
     assert document["asyncapi"] == "3.0.0"
     assert document["channels"]["requests"]["address"] == "shop.requests"
-    assert set(json.loads(spillway("contract", "--schemas", cwd=tmp_path).stdout)) == {"turn", "reply", "delta", "handoff"}
+    assert set(json.loads(spillway("contract", "--schemas", cwd=tmp_path).stdout)) == {
+        "turn",
+        "reply",
+        "delta",
+        "handoff",
+    }
 
 
 @pytest.mark.parametrize("command", [["broker", "--port", "0", "--ephemeral"], ["model-api", "--port", "0"]])
