@@ -49,7 +49,8 @@ async def test_a_person_takes_over_with_the_transcript(fleet: Fleet, chat: ChatC
 
 async def test_spending_stops_at_the_ceiling(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:
     """A loop that asks as fast as it can, by two workers: never more than the ceiling and a call in flight each."""
-    ceiling, workers, concurrency = 0.002, 2, 4
+    ceiling, workers, concurrency = 0.01, 2, 4
+    first_estimate = 0.0015  # a worker that has seen no answer reserves 256 tokens for one
     for _ in range(workers):
         await fleet.start(concurrency=concurrency, budget_hour_usd=ceiling)
     replies = [await chat.ask(f"Tell me about article {number}.") for number in range(4)]
@@ -58,7 +59,7 @@ async def test_spending_stops_at_the_ceiling(fleet: Fleet, chat: ChatClient, mod
     while (reply := await chat.ask("And the next one?")).outcome == "answered":
         spent += reply.cost_usd or 0.0
         assert spent <= ceiling + workers * concurrency * dearest
-    assert spent >= ceiling / 2
+    assert spent >= ceiling - first_estimate
     assert (reply.outcome, reply.cost_usd) == ("handed_off", 0.0)
     called = model_api.stats().begun
     assert (await chat.ask("Hello?")).outcome == "handed_off"
