@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -12,7 +13,7 @@ import structlog
 from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
 
 from . import metrics
-from .asking import Asked, Asking, Expired, GaveUp, Question
+from .asking import AnsweredMeanwhile, Asked, Asking, Expired, GaveUp, Question
 from .assistants import Assistant
 from .compose import Effort, answered, by_rule, expired, failed, handed_off, handoff
 from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreError
@@ -90,6 +91,8 @@ class Answering:
         try:
             asked = await self._asking.ask(self._question(received, turn, loaded, effort), permit)
             reply, failure = self._accept(turn, effort, asked), None
+        except AnsweredMeanwhile:
+            return await self.answer(received, permit)
         except Expired:
             reply, failure = expired(turn, effort), None
         except GaveUp as error:
@@ -121,9 +124,16 @@ class Answering:
             raise GaveUp(Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation")
         stream = self._deltas(turn) if turn.stream else None
         scopes = self._budget.ceilings.scopes(turn.tenant)
-        return Question(
-            turn, self._prompt(turn, loaded), received.deadline(self._turn_ttl_s, turn), effort, stream, scopes
-        )
+        deadline = received.deadline(self._turn_ttl_s, turn)
+        has_reply = partial(self._has_reply, received, turn)
+        return Question(turn, self._prompt(turn, loaded), deadline, effort, stream, scopes, has_reply)
+
+    async def _has_reply(self, received: Received, turn: Turn) -> bool:
+        try:
+            stored = (await self._load(turn)).reply
+        except StoreError:
+            return False  # its reply cannot be recorded before the store answers, and then the first one counts
+        return stored is not None and not _to_be_answered_again(received, stored)
 
     def _otherwise(self, turn: Turn, effort: Effort, failure: Failure) -> tuple[Reply, Failure | None]:
         """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""

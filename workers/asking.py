@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -27,9 +27,18 @@ from .permit import Permit
 
 log = structlog.get_logger()
 
+LOOK_AGAIN_S = 1.0
+"""A turn that waited longer than this since its stored past was read looks again whether it has a reply: a process that
+was stopped, or a partition that moved, may have left it to another worker meanwhile.
+"""
+
 
 class Expired(Exception):
     """The deadline passed before a model was called."""
+
+
+class AnsweredMeanwhile(Exception):
+    """Another worker has answered this turn: ours was stopped, or out of its group, for a while."""
 
 
 class GaveUp(Exception):
@@ -58,10 +67,15 @@ class Question:
         effort: Effort,
         stream: DeltaStream | None,
         scopes: tuple[str, ...],
+        has_reply: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """``deadline`` in seconds since the epoch; ``scopes`` are those of the budgets it counts against."""
+        """``deadline`` in seconds since the epoch; ``scopes`` are those of the budgets it counts against; ``has_reply``
+        asks whether the turn has a stored reply by now.
+        """
         self.turn, self.prompt, self.deadline, self.effort, self.stream = turn, prompt, deadline, effort, stream
         self.scopes = scopes
+        self.has_reply = has_reply
+        self.looked_at = time.monotonic()
         self.tries = Tries(shortened=len(prompt.messages) == 1)
         self.avoided: set[Upstream] = set()
         self.failed_by = Counter[Upstream]()
@@ -113,6 +127,16 @@ class Asking:
                 upstream, call = await self._chain.admitted(question.prompt, question.avoided, until, thrifty=thrifty)
             except TimeoutError:
                 raise question.late() from None
+            if question.has_reply and time.monotonic() - question.looked_at > LOOK_AGAIN_S:
+                question.looked_at = time.monotonic()
+                try:
+                    answered = await question.has_reply()
+                except BaseException:
+                    self._chain.abandon(upstream, call)
+                    raise
+                if answered:
+                    self._chain.abandon(upstream, call)
+                    raise AnsweredMeanwhile
             return await self._call(question, upstream, call)
 
     @contextmanager

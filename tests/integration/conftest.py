@@ -47,6 +47,7 @@ class Fleet:
         max_waiting: int = 10_000,
         last_resort: Callable[[Turn], str | None] | None = None,
         hand_off: bool = False,
+        retry: RetryPolicy = QUICK_RETRY,
         **more: Any,
     ) -> Worker:
         """A worker that has joined the group. Without ``answers`` it calls the simulated model.
@@ -56,7 +57,7 @@ class Fleet:
         given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting}
         assistant = Assistant(last_resort=last_resort, hand_off=hand_off)
         settings = WorkerSettings(drain_s=10, **given | more)
-        worker = Worker(self.cluster, settings, answers or await self._answering(settings, assistant, store))
+        worker = Worker(self.cluster, settings, answers or await self._answering(settings, assistant, store, retry))
         task = asyncio.create_task(worker.run())
         self.running[worker] = task
         self._stack.push_async_callback(self.stop, worker)
@@ -81,7 +82,7 @@ class Fleet:
         await asyncio.gather(task, return_exceptions=True)
 
     async def _answering(
-        self, settings: WorkerSettings, assistant: Assistant, store: Store | None
+        self, settings: WorkerSettings, assistant: Assistant, store: Store | None, retry: RetryPolicy
     ) -> Callable[[Worker], Answers]:
         if store is None:
             store = open_store(self.store_url)
@@ -97,7 +98,7 @@ class Fleet:
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
-            retry=QUICK_RETRY,
+            retry=retry,
         )
 
 

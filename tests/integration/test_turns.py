@@ -10,10 +10,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from producers import ChatClient, ReplyTimeoutError, new_turn
-from rehearsal.model_api import ModelApi, parse_reply
-from schemas import Cluster, Confirm, Delta, Reply, Turn, decode_reply, new_id
+from rehearsal.model_api import Fault, ModelApi, parse_reply
+from schemas import Cluster, Confirm, Delta, Reply, Turn, decode_reply, encode, new_id
+from workers.conversations import Entry, StoredReply, open_store
+from workers.flow.retry import RetryPolicy
 
-from .conftest import Fleet, read_topic
+from .conftest import Fleet, read_topic, until
 
 
 async def test_a_turn_is_answered(fleet: Fleet, chat: ChatClient, model_api: ModelApi, model: str) -> None:
@@ -230,3 +232,27 @@ async def send_raw(
         await producer.send_and_wait(cluster.topics.requests, key=key, value=value, headers=headers)
     finally:
         await producer.stop()
+
+
+async def test_a_turn_that_another_worker_answered_meanwhile_is_not_called_again(
+    fleet: Fleet, chat: ChatClient, model_api: ModelApi
+) -> None:
+    """A worker that was stopped in the middle of a retry wakes up when its turn has a reply."""
+    model_api.add_fault(Fault.RATE_LIMIT, count=1, seconds=2.0)
+    await fleet.start(retry=RetryPolicy(base_s=0.01, retry_after_cap_s=2.0))
+    turn = new_turn("Are you there?", conversation_id="c-1")
+    asked = asyncio.create_task(chat.ask(turn))
+    await until(lambda: model_api.stats().begun == 1)
+    store = open_store(fleet.store_url)
+    reply = Reply(
+        turn_id=turn.turn_id,
+        conversation_id="c-1",
+        reply_id="r-1",
+        outcome="answered",
+        text="By another worker.",
+        created_at=datetime.now(UTC),
+    )
+    await store.record(Entry("c-1", turn.turn_id, StoredReply("answered", encode(reply)), None))
+    await store.close()
+    assert (await asked).text == "By another worker."
+    assert model_api.stats().begun == 1

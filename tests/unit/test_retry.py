@@ -119,7 +119,10 @@ class Scene:
     def __init__(self, of: Chain, patch: pytest.MonkeyPatch, permits: int = 1, *, hedge: Hedge | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         patch.setattr("workers.asking.random", Random(7))
-        patch.setattr("workers.asking.time", SimpleNamespace(time=self.loop.time, perf_counter=self.loop.time))
+        patch.setattr(
+            "workers.asking.time",
+            SimpleNamespace(**dict.fromkeys(("time", "perf_counter", "monotonic"), self.loop.time)),
+        )
         self.asking, self.lanes = Asking(of, POLICY, Budget(Ceilings()), hedge), Lanes[str](permits)
         self.permits = dict[str, Permit]()
 

@@ -101,7 +101,7 @@ class Chain:
                 return await waiter.admitted
         except (TimeoutError, asyncio.CancelledError):
             if waiter.admitted.done() and not waiter.admitted.cancelled():
-                self._end(*waiter.admitted.result())  # admitted in the very moment in which it gave up
+                self.abandon(*waiter.admitted.result())  # admitted in the very moment in which it gave up
             else:
                 self.look()  # who stood behind it may need less
             raise
@@ -119,7 +119,7 @@ class Chain:
             self._failed(upstream, call, error)
             raise
         except BaseException:
-            self._end(upstream, call)
+            self.abandon(upstream, call)
             raise
         self.in_flight -= 1
         now = self._loop.time()
@@ -148,8 +148,8 @@ class Chain:
             self._concurrency.refused(self.in_flight, call.began, now)
         self.look()
 
-    def _end(self, upstream: Upstream, call: Call) -> None:
-        """The call ended without a word."""
+    def abandon(self, upstream: Upstream, call: Call) -> None:
+        """The call ended without a word, or was never made."""
         self.in_flight -= 1
         upstream.dropped(call)
         self.look()
