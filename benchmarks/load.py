@@ -44,7 +44,8 @@ def topics(scenario: Scenario) -> Topics:
 async def create_topics(bootstrap: str, scenario: Scenario) -> None:
     """Every topic of the scenario; records carry the broker's clock, so a reply is timed when it is durable."""
     names = topics(scenario)
-    partitions = {names.requests: scenario.partitions, names.replies: 1, names.deltas: 1, names.dead_letters: 1}
+    others = (names.replies, names.deltas, names.dead_letters, names.handoffs)
+    partitions = {names.requests: scenario.partitions, **dict.fromkeys(others, 1)}
     configs = {"message.timestamp.type": "LogAppendTime"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
