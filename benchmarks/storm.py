@@ -1,6 +1,6 @@
 """The provider at its worst: half of its capacity gone, or all of it.
 
-    python -m benchmarks.storm [half] [outage] [outage-100]
+    python -m benchmarks.storm [half] [outage] [outage-100]   # outage-100: two workers with 100 calls each, not 50
 
 Real Kafka, worker processes, the real SDK over HTTP to the simulated model API, all on loopback; each measurement ends by
 itself.
@@ -83,8 +83,11 @@ async def half(cluster: Cluster) -> Figures:
     return figures
 
 
-async def outage(cluster: Cluster, rate: int = 300) -> Figures:
-    """So many turns/s all the time, nothing answered for 60 s: how long the backlog takes afterwards, and what is lost."""
+async def outage(cluster: Cluster, rate: int = 150, concurrency: int = 50) -> Figures:
+    """So many turns/s all the time, nothing answered for 60 s: how long the backlog takes afterwards, and what is lost.
+
+    The ideal is two workers with all their permits in use from the moment in which the provider is back.
+    """
     tally, dead = Tally(), list[bytes | None]()
     feeds = [
         Feed(
@@ -96,7 +99,7 @@ async def outage(cluster: Cluster, rate: int = 300) -> Figures:
     ]
     for feed in feeds:
         await feed.start()
-    async with provider() as (url, api), workers(cluster, url, 2, concurrency=CONCURRENCY):
+    async with provider() as (url, api), workers(cluster, url, 2, concurrency=concurrency):
         sent = 0
         while sent < 10 * rate:
             sent += await second_of_traffic(cluster, tally, rate)
@@ -109,7 +112,7 @@ async def outage(cluster: Cluster, rate: int = 300) -> Figures:
         took_s = time.monotonic() - back
     for feed in feeds:
         await feed.stop()
-    ideal_s = waiting / (2 * CONCURRENCY / LATENCY_S)
+    ideal_s = waiting / (2 * concurrency / LATENCY_S)
     verdict = tally.verdict()
     return {
         "waiting when it came back": waiting,
@@ -140,7 +143,7 @@ async def second_of_traffic(cluster: Cluster, tally: Tally, rate: int) -> int:
 MEASUREMENTS: dict[str, Callable[[Cluster], Coroutine[None, None, Figures]]] = {
     "half": half,
     "outage": outage,
-    "outage-100": partial(outage, rate=100),
+    "outage-100": partial(outage, rate=300, concurrency=100),
 }
 
 

@@ -169,15 +169,16 @@ class EmbeddedKafka:
                         "-t",
                         "spillwaySpillwaySpil0w",
                         "-c",
-                        str(properties),
+                        properties.name,
                     ],
+                    cwd=self.folder,  # where Kafka makes its relative `data`
                     capture_output=True,
                     text=True,
                     check=False,
                 )
                 if made.returncode != 0:
                     raise EmbeddedKafkaError(
-                        f"Kafka cannot format {self.folder}: {made.stdout or made.stderr}".strip()[:500]
+                        f"Kafka cannot format {self.folder}: {(made.stdout + made.stderr).strip()[-500:]}"
                     )
                 shutil.move(self.folder / "data", template)
         shutil.copytree(template, self.folder / "data")
