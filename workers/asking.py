@@ -76,7 +76,7 @@ class Question:
         self.scopes = scopes
         self.has_reply = has_reply
         self.looked_at = time.monotonic()
-        self.tries = Tries(shortened=len(prompt.messages) == 1)
+        self.tries = Tries(shortened=prompt.shortest)
         self.avoided: set[Upstream] = set()
         self.failed_by = Counter[Upstream]()
         self.last_error: ModelError | None = None
@@ -237,5 +237,5 @@ class Asking:
             tries.in_a_row_here = 0
         elif following.step == "shorter":
             question.prompt = question.prompt.shorter()
-            tries.shortened = len(question.prompt.messages) == 1
+            tries.shortened = question.prompt.shortest
         return following

@@ -6,8 +6,10 @@ No vendor has an exact offline tokenizer, so the count starts from the length in
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from schemas import Usage
-from workers.models import Prompt
+from workers.models import Prompt, ToolSpec
 
 from .limits import Amounts
 
@@ -45,4 +47,17 @@ class TokenEstimate:
 
 def _length(prompt: Prompt) -> int:
     """Bytes of all that the model is told."""
-    return len(prompt.system.encode()) + sum(len(message.text.encode()) for message in prompt.messages)
+    total = len(prompt.system.encode()) + _tools_length(prompt.tools)
+    for message in prompt.messages:
+        total += len(message.text.encode())
+        for call in message.calls:
+            total += len(call.name) + len(call.arguments.encode())
+        for result in message.results:
+            total += len(result.text.encode())
+    return total
+
+
+@lru_cache(maxsize=64)
+def _tools_length(tools: tuple[ToolSpec, ...]) -> int:
+    """The same few tools come with every prompt."""
+    return sum(len(tool.name) + len(tool.description.encode()) + len(tool.schema.encode()) for tool in tools)

@@ -7,7 +7,8 @@ from typing import Any
 
 from .catalogue import Catalogue, CatalogueModel, Provider
 from .keys import keys_of
-from .model import RETRYABLE, Completion, Message, Model, ModelError, OnText, Prompt, Trouble
+from .model import RETRYABLE, Completion, Model, ModelError, OnText, Trouble
+from .prompt import Message, Prompt, ToolCall, ToolResult, ToolSpec
 from .timeouts import Timeouts
 
 __all__ = [
@@ -22,6 +23,9 @@ __all__ = [
     "OnText",
     "Prompt",
     "Timeouts",
+    "ToolCall",
+    "ToolResult",
+    "ToolSpec",
     "Trouble",
     "keys_of",
 ]

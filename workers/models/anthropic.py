@@ -7,6 +7,7 @@ The retry loop is ours (``max_retries=0``): the SDK's would hold the permit whil
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import anthropic
@@ -16,7 +17,8 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Prompt, Trouble, count, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
 
 
@@ -44,8 +46,11 @@ class AnthropicModel:
             "model": self.name,
             "max_tokens": prompt.max_tokens,
             "system": prompt.system,
-            "messages": [{"role": message.role, "content": message.text} for message in prompt.messages],
+            "messages": [_message(message) for message in prompt.messages],
         }
+        if prompt.tools:
+            arguments["tools"] = _tools(prompt.tools)
+        _mark_for_cache(arguments)
         clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
             async with clock:
@@ -73,13 +78,15 @@ class AnthropicModel:
         try:
             body = orjson.loads(response.content)
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
+            calls = tuple(_call(block) for block in body["content"] if block["type"] == "tool_use")
             reason = str(body.get("stop_reason") or "unknown")
-            return Completion(whole_text(text), reason, _usage(body["usage"]), request_id, response.headers)
+            return Completion(whole_text(text), reason, _usage(body["usage"]), request_id, response.headers, calls)
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:
         parts: list[str] = []
+        calls: dict[int, list[str]] = {}  # by the block's index: id, name, and the pieces of the arguments
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
         async with await self._client.messages.create(stream=True, **arguments) as stream:
@@ -89,6 +96,10 @@ class AnthropicModel:
                 if event.type == "content_block_delta" and event.delta.type == "text_delta":
                     parts.append(event.delta.text)
                     on_text(event.delta.text)
+                elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                    calls[event.index].append(event.delta.partial_json)
+                elif event.type == "content_block_start" and event.content_block.type == "tool_use":
+                    calls[event.index] = [event.content_block.id, event.content_block.name]
                 elif event.type == "message_start":
                     usage |= event.message.usage.to_dict(mode="json")
                 elif event.type == "message_delta":
@@ -96,8 +107,61 @@ class AnthropicModel:
                     finish_reason = event.delta.stop_reason
                 elif event.type == "message_stop" and finish_reason is not None:
                     said, headers = whole_text("".join(parts)), stream.response.headers
-                    return Completion(said, finish_reason, _usage(usage), headers.get("request-id"), headers)
+                    asked = tuple(ToolCall(call[0], call[1], "".join(call[2:]) or "{}") for call in calls.values())
+                    return Completion(said, finish_reason, _usage(usage), headers.get("request-id"), headers, asked)
         raise ModelError("the stream ended without message_stop", Trouble.MALFORMED)
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """Calls and results are blocks; plain text stays plain."""
+    if message.results:
+        results = [
+            {"type": "tool_result", "tool_use_id": call_id, "content": text, **({"is_error": True} if failed else {})}
+            for call_id, text, failed in message.results
+        ]
+        return {"role": "user", "content": results}
+    if not message.calls:
+        return {"role": message.role, "content": message.text}
+    said = [{"type": "text", "text": message.text}] if message.text else []
+    calls = [
+        {"type": "tool_use", "id": call_id, "name": name, "input": _input(arguments)}
+        for call_id, name, arguments in message.calls
+    ]
+    return {"role": "assistant", "content": [*said, *calls]}
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """An object in any case: another provider's model may have written what is none, and the API takes nothing else."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _call(block: dict[str, Any]) -> ToolCall:
+    return ToolCall(str(block["id"]), str(block["name"]), orjson.dumps(block["input"]).decode())
+
+
+@lru_cache(maxsize=64)
+def _tools(tools: tuple[ToolSpec, ...]) -> list[dict[str, Any]]:
+    return [{"name": name, "description": what, "input_schema": orjson.loads(schema)} for name, what, schema in tools]
+
+
+def _mark_for_cache(arguments: dict[str, Any]) -> None:
+    """Marks where the prefix ends that the next call will share: after tools and instructions, and after the last message.
+
+    A conversation's next turn, and the next round of tools, begin with all of this prompt. Below a model's least length
+    (1,024 to 4,096 tokens) marks have no effect.
+    """
+    marked = {"cache_control": {"type": "ephemeral"}}
+    if arguments["system"]:
+        arguments["system"] = [{"type": "text", "text": arguments["system"], **marked}]
+    last = arguments["messages"][-1]
+    if isinstance(last["content"], str):
+        last["content"] = [{"type": "text", "text": last["content"], **marked}]
+    else:
+        last["content"][-1] |= marked
 
 
 def _usage(fields: dict[str, Any]) -> Usage:

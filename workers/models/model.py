@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 from schemas import Usage
 
-
-class Message(NamedTuple):
-    """One message of a conversation."""
-
-    role: Literal["user", "assistant"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """All that a model is told."""
-
-    system: str
-    messages: tuple[Message, ...]
-    """Oldest first; the last is the user's."""
-    max_tokens: int
-
-    def shorter(self) -> Prompt:
-        """The same without the older three quarters of what was said; what is left begins with the user's word."""
-        kept = self.messages[3 * len(self.messages) // 4 :]
-        while kept[0].role != "user":
-            kept = kept[1:]
-        return replace(self, messages=kept)
+from .prompt import Prompt, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +25,8 @@ class Completion:
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of the response: the provider's rate limits are in them."""
+    calls: tuple[ToolCall, ...] = ()
+    """Tools the model wants to be run before it says more."""
 
 
 class Trouble(StrEnum):

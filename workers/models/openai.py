@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import httpx2
@@ -12,7 +13,8 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Prompt, Trouble, count, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
 
 
@@ -39,11 +41,12 @@ class OpenAIModel:
         arguments: dict[str, Any] = {
             "model": self.name,
             "max_completion_tokens": prompt.max_tokens,
-            "messages": [
-                {"role": "system", "content": prompt.system},
-                *({"role": message.role, "content": message.text} for message in prompt.messages),
-            ],
+            "messages": [{"role": "system", "content": prompt.system}],
         }
+        for message in prompt.messages:
+            arguments["messages"] += _messages(message)
+        if prompt.tools:
+            arguments["tools"] = _tools(prompt.tools)
         clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
             async with clock:
@@ -72,18 +75,21 @@ class OpenAIModel:
             body = orjson.loads(response.content)
             choice = body["choices"][0]
             text = choice["message"].get("content") or ""
+            calls = tuple(_call(call) for call in choice["message"].get("tool_calls") or ())
             return Completion(
                 whole_text(text),
                 str(choice.get("finish_reason") or "unknown"),
                 _usage(body.get("usage") or {}),
                 request_id,
                 response.headers,
+                calls,
             )
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:
         parts: list[str] = []
+        calls: dict[int, list[str]] = {}  # by their index: id, name, and the pieces of the arguments
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
         create = self._client.chat.completions.create
@@ -95,16 +101,48 @@ class OpenAIModel:
                     delta = choice.delta
                     if delta.content or delta.tool_calls or choice.finish_reason:  # the first chunk only tells the role
                         clock.token()
-                    if choice.delta.content:
-                        parts.append(choice.delta.content)
-                        on_text(choice.delta.content)
+                    if delta.content:
+                        parts.append(delta.content)
+                        on_text(delta.content)
+                    for piece in delta.tool_calls or ():
+                        function = piece.function
+                        call = calls.setdefault(piece.index, [piece.id or "", (function and function.name) or ""])
+                        call.append((function and function.arguments) or "")
                     finish_reason = choice.finish_reason or finish_reason
         if finish_reason is None:
             raise ModelError("the stream ended without a finish_reason", Trouble.MALFORMED)
         headers = stream.response.headers
-        return Completion(
-            whole_text("".join(parts)), finish_reason, _usage(usage), headers.get("x-request-id"), headers
-        )
+        said, request_id = whole_text("".join(parts)), headers.get("x-request-id")
+        asked = tuple(ToolCall(call[0], call[1], "".join(call[2:]) or "{}") for call in calls.values())
+        return Completion(said, finish_reason, _usage(usage), request_id, headers, asked)
+
+
+def _messages(message: Message) -> list[dict[str, Any]]:
+    """One message of ours; each result of a tool is one of theirs."""
+    if message.results:
+        return [
+            {"role": "tool", "tool_call_id": call_id, "content": text} for call_id, text, _failed in message.results
+        ]
+    if not message.calls:
+        return [{"role": message.role, "content": message.text}]
+    calls = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        for call_id, name, arguments in message.calls
+    ]
+    return [{"role": "assistant", "content": message.text or None, "tool_calls": calls}]
+
+
+def _call(call: dict[str, Any]) -> ToolCall:
+    function = call["function"]
+    return ToolCall(str(call["id"]), str(function["name"]), str(function.get("arguments") or "{}"))
+
+
+@lru_cache(maxsize=64)
+def _tools(tools: tuple[ToolSpec, ...]) -> list[dict[str, Any]]:
+    return [
+        {"type": "function", "function": {"name": name, "description": what, "parameters": orjson.loads(schema)}}
+        for name, what, schema in tools
+    ]
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
