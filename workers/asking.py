@@ -18,7 +18,7 @@ from . import metrics
 from .compose import Effort
 from .deltas import DeltaStream
 from .flow.budget import Budget
-from .flow.chain import Chain
+from .flow.chain import Chain, Order
 from .flow.hedge import Hedge
 from .flow.retry import Circumstances, Next, RetryPolicy, Tries
 from .flow.upstream import Call, Upstream
@@ -68,13 +68,14 @@ class Question:
         stream: DeltaStream | None,
         scopes: tuple[str, ...],
         has_reply: Callable[[], Awaitable[bool]] | None = None,
+        order: Order | None = None,
     ) -> None:
         """``deadline`` in seconds since the epoch; ``scopes`` are those of the budgets it counts against; ``has_reply``
-        asks whether the turn has a stored reply by now.
+        asks whether the turn has a stored reply by now; ``order`` is that of the models to ask.
         """
         self.turn, self.prompt, self.deadline, self.effort, self.stream = turn, prompt, deadline, effort, stream
         self.scopes = scopes
-        self.has_reply = has_reply
+        self.has_reply, self.order = has_reply, order
         self.looked_at = time.monotonic()
         self.tries = Tries(shortened=prompt.shortest)
         self.avoided: set[Upstream] = set()
@@ -124,7 +125,8 @@ class Asking:
         with self._reserved(question) as thrifty:
             try:
                 until = self._loop.time() + question.left_s
-                upstream, call = await self._chain.admitted(question.prompt, question.avoided, until, thrifty=thrifty)
+                order = self._chain.cheapest_first if thrifty else question.order
+                upstream, call = await self._chain.admitted(question.prompt, question.avoided, until, order)
             except TimeoutError:
                 raise question.late() from None
             if question.has_reply and time.monotonic() - question.looked_at > LOOK_AGAIN_S:
@@ -191,7 +193,11 @@ class Asking:
         calls = {asyncio.create_task(self._chain.call(upstream, call, prompt, None)): upstream}
         try:
             done, _ = await asyncio.wait(calls, timeout=after_s)
-            if not done and self._hedge.spend() and (second := self._chain.admitted_now(prompt, {upstream})):
+            if (
+                not done
+                and self._hedge.spend()
+                and (second := self._chain.admitted_now(prompt, {upstream}, question.order))
+            ):
                 metrics.HEDGES.inc()
                 effort.attempts += 1
                 effort.cost_usd += upstream.estimated_usd(prompt)  # one of the two will be paid for and not used

@@ -26,24 +26,29 @@ PATIENCE_S = 2.0
 """How long to wait for a preferred model whose quota is used up, in seconds, before a later one in the chain is asked."""
 
 
+Order = tuple[int, ...]
+"""Which models may answer, the preferred first: indexes of a chain's tiers."""
+
+
 @dataclass(eq=False, slots=True)
 class _Waiter:
     prompt: Prompt
     avoided: Set[Upstream]
-    thrifty: bool
     admitted: asyncio.Future[tuple[Upstream, Call]]
 
 
 class Chain:
-    """Tiers of upstreams: each tier is one model behind one or several keys; a later tier stands in for the earlier."""
+    """Tiers of upstreams: each tier is one model behind one or several keys; a later one of an order stands in for the
+    earlier. Turns of different orders wait in different lines, so that a model without quota holds up only its own.
+    """
 
     def __init__(self, tiers: Sequence[Sequence[Upstream]], concurrency: AdaptiveLimit) -> None:
         self._tiers = tiers
-        self._cheapest_first = sorted(
-            tiers, key=lambda tier: tier[0].known.price.output if tier[0].known.price else 0.0
-        )
+        self.default: Order = tuple(range(len(tiers)))
+        """The tiers as they were given."""
+        self.cheapest_first: Order = tuple(sorted(self.default, key=lambda at: _price(tiers[at][0])))
         self._concurrency = concurrency
-        self._line: deque[_Waiter] = deque()
+        self._lines: dict[Order, deque[_Waiter]] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
@@ -53,6 +58,11 @@ class Chain:
     def upstreams(self) -> list[Upstream]:
         """All of them, the preferred first."""
         return [upstream for tier in self._tiers for upstream in tier]
+
+    def order(self, *names: str) -> Order:
+        """The models of these names first, as far as there are any, then the others as they were given."""
+        wanted = [at for name in names for at in self.default if self._tiers[at][0].model.name == name]
+        return tuple(dict.fromkeys((*wanted, *self.default)))
 
     @property
     def limit(self) -> int:
@@ -82,19 +92,20 @@ class Chain:
         return max(upstream.estimated_usd(prompt) for upstream in self.upstreams)
 
     async def admitted(
-        self, prompt: Prompt, avoided: Set[Upstream], until: float, *, thrifty: bool = False
+        self, prompt: Prompt, avoided: Set[Upstream], until: float, order: Order | None = None
     ) -> tuple[Upstream, Call]:
         """Waits in line for an upstream that may be called; those ``avoided`` only where no other is left.
 
-        ``thrifty`` prefers the cheapest model to the first. The call has begun when this returns: give it to `call`.
-        Raises TimeoutError at ``until`` (of the loop's clock).
+        The call has begun when this returns: give it to `call`. Raises TimeoutError at ``until`` (of the loop's clock).
         """
-        if not self._line:
-            upstream, _ = self._choose(prompt, avoided, thrifty=thrifty)
+        order = order or self.default
+        line = self._lines.setdefault(order, deque())
+        if not line:
+            upstream, _ = self._choose(prompt, avoided, order)
             if upstream is not None:
                 return upstream, self._begin(upstream, prompt)
-        waiter = _Waiter(prompt, avoided, thrifty, self._loop.create_future())
-        self._line.append(waiter)
+        waiter = _Waiter(prompt, avoided, self._loop.create_future())
+        line.append(waiter)
         self.look()
         try:
             async with asyncio.timeout_at(until):
@@ -106,10 +117,12 @@ class Chain:
                 self.look()  # who stood behind it may need less
             raise
 
-    def admitted_now(self, prompt: Prompt, avoided: Set[Upstream]) -> tuple[Upstream, Call] | None:
+    def admitted_now(
+        self, prompt: Prompt, avoided: Set[Upstream], order: Order | None = None
+    ) -> tuple[Upstream, Call] | None:
         """As `admitted`, without waiting and only when nobody waits."""
-        upstream, _ = self._choose(prompt, avoided, thrifty=False)
-        return None if self._line or upstream is None else (upstream, self._begin(upstream, prompt))
+        upstream, _ = self._choose(prompt, avoided, order or self.default)
+        return None if any(self._lines.values()) or upstream is None else (upstream, self._begin(upstream, prompt))
 
     async def call(self, upstream: Upstream, call: Call, prompt: Prompt, on_text: OnText | None) -> Completion:
         """Makes the call; what comes of it decides about the next ones. Raises ModelError."""
@@ -159,34 +172,33 @@ class Chain:
         return upstream.begin(prompt, self._loop.time())
 
     def look(self) -> None:
-        """Lets those at the front of the line go for whom there is an upstream now, and looks again when there may be."""
-        while self._line:
-            waiter = self._line[0]
-            if waiter.admitted.done():
-                self._line.popleft()
-                continue
-            upstream, at = self._choose(waiter.prompt, waiter.avoided, thrifty=waiter.thrifty)
-            if upstream is None:
-                return self._look_later(at)
-            self._line.popleft()
-            waiter.admitted.set_result((upstream, self._begin(upstream, waiter.prompt)))
-        return None
-
-    def _look_later(self, at: float) -> None:
+        """Lets those at the front of the lines go for whom there is an upstream now; looks again when there may be one."""
+        again = min((self._move(order, line) for order, line in self._lines.items()), default=math.inf)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if at == math.inf else self._loop.call_at(at, self.look)
+        self._timer = None if again == math.inf else self._loop.call_at(again, self.look)
 
-    def _choose(self, prompt: Prompt, avoided: Set[Upstream], *, thrifty: bool) -> tuple[Upstream | None, float]:
+    def _move(self, order: Order, line: deque[_Waiter]) -> float:
+        """Lets the front of one line go; returns when to look again."""
+        while line:
+            waiter = line[0]
+            if not waiter.admitted.done():
+                upstream, at = self._choose(waiter.prompt, waiter.avoided, order)
+                if upstream is None:
+                    return at
+                waiter.admitted.set_result((upstream, self._begin(upstream, waiter.prompt)))
+            line.popleft()
+        return math.inf
+
+    def _choose(self, prompt: Prompt, avoided: Set[Upstream], order: Order) -> tuple[Upstream | None, float]:
         """(the upstream to call now, ...) or (None, when to look again)."""
-        tiers = self._cheapest_first if thrifty else self._tiers
         now = self._loop.time()
         soonest = math.inf
         for shunned in (False, True) if avoided else (False,):
-            for tier in tiers:
+            for tier in order:
                 best: Upstream | None = None
                 first = soon = math.inf
-                for upstream in tier:
+                for upstream in self._tiers[tier]:
                     if (upstream in avoided) is not shunned:
                         continue
                     at = upstream.admits_at(prompt, now)
@@ -201,6 +213,10 @@ class Chain:
                 if soon <= now + PATIENCE_S:
                     return None, soon
         return None, soonest
+
+
+def _price(upstream: Upstream) -> float:
+    return upstream.known.price.output if upstream.known.price else 0.0
 
 
 _OPENNESS = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
