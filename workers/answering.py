@@ -155,8 +155,8 @@ class Answering:
 
     def _prompt(self, turn: Turn, loaded: Loaded) -> Prompt:
         messages: list[Message] = []
-        for said, answer in loaded.history:
-            messages += (Message("user", said), Message("assistant", answer))
+        for exchange in loaded.history:
+            messages += exchange.messages()
         messages.append(Message("user", turn.text))
         return Prompt(self._assistant.instructions, tuple(messages), self._assistant.max_tokens)
 

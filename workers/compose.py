@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas import Failure, Handoff, Outcome, Reply, ReplyError, Said, Turn, Usage, new_id
 
+from .conversations import Exchange
 from .models import Completion
 
 MAX_TRANSCRIPT = 500_000
@@ -56,11 +57,11 @@ def handed_off(turn: Turn, effort: Effort, reason: str) -> Reply:
     return _reply(turn, effort, "handed_off", _in_language(turn.text, *_HANDED_OFF), finish_reason=reason)
 
 
-def handoff(turn: Turn, reply: Reply, history: Sequence[tuple[str, str]]) -> Handoff:
+def handoff(turn: Turn, reply: Reply, history: Sequence[Exchange]) -> Handoff:
     """What the person needs to know, from the reply that told the user and the conversation so far."""
     transcript = [Said(role="user", text=turn.text)]
     left = MAX_TRANSCRIPT - len(turn.text)
-    for said, answer in reversed(history):
+    for said, answer, _ in reversed(history):
         left -= len(said) + len(answer)
         if left < 0:
             break

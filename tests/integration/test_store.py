@@ -11,8 +11,20 @@ import pytest
 import pytest_asyncio
 
 from schemas import SettingsError
-from workers.conversations import Entry, Exchange, Loaded, StoredReply, StoreError, open_store
+from workers.conversations import (
+    CLAIM_S,
+    Claim,
+    Conversation,
+    Entry,
+    Exchange,
+    Loaded,
+    State,
+    StoredReply,
+    StoreError,
+    open_store,
+)
 from workers.conversations.sqlite import SQLiteStore
+from workers.models import Message, ToolCall, ToolResult
 
 
 @pytest_asyncio.fixture
@@ -28,14 +40,14 @@ def entry(turn_id: str, value: bytes = b"{}", conversation_id: str = "c", outcom
 
 
 async def test_an_unknown_turn_has_no_past(store: SQLiteStore) -> None:
-    assert await store.load("c", "t", 20) == Loaded(None, (), {})
+    assert await store.load("c", "t", 20) == Loaded(None, ())
 
 
 async def test_history_is_in_order_and_bounded(store: SQLiteStore) -> None:
     for number in range(30):
         await store.record(entry(f"t{number}"))
     loaded = await store.load("c", "t-new", 5)
-    assert [said for said, _ in loaded.history] == [f"said t{number}" for number in range(25, 30)]
+    assert [exchange.said for exchange in loaded.history] == [f"said t{number}" for number in range(25, 30)]
     assert (await store.load("other", "t-new", 5)).history == ()
 
 
@@ -59,6 +71,73 @@ async def test_the_same_turn_id_in_two_conversations_is_two_turns(store: SQLiteS
     await store.record(entry("t", b"two", "c-2"))
     assert (await store.load("c-1", "t", 5)).reply == StoredReply("answered", b"one")
     assert (await store.load("c-2", "t", 5)).reply == StoredReply("answered", b"two")
+
+
+async def test_tools_are_remembered_with_their_exchange(store: SQLiteStore) -> None:
+    steps = (
+        Message("assistant", "", (ToolCall("1", "get_stock", '{"sku": "蓝"}'),)),
+        Message("tool", results=(ToolResult("1", "12", False), ToolResult("2", "broken", True))),
+    )
+    exchange = Exchange("how many?", "12", steps)
+    await store.record(entry("t")._replace(exchange=exchange))
+    (kept,) = (await store.load("c", "u", 5)).history
+    assert kept == exchange
+    assert [message.role for message in kept.messages()] == ["user", "assistant", "tool", "assistant"]
+
+
+async def test_what_a_turn_changes_in_its_conversation(store: SQLiteStore) -> None:
+    state = State(specialist="orders", failures=2, vault={"PHONE": ["13800138000"]}, sessions={"a": "s"})
+    await store.record(entry("t-1")._replace(state=state))
+    await store.record(entry("t-2"))
+    await store.record(entry("t-3", outcome="handed_off")._replace(hand_off="asked_for"))
+    assert (await store.load("c", "u", 5)).conversation == Conversation(2, state, "", 0, "asked_for")
+    await store.record(entry("t-4", outcome="handed_off"))
+    assert (await store.load("c", "u", 5)).conversation.handed_off == "asked_for"
+    await store.save_state("c", state := State(specialist="orders"))
+    await store.record(entry("t-5", b"late")._replace(state=state))
+    await store.record(entry("t-5", b"later")._replace(state=State(failures=9)))
+    assert (await store.load("c", "u", 5)).conversation.state == state, "the reply that came second changes nothing"
+    assert await store.give_back("c")
+    assert not await store.give_back("c")
+    assert not await store.give_back("never heard of")
+    assert (await store.load("c", "u", 5)).conversation == Conversation(3, state)
+
+
+async def test_a_summary_only_grows(store: SQLiteStore) -> None:
+    await store.record(entry("t"))
+    await store.save_summary("c", "of ten", 10)
+    await store.save_summary("c", "of five", 5)
+    conversation = (await store.load("c", "u", 5)).conversation
+    assert (conversation.summary, conversation.summarised) == ("of ten", 10)
+    await store.record(entry("t-2")._replace(state=State(failures=1)))
+    assert (await store.load("c", "u", 5)).conversation.summary == "of ten"
+
+
+async def test_a_claim_keeps_others_away_until_it_ends(store: SQLiteStore) -> None:
+    first, second = Claim("c", "t", "first"), Claim("c", "t", "second")
+    assert (await store.load("c", "t", 5, owner="first")).claimed_s == 0
+    assert (await store.load("c", "t", 5, owner="first")).claimed_s == 0
+    assert 0 < (await store.load("c", "t", 5, owner="second")).claimed_s <= CLAIM_S
+    assert (await store.load("c", "another", 5, owner="second")).claimed_s == 0
+    assert (await store.load("c", "t", 5)).claimed_s == 0, "who only looks is told nothing"
+    await store.release(second)
+    assert (await store.load("c", "t", 5, owner="second")).claimed_s > 0
+    await store.release(first)
+    assert (await store.load("c", "t", 5, owner="second")).claimed_s == 0
+    await store.renew([first])
+    assert (await store.load("c", "t", 5, owner="first")).claimed_s > 0, "what is lost cannot be renewed"
+    await store.record(entry("t"))
+    assert (await store.load("c", "t", 5, owner="first")).claimed_s == 0
+    assert (await store.load("c", "t", 5, owner="second")).claimed_s == 0
+
+
+async def test_of_many_that_claim_one_gets_it(tmp_path: Path) -> None:
+    stores = [SQLiteStore(str(tmp_path / "shared.db")) for _ in range(2)]
+    for number in range(50):
+        claims = [store.load("c", f"t{number}", 5, owner=f"{at}") for at, store in enumerate(stores * 5)]
+        assert [loaded.claimed_s for loaded in await asyncio.gather(*claims)].count(0.0) == 1
+    for store in stores:
+        await store.close()
 
 
 async def test_many_at_once_from_two_workers(tmp_path: Path) -> None:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from schemas import SettingsError
 
+from .exchange import Exchange
 from .sqlite import SQLiteStore
-from .store import Entry, Exchange, Loaded, Store, StoredReply, StoreError
+from .state import CLAIM_S, Claim, Conversation, Pending, State
+from .store import Entry, Loaded, Store, StoredReply, StoreError
 
-__all__ = ["Entry", "Exchange", "Loaded", "Store", "StoreError", "StoredReply", "open_store"]
+__all__ = [
+    "CLAIM_S",
+    "Claim",
+    "Conversation",
+    "Entry",
+    "Exchange",
+    "Loaded",
+    "Pending",
+    "State",
+    "Store",
+    "StoreError",
+    "StoredReply",
+    "open_store",
+]
 
 
 def open_store(url: str) -> Store:

@@ -11,7 +11,6 @@ import asyncio
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
@@ -19,41 +18,17 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 
 from schemas import SettingsError
-from workers.flow.budget import HOUR_S, Spent
 
-from .store import Entry, Exchange, Loaded, StoredReply, StoreError
+from . import sqlite_tables as tables
+from .state import Claim, State
+from .store import Entry, Loaded, StoredReply, StoreError
 
 Result = TypeVar("Result")
-
-KEEP_S = 30 * 86_400
-"""Turns older than this are forgotten: as long as their dead letters can be replayed."""
 
 CHECKPOINT_S = 2.0
 """Between two checkpoints of the write-ahead log, in seconds."""
 
 log = structlog.get_logger()
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS turns (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    conversation_id TEXT NOT NULL,
-    turn_id TEXT NOT NULL,
-    said TEXT,
-    answer TEXT,
-    outcome TEXT NOT NULL,
-    reply BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    UNIQUE (conversation_id, turn_id)
-);
-CREATE INDEX IF NOT EXISTS turns_in_order ON turns (conversation_id, position);
-CREATE INDEX IF NOT EXISTS turns_by_age ON turns (at);
-CREATE TABLE IF NOT EXISTS spending (
-    scope TEXT NOT NULL,
-    hour INTEGER NOT NULL,
-    usd REAL NOT NULL,
-    PRIMARY KEY (scope, hour)
-) WITHOUT ROWID;
-"""
 
 
 class _Request(NamedTuple):
@@ -83,12 +58,21 @@ class SQLiteStore:
         for thread in self._threads:
             thread.start()
 
-    async def load(self, conversation_id: str, turn_id: str, exchanges: int, scopes: Sequence[str] = ()) -> Loaded:
+    async def load(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        exchanges: int,
+        scopes: Sequence[str] = (),
+        owner: str | None = None,
+    ) -> Loaded:
         """See `Store.load`."""
 
         def work(database: sqlite3.Connection) -> Loaded:
-            return _load(database, conversation_id, turn_id, exchanges, scopes)
+            return tables.load(database, conversation_id, turn_id, exchanges, scopes, owner)
 
+        if owner is not None:
+            return await self._ask(work, writes=True)
         try:
             return work(self._here)
         except sqlite3.Error:  # the thread can wait until another worker lets go of the file, and says what is wrong
@@ -96,11 +80,33 @@ class SQLiteStore:
 
     async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
         """See `Store.record`."""
-        return await self._ask(lambda database: _record(database, entry, replace), writes=True)
+        return await self._ask(lambda database: tables.record(database, entry, replace), writes=True)
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """See `Store.renew`."""
+        await self._ask(lambda database: tables.renew(database, claims), writes=True)
+
+    async def release(self, claim: Claim) -> None:
+        """See `Store.release`."""
+        await self._ask(lambda database: tables.release(database, claim), writes=True)
+
+    async def save_state(self, conversation_id: str, state: State) -> None:
+        """See `Store.save_state`."""
+        await self._ask(lambda database: tables.save_state(database, conversation_id, state), writes=True)
+
+    async def save_summary(self, conversation_id: str, summary: str, summarised: int) -> None:
+        """See `Store.save_summary`."""
+        await self._ask(
+            lambda database: tables.save_summary(database, conversation_id, summary, summarised), writes=True
+        )
+
+    async def give_back(self, conversation_id: str) -> bool:
+        """See `Store.give_back`."""
+        return await self._ask(lambda database: tables.give_back(database, conversation_id), writes=True)
 
     async def forget_old(self, most: int = 200) -> int:
         """Drops at most so many turns older than `KEEP_S`; returns how many."""
-        return await self._ask(lambda database: _forget(database, most), writes=True)
+        return await self._ask(lambda database: tables.forget(database, most), writes=True)
 
     async def close(self) -> None:
         """Waits for what was asked, then closes the file."""
@@ -170,7 +176,7 @@ def _open(path: str, busy_s: float) -> sqlite3.Connection:
         # are then answered again unless their offsets were committed.
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA wal_autocheckpoint=0")  # `SQLiteStore._checkpoint` does it, out of the turns' way
-        database.executescript(_SCHEMA)
+        database.executescript(tables.SCHEMA)
         database.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
     except sqlite3.Error:
         database.close()
@@ -202,70 +208,3 @@ def _settle(batch: list[_Request], results: list[Any]) -> None:
             request.future.set_exception(result)
         else:
             request.future.set_result(result)
-
-
-def _load(
-    database: sqlite3.Connection, conversation_id: str, turn_id: str, exchanges: int, scopes: Sequence[str]
-) -> Loaded:
-    history = database.execute(
-        "SELECT said, answer FROM turns WHERE conversation_id = ? AND answer IS NOT NULL ORDER BY position DESC LIMIT ?",
-        (conversation_id, exchanges),
-    ).fetchall()
-    exchanged = tuple(Exchange(*row) for row in reversed(history))
-    return Loaded(_reply(database, conversation_id, turn_id), exchanged, _spent(database, scopes))
-
-
-def _spent(database: sqlite3.Connection, scopes: Sequence[str]) -> dict[str, Spent]:
-    hour = int(time.time()) // HOUR_S
-    spent = {}
-    for scope in scopes:
-        in_hour, in_day = database.execute(
-            "SELECT TOTAL(CASE WHEN hour = ? THEN usd END), TOTAL(usd) FROM spending WHERE scope = ? AND hour >= ?",
-            (hour, scope, hour - hour % 24),
-        ).fetchone()
-        spent[scope] = Spent(hour, in_hour, in_day)
-    return spent
-
-
-def _spend(database: sqlite3.Connection, entry: Entry) -> None:
-    hour = int(time.time()) // HOUR_S
-    database.executemany(
-        "INSERT INTO spending (scope, hour, usd) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET usd = usd + excluded.usd",
-        [(scope, hour, entry.cost_usd) for scope in entry.scopes],
-    )
-
-
-def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> StoredReply | None:
-    row = database.execute(
-        "SELECT outcome, reply FROM turns WHERE conversation_id = ? AND turn_id = ?", (conversation_id, turn_id)
-    ).fetchone()
-    return StoredReply(*row) if row else None
-
-
-def _record(database: sqlite3.Connection, entry: Entry, replace: bool) -> StoredReply:
-    if replace:
-        database.execute(
-            "DELETE FROM turns WHERE conversation_id = ? AND turn_id = ? AND outcome IN ('failed', 'expired')",
-            (entry.conversation_id, entry.turn_id),
-        )
-    if entry.scopes and entry.cost_usd:
-        _spend(database, entry)
-    said, answer = entry.exchange or (None, None)
-    stored = database.execute(
-        "INSERT INTO turns (conversation_id, turn_id, said, answer, outcome, reply, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (entry.conversation_id, entry.turn_id, said, answer, entry.reply.outcome, entry.reply.value, int(time.time())),
-    )
-    if stored.rowcount:
-        return entry.reply
-    first = _reply(database, entry.conversation_id, entry.turn_id)
-    assert first is not None
-    return first
-
-
-def _forget(database: sqlite3.Connection, most: int) -> int:
-    database.execute("DELETE FROM spending WHERE hour < ?", ((int(time.time()) - KEEP_S) // HOUR_S,))
-    return database.execute(
-        "DELETE FROM turns WHERE position IN (SELECT position FROM turns WHERE at < ? ORDER BY at LIMIT ?)",
-        (int(time.time()) - KEEP_S, most),
-    ).rowcount

@@ -1,0 +1,85 @@
+"""The state of a conversation besides its words: what has to be known when its next turn begins."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Pending(BaseModel):
+    """An action that waits for the user's word, or that was begun on it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action_id: str
+    """Also the idempotency key that its tool is given."""
+    tool: str
+    arguments: str
+    """JSON, checked."""
+    user_id: str | None
+    """Who may say the word."""
+    summary: str
+    expires_at: float
+    """Seconds since the epoch."""
+    turn_id: str | None = None
+    """The turn that said yes: from then on only a redelivery of it may go on. None before."""
+    result: str | None = None
+    """What the tool returned. None while it has not, or when a crash came between."""
+
+
+class State(BaseModel):
+    """Changed by the turns of a conversation, each after the other."""
+
+    model_config = ConfigDict(frozen=True)
+
+    specialist: str | None = None
+    """Who answered last."""
+    failures: int = 0
+    """Turns in a row that got no answer."""
+    pending: Pending | None = None
+    settled: str | None = None
+    """`action_id` of the last action that was run or declined."""
+    vault: dict[str, list[str]] = {}
+    """The real values behind the placeholders that models were shown, by kind."""
+    sessions: dict[str, str] = {}
+    """Ids of the sessions that providers keep for this conversation, by agent."""
+
+    def encode(self) -> bytes:
+        """As JSON for a store; most conversations have none."""
+        return b"" if self == _NEW else self.model_dump_json(exclude_defaults=True).encode()
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> State:
+        """What `encode` wrote."""
+        return cls.model_validate_json(value) if value else _NEW
+
+
+_NEW = State()
+
+
+class Conversation(NamedTuple):
+    """What a store knows of a conversation besides its latest exchanges."""
+
+    exchanges: int = 0
+    """How many it has had in all."""
+    state: State = _NEW
+    summary: str = ""
+    """Of its first exchanges..."""
+    summarised: int = 0
+    """...so many of them."""
+    handed_off: str | None = None
+    """Why a person has taken over; None while none has."""
+
+
+class Claim(NamedTuple):
+    """Who works on a turn. It ends after `CLAIM_S` unless it is renewed."""
+
+    conversation_id: str
+    turn_id: str
+    owner: str
+
+
+CLAIM_S = 10.0
+"""Longer than Kafka takes to give the partition of a killed worker to another (6 s), so that a worker that is only slow
+keeps its turns; no longer, since whoever takes over waits for it."""
