@@ -31,6 +31,9 @@ class SimulatedCalls:
     def permits(self) -> int:
         return self._contract.concurrency
 
+    async def close(self) -> None:
+        """Nothing was begun."""
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):

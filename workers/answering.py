@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
+from schemas import Failure, Outcome, Reason, Turn, decode_reply, encode, identity, replayed
 
 from . import metrics
-from .asking import AnsweredMeanwhile, Asked, Asking, Expired, GaveUp, Question
+from .asking import AnsweredMeanwhile, Asking, Expired, GaveUp, Question
 from .assistants import Assistant
-from .compose import Effort, answered, by_rule, expired, failed, handed_off, handoff
-from .conversations import Entry, Exchange, Loaded, Store, StoredReply, StoreError
+from .assistants.faq import FaqFile
+from .assistants.staff import Staff
+from .compose import Effort, by_rule, expired, failed, handed_off, handoff
+from .conversations import Claim, Entry, Exchange, Loaded, State, Store, StoredReply, StoreError
+from .conversations.claims import Claims
+from .conversations.redaction import Vault, restore
 from .deltas import DeltaStream
+from .disguise import ShownDeltas
 from .flow.budget import Budget, Ceilings
-from .flow.chain import Chain
+from .flow.chain import Chain, Order
 from .flow.hedge import Hedge
 from .flow.retry import RetryPolicy
-from .models import Message, Prompt
+from .models import Prompt
 from .permit import Permit
 from .received import Received
+from .responder import Responder, Response, Way
 
 log = structlog.get_logger()
 
 MAX_REPLY_BYTES = 1_000_000
 """Larger replies would not fit Kafka's default record size with their headers."""
 _STORE_RETRY_S = 1.0
+_CLAIM_LOOK_S = 0.5
+"""Between two looks at a turn that another holds: it may be answered long before its claim ends."""
 
 Result = TypeVar("Result")
 
@@ -58,18 +67,26 @@ class Answering:
         store: Store,
         turn_ttl_s: float,
         deltas: Callable[[Turn], DeltaStream],
+        worker: str,
         retry: RetryPolicy = RetryPolicy(),
         budget: Budget | None = None,
         hedge: Hedge | None = None,
     ) -> None:
+        """``worker`` is a name that no other process has. Raises SettingsError for mistakes in the assistant."""
         self._assistant = assistant
         self._chain = chain
         self._budget = budget or Budget(Ceilings())
-        self._asking = Asking(chain, retry, self._budget, hedge)
+        asking = Asking(chain, retry, self._budget, hedge)
+        faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
+        self._responder = Responder(assistant, Staff(assistant), faq, chain, asking, deltas)
         self._store = store
+        self._claims = Claims(store, worker)
         self._turn_ttl_s = turn_ttl_s
-        self._deltas = deltas
         self._store_away: str | None = None
+
+    async def close(self) -> None:
+        """Ends what goes on beside the turns. The store is still open then."""
+        await self._claims.close()
 
     def ready(self) -> str | None:
         """Why no turn can be answered now, or None."""
@@ -85,24 +102,63 @@ class Answering:
         if received.failure is not None:
             return await self._refuse(received, received.failure, effort, permit)
         turn = received.decode()
-        loaded = await self._patiently(lambda: self._load(turn), permit)
-        if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
-            return _answer(turn, stored, _failure_of(stored), loaded.history)
+        claim, recorded = self._claims.begin(turn.conversation_id, turn.turn_id), False
         try:
-            asked = await self._asking.ask(self._question(received, turn, loaded, effort), permit)
-            reply, failure = self._accept(turn, effort, asked), None
+            loaded = await self._claimed(received, turn, claim, permit)
+            if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
+                recorded = stored.final
+                return _answer(turn, stored, _failure_of(stored), loaded)
+            response, failure = await self._respond(received, turn, loaded, effort, claim, permit)
+            permit.give_back()
+            answer = await self._record(received, turn, effort, response, failure, permit, loaded)
+            recorded = True
         except AnsweredMeanwhile:
             return await self.answer(received, permit)
+        else:
+            return answer
+        finally:
+            self._claims.end(claim, recorded=recorded)
+
+    async def _claimed(self, received: Received, turn: Turn, claim: Claim, permit: Permit) -> Loaded:
+        """What is known of the turn, as soon as it is ours or has its reply: a worker that died may still hold it."""
+        told = False
+        while True:
+            loaded = await self._patiently(lambda: self._load(turn, claim), permit)
+            if not loaded.claimed_s or (loaded.reply and not _to_be_answered_again(received, loaded.reply)):
+                return loaded
+            if not told:
+                log.info("turn.claimed_by_another", turn_id=turn.turn_id, seconds=round(loaded.claimed_s, 1))
+                told = True
+            permit.give_back()
+            await asyncio.sleep(min(loaded.claimed_s, _CLAIM_LOOK_S))
+            await permit.regain()
+
+    async def _respond(
+        self, received: Received, turn: Turn, loaded: Loaded, effort: Effort, claim: Claim, permit: Permit
+    ) -> tuple[Response, Failure | None]:
+        """What the turn comes to, and why it is a dead letter if it is one. Raises AnsweredMeanwhile."""
+        deadline = received.deadline(self._turn_ttl_s, turn)
+        scopes = self._budget.ceilings.scopes(turn.tenant)
+        has_reply = partial(self._has_reply, received, turn, claim)
+
+        def ask(prompt: Prompt, stream: ShownDeltas | None, order: Order) -> Question:
+            return Question(turn, prompt, deadline, effort, stream, scopes, has_reply, order)
+
+        async def keep(state: State) -> None:
+            await self._patiently(lambda: self._store.save_state(turn.conversation_id, state), permit)
+
+        try:
+            return await self._responder.respond(Way(turn, loaded, effort, deadline, permit, ask, keep)), None
+        except AnsweredMeanwhile:
+            raise
         except Expired:
-            reply, failure = expired(turn, effort), None
+            return Response(expired(turn, effort)), None
         except GaveUp as error:
-            reply, failure = self._otherwise(turn, effort, error.failure)
+            failure = error.failure
         except Exception as error:
             log.exception("turn.handler_error", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", effort.attempts)
-            reply = failed(turn, effort, failure)
-        permit.give_back()
-        return await self._record(received, turn, effort, reply, failure, permit, loaded.history)
+        return self._otherwise(turn, effort, failure, loaded.conversation.state)
 
     async def _refuse(self, received: Received, failure: Failure, effort: Effort, permit: Permit) -> Answer:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
@@ -110,39 +166,39 @@ class Answering:
         if names is None:
             return Answer(None, failure, "", "failed")
         turn = Turn.model_construct(turn_id=names[0], conversation_id=names[1], text="")
-        answer = await self._record(received, turn, effort, failed(turn, effort, failure), failure, permit, ())
+        response = Response(failed(turn, effort, failure))
+        answer = await self._record(received, turn, effort, response, failure, permit, Loaded(None, ()))
         return answer._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
-    async def _load(self, turn: Turn) -> Loaded:
+    async def _load(self, turn: Turn, claim: Claim) -> Loaded:
         scopes = self._budget.ceilings.scopes(turn.tenant)
-        loaded = await self._store.load(turn.conversation_id, turn.turn_id, self._assistant.history, scopes)
+        most = self._assistant.window.exchanges
+        loaded = await self._store.load(turn.conversation_id, turn.turn_id, most, scopes, claim.owner)
         self._budget.learn(loaded.spent)
         return loaded
 
-    def _question(self, received: Received, turn: Turn, loaded: Loaded, effort: Effort) -> Question:
-        if turn.confirm is not None:
-            raise GaveUp(Reason.UNKNOWN_ACTION, f"no action {turn.confirm.action_id!r} is pending in this conversation")
-        stream = self._deltas(turn) if turn.stream else None
-        scopes = self._budget.ceilings.scopes(turn.tenant)
-        deadline = received.deadline(self._turn_ttl_s, turn)
-        has_reply = partial(self._has_reply, received, turn)
-        return Question(turn, self._prompt(turn, loaded), deadline, effort, stream, scopes, has_reply)
-
-    async def _has_reply(self, received: Received, turn: Turn) -> bool:
+    async def _has_reply(self, received: Received, turn: Turn, claim: Claim) -> bool:
+        """Whether another worker has answered this turn by now, or is about to."""
         try:
-            stored = (await self._load(turn)).reply
+            loaded = await self._load(turn, claim)
         except StoreError:
             return False  # its reply cannot be recorded before the store answers, and then the first one counts
-        return stored is not None and not _to_be_answered_again(received, stored)
+        stored = loaded.reply
+        return loaded.claimed_s > 0 or (stored is not None and not _to_be_answered_again(received, stored))
 
-    def _otherwise(self, turn: Turn, effort: Effort, failure: Failure) -> tuple[Reply, Failure | None]:
+    def _otherwise(self, turn: Turn, effort: Effort, failure: Failure, state: State) -> tuple[Response, Failure | None]:
         """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""
-        if failure.reason is not Reason.UNKNOWN_ACTION:
-            if text := self._last_resort(turn):
-                return by_rule(turn, effort, text), None
-            if self._assistant.hand_off or failure.reason is Reason.OVER_BUDGET:
-                return handed_off(turn, effort, failure.reason.value), None
-        return failed(turn, effort, failure), failure
+        if failure.reason is Reason.UNKNOWN_ACTION:
+            return Response(failed(turn, effort, failure)), failure
+        state = state.model_copy(update={"failures": state.failures + 1})
+        if text := self._last_resort(turn):
+            return Response(by_rule(turn, effort, text), Exchange(turn.text, text)), None
+        rules, reason = self._assistant.hand_off, failure.reason.value
+        if rules is not None and rules.after_failures and state.failures >= rules.after_failures:
+            return Response(handed_off(turn, effort, reason), state=state, hand_off=reason), None
+        if failure.reason is Reason.OVER_BUDGET:
+            return Response(handed_off(turn, effort, reason)), None
+        return Response(failed(turn, effort, failure), state=state), failure
 
     def _last_resort(self, turn: Turn) -> str | None:
         if self._assistant.last_resort is None:
@@ -153,44 +209,37 @@ class Answering:
             log.exception("last_resort.failed", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             return None
 
-    def _prompt(self, turn: Turn, loaded: Loaded) -> Prompt:
-        messages: list[Message] = []
-        for exchange in loaded.history:
-            messages += exchange.messages()
-        messages.append(Message("user", turn.text))
-        return Prompt(self._assistant.instructions, tuple(messages), self._assistant.max_tokens)
-
-    def _accept(self, turn: Turn, effort: Effort, asked: Asked) -> Reply:
-        completion, upstream = asked
-        if not completion.text.strip():
-            reason = f"an empty answer ({completion.finish_reason})"
-            raise GaveUp(Reason.REJECTED_BY_MODEL, reason, effort.attempts)
-        return answered(turn, effort, completion, upstream.model.name, priced=upstream.known.price is not None)
-
     async def _record(
         self,
         received: Received,
         turn: Turn,
         effort: Effort,
-        reply: Reply,
+        response: Response,
         failure: Failure | None,
         permit: Permit,
-        history: Sequence[Exchange],
+        loaded: Loaded,
     ) -> Answer:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
-        value = encode(reply)
+        value = encode(response.reply)
         if len(value) > MAX_REPLY_BYTES:
             failure = Failure(Reason.HANDLER_ERROR, f"the reply has {len(value):,} bytes, more than a record takes")
-            reply = failed(turn, effort, failure)
-            value = encode(reply)
-        exchange = Exchange(turn.text, reply.text) if reply.outcome == "answered" else None
+            response = Response(failed(turn, effort, failure))
+            value = encode(response.reply)
         scopes, cost_usd = self._budget.ceilings.scopes(turn.tenant), effort.cost_usd
-        stored = StoredReply(reply.outcome, value)
-        entry = Entry(turn.conversation_id, turn.turn_id, stored, exchange, scopes, cost_usd)
+        entry = Entry(
+            turn.conversation_id,
+            turn.turn_id,
+            StoredReply(response.reply.outcome, value),
+            response.exchange,
+            scopes,
+            cost_usd,
+            None if response.state == loaded.conversation.state else response.state,
+            response.hand_off,
+        )
         again = replayed(received.headers)
         counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
         self._budget.recorded(scopes, cost_usd, time.time())
-        return _answer(turn, counts, failure if counts.value == value else None, history)
+        return _answer(turn, counts, failure if counts.value == value else None, loaded)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Result]], permit: Permit) -> Result:
         """Asks the store until it answers: no turn is answered without its conversation."""
@@ -209,11 +258,13 @@ class Answering:
             await permit.regain()
 
 
-def _answer(turn: Turn, stored: StoredReply, failure: Failure | None, history: Sequence[Exchange]) -> Answer:
+def _answer(turn: Turn, stored: StoredReply, failure: Failure | None, loaded: Loaded) -> Answer:
     """What to publish for a turn whose reply is stored."""
     handed = None
     if stored.outcome == "handed_off":
-        handed = encode(handoff(turn, decode_reply(stored.value), history))
+        vault = Vault(loaded.conversation.state.vault)
+        said = [(restore(said, vault), restore(answer, vault)) for said, answer, _ in loaded.history]
+        handed = encode(handoff(turn, decode_reply(stored.value), said))
     return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed)
 
 

@@ -16,7 +16,7 @@ from schemas import Failure, Reason, Turn
 
 from . import metrics
 from .compose import Effort
-from .deltas import DeltaStream
+from .disguise import ShownDeltas
 from .flow.budget import Budget
 from .flow.chain import Chain, Order
 from .flow.hedge import Hedge
@@ -65,7 +65,7 @@ class Question:
         prompt: Prompt,
         deadline: float,
         effort: Effort,
-        stream: DeltaStream | None,
+        stream: ShownDeltas | None,
         scopes: tuple[str, ...],
         has_reply: Callable[[], Awaitable[bool]] | None = None,
         order: Order | None = None,
@@ -176,7 +176,7 @@ class Asking:
         else:
             self._hedge.took(time.perf_counter() - began)
             cost = upstream.known.cost_usd(completion.usage)
-            effort.cost_usd += cost or 0.0
+            effort.used(completion.usage, cost)
             metrics.spent(upstream.model.name, completion.usage, cost)
             return upstream, completion
         finally:

@@ -25,6 +25,7 @@ BUDGET_USED = Gauge("spillway_budget_used_ratio", "Share of the tightest spendin
 QUOTA_LEFT = Gauge("spillway_quota_left_ratio", "Share of a key's rate limit that is left", ["upstream"])
 TOKENS = Counter("spillway_tokens_total", "Tokens of model calls", ["model", "kind"])
 COST = Counter("spillway_cost_usd_total", "Spending on models", ["model"])
+TOOL_CALLS = Counter("spillway_tool_calls_total", "Tools that models asked for, by outcome", ["tool", "outcome"])
 STORE_ERRORS = Counter("spillway_store_errors_total", "Times the store did not answer")
 IN_FLIGHT = Gauge("spillway_turns_in_flight", "Turns that hold a permit")
 WAITING = Gauge("spillway_turns_waiting", "Turns in memory that wait for their conversation or a permit")

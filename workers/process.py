@@ -27,7 +27,7 @@ from .flow.hedge import Hedge
 from .flow.shared_limits import SharedLimits
 from .flow.upstream import Upstream
 from .health import Health
-from .models import Catalogue, Clients, keys_of
+from .models import Catalogue, Clients, ModelOptions, keys_of
 from .settings import WorkerSettings
 from .worker import Worker, worker_name
 
@@ -63,6 +63,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
             deltas=worker.deltas,
+            worker=name,
         )
 
     worker = Worker(cluster, settings, answering, name=name)
@@ -126,15 +127,19 @@ def connect(
 ) -> Chain:
     """The models that may answer for an assistant, each behind each of its provider's keys. Raises SettingsError."""
     catalogue = Catalogue.load(settings.catalogue)
-    first = assistant.model or settings.model or DEFAULT_MODEL
     breaker = BreakerPolicy(failures=settings.breaker_failures, open_s=settings.breaker_open_s)
-    tiers = []
-    for wanted in dict.fromkeys((first, *(assistant.fallbacks or settings.fallback_names()))):
+    names, tiers = wanted_models(assistant, settings), []
+    for wanted in names:
         name, known = catalogue.find(wanted)
+        options = assistant.options.get(wanted, ModelOptions())
+        if options.sampling and not known.sampling:
+            raise SettingsError(
+                f"the assistant's options for {wanted}: it takes no {min(options.sampling)}; leave it out"
+            )
         keys = keys_of(known.provider, name)
         tier = [
             Upstream(
-                clients.model(name, known.provider, key),
+                clients.model(name, known.provider, key, options),
                 known,
                 f"#{number}" if len(keys) > 1 else "",
                 breaker,
@@ -146,10 +151,21 @@ def connect(
             for upstream, key in zip(tier, keys, strict=True):
                 upstream.rate = shared.limit(f"{known.provider} {name} {key}", settings.rate_limits())
         tiers.append(tier)
-    chain = Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor))
+    chain = Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor), names)
     if shared is not None:
         shared.on_change = chain.look
     return chain
+
+
+def wanted_models(assistant: Assistant, settings: WorkerSettings) -> tuple[str, ...]:
+    """All models of an assistant, by the names it gives them: the first, its fallbacks, then those for some turns."""
+    first = assistant.model or settings.model or DEFAULT_MODEL
+    own = (specialist.model for specialist in assistant.specialists if specialist.model)
+    fallbacks = assistant.fallbacks or settings.fallback_names()
+    wanted = (first, *fallbacks, *assistant.models.values(), *own)
+    if unknown := set(assistant.options) - set(wanted):
+        raise SettingsError(f"the assistant has options for {min(unknown)!r}, a model it never asks: correct the name")
+    return tuple(dict.fromkeys(wanted))
 
 
 async def _forget_old(store: Store) -> None:

@@ -55,6 +55,9 @@ class Answers(Protocol):
     def permits(self) -> int:
         """How many turns may be answered at once, as far as the models are concerned."""
 
+    async def close(self) -> None:
+        """No turn will come any more."""
+
 
 def worker_name() -> str:
     """Host, process and a random part: unique, and tells an operator where to look."""
@@ -148,6 +151,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await within(self._answers.close(), "store")
         await self.close()
         log.info("worker.stopped")
 

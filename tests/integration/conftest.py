@@ -13,7 +13,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from producers import ChatClient
-from schemas import Cluster, Turn
+from schemas import Cluster
 from workers.answering import Answering
 from workers.assistants import Assistant
 from workers.conversations import Store, open_store
@@ -25,6 +25,7 @@ from workers.process import connect
 from workers.settings import WorkerSettings
 from workers.worker import Answers, Worker
 
+ASSISTANT = Assistant()
 QUICK_RETRY = RetryPolicy(base_s=0.01, retry_after_cap_s=0.01)
 
 
@@ -45,8 +46,7 @@ class Fleet:
         concurrency: int = 50,
         store: Store | None = None,
         max_waiting: int = 10_000,
-        last_resort: Callable[[Turn], str | None] | None = None,
-        hand_off: bool = False,
+        assistant: Assistant = ASSISTANT,
         retry: RetryPolicy = QUICK_RETRY,
         **more: Any,
     ) -> Worker:
@@ -55,7 +55,6 @@ class Fleet:
         ``more`` are other settings of the worker.
         """
         given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting}
-        assistant = Assistant(last_resort=last_resort, hand_off=hand_off)
         settings = WorkerSettings(drain_s=10, **given | more)
         worker = Worker(self.cluster, settings, answers or await self._answering(settings, assistant, store, retry))
         task = asyncio.create_task(worker.run())
@@ -91,6 +90,7 @@ class Fleet:
         self._stack.push_async_callback(clients.close)
         chain, budget = connect(assistant, settings, clients), Budget(settings.ceilings())
         return lambda worker: Answering(
+            worker=worker.name,
             assistant=assistant,
             chain=chain,
             budget=budget,

@@ -7,6 +7,7 @@ import orjson
 from producers import ChatClient
 from rehearsal.model_api import ModelApi
 from schemas import Handoff, Turn
+from workers.assistants import Assistant, HandOff
 
 from .conftest import Fleet, read_topic
 
@@ -23,7 +24,7 @@ async def test_a_rule_answers_what_no_model_will(fleet: Fleet, chat: ChatClient,
     def rule(turn: Turn) -> str | None:
         return "We open at nine." if "open" in turn.text else None
 
-    await fleet.start(last_resort=rule)
+    await fleet.start(assistant=Assistant(last_resort=rule))
     known = await chat.ask(f"When do you open? {REFUSED}")
     assert (known.outcome, known.text, known.route, known.model) == ("answered", "We open at nine.", "faq", None)
     unknown = await chat.ask(f"Why? {REFUSED}")
@@ -32,12 +33,12 @@ async def test_a_rule_answers_what_no_model_will(fleet: Fleet, chat: ChatClient,
 
 
 async def test_a_mistake_in_the_rule_costs_no_turn(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:
-    await fleet.start(last_resort=lambda turn: turn.text[1_000])
+    await fleet.start(assistant=Assistant(last_resort=lambda turn: turn.text[1_000]))
     assert (await chat.ask(f"Hello {REFUSED}")).outcome == "failed"
 
 
 async def test_a_person_takes_over_with_the_transcript(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:
-    await fleet.start(hand_off=True)
+    await fleet.start(assistant=Assistant(hand_off=HandOff(after_failures=1)))
     first = await chat.ask("Is SKU001 in stock?", conversation_id="c-1", tenant="shop-eu")
     reply = await chat.ask(f"我要退货 {REFUSED}", conversation_id="c-1", tenant="shop-eu", user_id="u-7")
     assert (reply.outcome, reply.error, reply.text) == ("handed_off", None, "已为您转接人工客服，请稍候。")

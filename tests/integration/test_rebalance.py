@@ -34,6 +34,9 @@ class CountedAnswers:
     def permits(self) -> int:
         return 10_000
 
+    async def close(self) -> None:
+        """Nothing was begun."""
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         self._calls[turn.text] += 1

@@ -52,5 +52,7 @@ async def test_a_failed_call_and_a_malformed_one_are_told_too(model: Model) -> N
     asked = await model.complete(PROMPT)
     (call,) = asked.calls
     said = Message("assistant", "", (call._replace(arguments='{"sku": '),))
-    told = await model.complete(PROMPT.following(said, Message("tool", results=(ToolResult(call.call_id, "no", True),))))
+    told = await model.complete(
+        PROMPT.following(said, Message("tool", results=(ToolResult(call.call_id, "no", True),)))
+    )
     assert "no" in told.text

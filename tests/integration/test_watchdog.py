@@ -57,6 +57,9 @@ class Working:
     def permits(self) -> int:
         return 50
 
+    async def close(self) -> None:
+        """Nothing was begun."""
+
     async def answer(self, received: Received, permit: Permit) -> Answer:
         turn = received.decode()
         await self._work(turn)

@@ -1,5 +1,21 @@
-"""Assistants: who answers, and with what instructions."""
+"""Assistants: who answers, with what instructions, tools and specialists."""
 
-from .definition import Assistant, load_assistant
+from .complexity import Complexity, Signals
+from .definition import Assistant, HandOff, Specialist
+from .loading import load_assistant
+from .toolbox import ToolLimits
+from .tools import Customer, IdempotencyKey, ToolError, tool
 
-__all__ = ["Assistant", "load_assistant"]
+__all__ = [
+    "Assistant",
+    "Complexity",
+    "Customer",
+    "HandOff",
+    "IdempotencyKey",
+    "Signals",
+    "Specialist",
+    "ToolError",
+    "ToolLimits",
+    "load_assistant",
+    "tool",
+]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from schemas import SettingsError, Turn
+from schemas import Turn
+from workers.conversations.redaction import Redactor
+from workers.conversations.window import Window
+from workers.models import ModelOptions
+
+from .complexity import Complexity, Signals, complexity
+from .toolbox import ToolLimits
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 
@@ -16,6 +21,39 @@ _INSTRUCTIONS = """\
 You are the customer assistant of an online shop. Answer in the language the customer writes in, briefly and plainly.
 If you do not know something about an order, a product or a delivery, say so and say where to find it; never invent it.\
 """
+
+ToolSource = Callable[..., Any] | Any
+"""A function with type hints and a docstring, or an `McpServer`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOff:
+    """When a person takes over a conversation. Until it is given back its turns go to ``chat.handoffs``."""
+
+    on_request: bool = True
+    """When the customer asks for a person, in Chinese or English."""
+    by_model: bool = True
+    """When the model asks for one: it is given a tool for it."""
+    after_failures: int = 2
+    """When so many turns in a row got no answer; 0 is never. The first of them become dead letters."""
+    when: Callable[[Turn], bool] | None = None
+    """When this rule says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specialist:
+    """One who knows about one thing. A conversation stays with its specialist until the customer turns to another's."""
+
+    name: str
+    """Also the `route` of its replies."""
+    instructions: str
+    """After the assistant's own."""
+    intents: tuple[str, ...]
+    """Words and phrases, in every language of the customers, that say a turn is for this one."""
+    tools: tuple[ToolSource, ...] = ()
+    """Besides the assistant's own."""
+    model: str | None = None
+    """None takes the one for the turn's complexity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,38 +64,29 @@ class Assistant:
     """The system prompt."""
     model: str | None = None
     """Name in the catalogue, or ``provider:name``; None takes SPILLWAY_MODEL."""
+    models: Mapping[Complexity, str] = field(default_factory=dict)
+    """Models for harder (or simpler) turns; what is not named takes ``model``."""
+    complexity: Callable[[Signals], Complexity] = complexity
+    """Decides which of ``models`` a turn needs."""
     fallbacks: tuple[str, ...] = ()
     """Models to ask when the first cannot answer, in order; empty takes SPILLWAY_FALLBACKS."""
+    options: Mapping[str, ModelOptions] = field(default_factory=dict)
+    """By model: most tokens to write, sampling, the time of a call."""
     max_tokens: int = 1024
     """Most tokens to write in a reply."""
-    history: int = 20
-    """Latest exchanges of the conversation that the model is shown."""
+    window: Window = Window()
+    """How much of the conversation a model is shown, and when the rest is summarised."""
+    redaction: Redactor | None = field(default_factory=Redactor)
+    """What is hidden from models and logs; None hides nothing."""
+    faq: Path | str | None = None
+    """A YAML file of questions that are answered without a model; read again when it changes."""
+    specialists: tuple[Specialist, ...] = ()
+    tools: tuple[ToolSource, ...] = ()
+    """Functions that the model may ask for."""
+    tool_limits: ToolLimits = ToolLimits()
+    confirm_s: float = 600.0
+    """Seconds for which an action waits for the customer's word."""
+    hand_off: HandOff | None = None
+    """When a person takes over; None is only at a spending ceiling."""
     last_resort: Callable[[Turn], str | None] | None = None
     """Answers by rule when no model will; returns None for what it has no answer to."""
-    hand_off: bool = False
-    """Whether a person takes over what would fail. At a spending ceiling a person takes over in any case."""
-
-
-def load_assistant(name: str | None) -> Assistant:
-    """The assistant ``package.module:attribute``, or the built-in one for None.
-
-    The current folder is searched last, so that nothing in it can stand in for a module of ours. Raises SettingsError.
-    """
-    if name is None:
-        return Assistant()
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: write it as package.module:attribute")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except AttributeError:
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
-    except Exception as error:
-        # The module is the user's: whatever it raises while it is imported is theirs to read, in one line.
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Assistant):
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: is a {type(found).__name__}, not an Assistant")
-    return found

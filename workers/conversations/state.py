@@ -26,6 +26,8 @@ class Pending(BaseModel):
     """The turn that said yes: from then on only a redelivery of it may go on. None before."""
     result: str | None = None
     """What the tool returned. None while it has not, or when a crash came between."""
+    failed: bool = False
+    """Whether that is an error."""
 
 
 class State(BaseModel):
@@ -38,10 +40,10 @@ class State(BaseModel):
     failures: int = 0
     """Turns in a row that got no answer."""
     pending: Pending | None = None
-    settled: str | None = None
-    """`action_id` of the last action that was run or declined."""
-    vault: dict[str, list[str]] = {}
-    """The real values behind the placeholders that models were shown, by kind."""
+    settled: Pending | None = None
+    """The last action that was run or declined."""
+    vault: dict[str, str | None] = {}
+    """The real values behind the placeholders that models were shown."""
     sessions: dict[str, str] = {}
     """Ids of the sessions that providers keep for this conversation, by agent."""
 

@@ -42,8 +42,12 @@ class Chain:
     earlier. Turns of different orders wait in different lines, so that a model without quota holds up only its own.
     """
 
-    def __init__(self, tiers: Sequence[Sequence[Upstream]], concurrency: AdaptiveLimit) -> None:
+    def __init__(
+        self, tiers: Sequence[Sequence[Upstream]], concurrency: AdaptiveLimit, names: Sequence[str] = ()
+    ) -> None:
+        """``names`` are what the tiers' models are called in orders, where that is not how their providers call them."""
         self._tiers = tiers
+        self._names = names or [tier[0].model.name for tier in tiers]
         self.default: Order = tuple(range(len(tiers)))
         """The tiers as they were given."""
         self.cheapest_first: Order = tuple(sorted(self.default, key=lambda at: _price(tiers[at][0])))
@@ -61,7 +65,7 @@ class Chain:
 
     def order(self, *names: str) -> Order:
         """The models of these names first, as far as there are any, then the others as they were given."""
-        wanted = [at for name in names for at in self.default if self._tiers[at][0].model.name == name]
+        wanted = [self._names.index(name) for name in names if name in self._names]
         return tuple(dict.fromkeys((*wanted, *self.default)))
 
     @property
@@ -90,6 +94,11 @@ class Chain:
     def estimated_usd(self, prompt: Prompt) -> float:
         """What a call will probably cost, at most: at the dearest of the upstreams."""
         return max(upstream.estimated_usd(prompt) for upstream in self.upstreams)
+
+    def window_of(self, order: Order) -> tuple[int, float]:
+        """(the context window in tokens, bytes of UTF-8 a token) of the model that comes first."""
+        first = self._tiers[order[0]][0]
+        return first.known.context, first.bytes_a_token
 
     async def admitted(
         self, prompt: Prompt, avoided: Set[Upstream], until: float, order: Order | None = None

@@ -27,6 +27,11 @@ class TokenEstimate:
         self._output = 0.0
         self._spread = 0.0
 
+    @property
+    def bytes_a_token(self) -> float:
+        """Of what enters, by now."""
+        return _BYTES_A_TOKEN / self._ratio
+
     def of(self, prompt: Prompt) -> Amounts:
         """The amounts of one call; for the output its mean and half its usual deviation: it is rarely too low in sum."""
         entered = _length(prompt) / _BYTES_A_TOKEN * self._ratio

@@ -59,6 +59,11 @@ class Upstream:
         self._refused_rounds = 0
         self._headers_read_at = -math.inf
 
+    @property
+    def bytes_a_token(self) -> float:
+        """Of prompts in UTF-8, as its replies have taught."""
+        return self._estimate.bytes_a_token
+
     def estimated_usd(self, prompt: Prompt) -> float:
         """What a call with this prompt will probably cost; 0 where the price is not known."""
         amounts = self._estimate.of(prompt)

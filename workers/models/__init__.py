@@ -8,6 +8,7 @@ from typing import Any
 from .catalogue import Catalogue, CatalogueModel, Provider
 from .keys import keys_of
 from .model import RETRYABLE, Completion, Model, ModelError, OnText, Trouble
+from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolResult, ToolSpec
 from .timeouts import Timeouts
 
@@ -20,6 +21,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelError",
+    "ModelOptions",
     "OnText",
     "Prompt",
     "Timeouts",
@@ -38,16 +40,17 @@ class Clients:
         self._connections, self._timeouts = connections, timeouts
         self._clients: dict[tuple[Provider, str], Any] = {}
 
-    def model(self, name: str, provider: Provider, key: str) -> Model:
+    def model(self, name: str, provider: Provider, key: str, options: ModelOptions = ModelOptions()) -> Model:
         """One model behind one key."""
         # Each SDK takes 30 MB and half a second to import: only the one that is used.
         if provider == "anthropic":
             from . import anthropic
 
-            return anthropic.AnthropicModel(name, self._client(provider, key, anthropic.client), self._timeouts)
+            client = self._client(provider, key, anthropic.client)
+            return anthropic.AnthropicModel(name, client, self._timeouts, options)
         from . import openai
 
-        return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts)
+        return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts, options)
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -18,6 +18,7 @@ from schemas import Usage
 
 from .http import http_client, timeout
 from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
 
@@ -35,22 +36,22 @@ def client(key: str, connections: int, timeouts: Timeouts) -> anthropic.AsyncAnt
 class AnthropicModel:
     """One model of the Messages API."""
 
-    def __init__(self, name: str, client: anthropic.AsyncAnthropic, timeouts: Timeouts = Timeouts()) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: anthropic.AsyncAnthropic,
+        timeouts: Timeouts = Timeouts(),
+        options: ModelOptions = ModelOptions(),
+    ) -> None:
         self.name = name
         self._client = client
-        self._timeouts = timeouts
+        self._timeouts = timeouts.with_options(options)
+        self._most = options.max_tokens
+        self._sampling = options.sampling
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once. Raises ModelError."""
-        arguments: dict[str, Any] = {
-            "model": self.name,
-            "max_tokens": prompt.max_tokens,
-            "system": prompt.system,
-            "messages": [_message(message) for message in prompt.messages],
-        }
-        if prompt.tools:
-            arguments["tools"] = _tools(prompt.tools)
-        _mark_for_cache(arguments)
+        arguments = self._arguments(prompt)
         clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
             async with clock:
@@ -71,9 +72,23 @@ class AnthropicModel:
         except json.JSONDecodeError as error:
             raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
 
+    def _arguments(self, prompt: Prompt) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": self.name,
+            "max_tokens": self._most or prompt.max_tokens,
+            "system": prompt.system,
+            "messages": [_message(message) for message in prompt.messages],
+        }
+        if prompt.tools:
+            arguments["tools"] = _tools(prompt.tools)
+            if not prompt.may_call:
+                arguments["tool_choice"] = {"type": "none"}
+        _mark_for_cache(arguments)
+        return arguments
+
     async def _whole(self, arguments: dict[str, Any]) -> Completion:
         # The SDK's own request path (keys, headers, error classes) without its walk through the parameters' types.
-        response = await self._client.post("/v1/messages", cast_to=httpx2.Response, body=arguments)
+        response = await self._client.post("/v1/messages", cast_to=httpx2.Response, body=arguments | self._sampling)
         request_id = response.headers.get("request-id")
         try:
             body = orjson.loads(response.content)
@@ -89,7 +104,9 @@ class AnthropicModel:
         calls: dict[int, list[str]] = {}  # by the block's index: id, name, and the pieces of the arguments
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
-        async with await self._client.messages.create(stream=True, **arguments) as stream:
+        create = self._client.messages.create
+        # The SDK's parameters know no sampling: its newest models take none.
+        async with await create(stream=True, extra_body=self._sampling or None, **arguments) as stream:
             async for event in stream:
                 if event.type == "content_block_delta":
                     clock.token()

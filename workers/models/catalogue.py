@@ -41,6 +41,8 @@ class CatalogueModel(BaseModel):
     provider: Provider
     context: int = Field(default=128_000, gt=0)
     """Context window in tokens."""
+    sampling: bool = True
+    """Whether it takes a temperature and the like."""
     price: Price | None = None
     """None when it is not known; replies then say null."""
     tier: Tier | None = None

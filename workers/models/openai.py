@@ -14,6 +14,7 @@ from schemas import Usage
 
 from .http import http_client, timeout
 from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
 
@@ -31,22 +32,22 @@ def client(key: str, connections: int, timeouts: Timeouts) -> openai.AsyncOpenAI
 class OpenAIModel:
     """One model of the Chat Completions API."""
 
-    def __init__(self, name: str, client: openai.AsyncOpenAI, timeouts: Timeouts = Timeouts()) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: openai.AsyncOpenAI,
+        timeouts: Timeouts = Timeouts(),
+        options: ModelOptions = ModelOptions(),
+    ) -> None:
         self.name = name
         self._client = client
-        self._timeouts = timeouts
+        self._timeouts = timeouts.with_options(options)
+        self._most = options.max_tokens
+        self._sampling = options.sampling
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once. Raises ModelError."""
-        arguments: dict[str, Any] = {
-            "model": self.name,
-            "max_completion_tokens": prompt.max_tokens,
-            "messages": [{"role": "system", "content": prompt.system}],
-        }
-        for message in prompt.messages:
-            arguments["messages"] += _messages(message)
-        if prompt.tools:
-            arguments["tools"] = _tools(prompt.tools)
+        arguments = self._arguments(prompt)
         clock = CallClock(self._timeouts, streamed=on_text is not None)
         try:
             async with clock:
@@ -66,6 +67,21 @@ class OpenAIModel:
             raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
         except json.JSONDecodeError as error:
             raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
+
+    def _arguments(self, prompt: Prompt) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": self.name,
+            "max_completion_tokens": self._most or prompt.max_tokens,
+            "messages": [{"role": "system", "content": prompt.system}],
+            **self._sampling,
+        }
+        for message in prompt.messages:
+            arguments["messages"] += _messages(message)
+        if prompt.tools:
+            arguments["tools"] = _tools(prompt.tools)
+            if not prompt.may_call:
+                arguments["tool_choice"] = "none"
+        return arguments
 
     async def _whole(self, arguments: dict[str, Any]) -> Completion:
         # The SDK's own request path (keys, headers, error classes) without its walk through the parameters' types.

@@ -53,6 +53,8 @@ class Prompt:
     """Oldest first; the last is the user's, or the results of tools."""
     max_tokens: int
     tools: tuple[ToolSpec, ...] = ()
+    may_call: bool = True
+    """False when it has asked for tools often enough, and must answer with what it knows."""
 
     def shorter(self) -> Prompt:
         """The same without the older three quarters of what was said; what is left begins with the user's word.

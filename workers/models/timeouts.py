@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
+
+from .options import ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,12 @@ class Timeouts:
     """Of a streamed reply."""
     call_s: float = 60.0
     """The whole call, streamed or not."""
+
+    def with_options(self, options: ModelOptions) -> Timeouts:
+        """The same with what is set for one model."""
+        return replace(
+            self, call_s=options.call_s or self.call_s, first_token_s=options.first_token_s or self.first_token_s
+        )
 
 
 class CallClock:

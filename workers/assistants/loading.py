@@ -1,0 +1,36 @@
+"""Loading an assistant by the name that the settings give it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from schemas import SettingsError
+
+from .definition import Assistant
+
+
+def load_assistant(name: str | None) -> Assistant:
+    """The assistant ``package.module:attribute``, or the built-in one for None.
+
+    The current folder is searched last, so that nothing in it can stand in for a module of ours. Raises SettingsError.
+    """
+    if name is None:
+        return Assistant()
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: write it as package.module:attribute")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except AttributeError:
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
+    except Exception as error:
+        # The module is the user's: whatever it raises while it is imported is theirs to read, in one line.
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Assistant):
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: is a {type(found).__name__}, not an Assistant")
+    return found

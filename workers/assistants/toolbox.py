@@ -1,0 +1,123 @@
+"""The toolbox: runs the tools that a model asks for, within bounds; whatever comes of it becomes words for the model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from workers import metrics
+from workers.models import ToolCall, ToolResult, ToolSpec
+
+from .tools import Arguments, Customer, IdempotencyKey, Tool, ToolError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """What the tools of one turn may use, all together."""
+
+    rounds: int = 6
+    """Times the model is given results; after that it has to answer with what it knows."""
+    calls: int = 8
+    """Calls in one round; further ones are refused."""
+    seconds: float = 30.0
+    """Spent waiting for tools."""
+    result_bytes: int = 65_536
+    """Of results, as UTF-8; what is beyond is cut, and the model is told so."""
+
+
+class Allowance:
+    """What is left of the limits in one turn."""
+
+    def __init__(self, limits: ToolLimits) -> None:
+        self.calls = limits.calls
+        self.rounds, self.seconds, self.result_bytes = limits.rounds, limits.seconds, limits.result_bytes
+
+    def cut(self, text: str) -> str:
+        """As much of a result as there is room for."""
+        value = text.encode(errors="replace")
+        room, self.result_bytes = self.result_bytes, max(0, self.result_bytes - len(value))
+        if len(value) <= room:
+            return value.decode()
+        return value[:room].decode(errors="ignore") + f"\n[cut: {len(value):,} bytes in all]"
+
+
+class Toolbox:
+    """The tools of one assistant or specialist, by name."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in self._tools.values())
+        """As a model sees them."""
+
+    def find(self, name: str) -> Tool | None:
+        """The tool of this name."""
+        return self._tools.get(name)
+
+    async def run(
+        self, calls: Sequence[ToolCall], customer: Customer | None, left: Allowance
+    ) -> tuple[ToolResult, ...]:
+        """One round: runs them side by side; one result for each, in their order. Never raises for what a tool did."""
+        began = time.monotonic()
+        results = await asyncio.gather(*(self._result(call, customer, left) for call in calls[: left.calls]))
+        left.rounds -= 1
+        left.seconds -= time.monotonic() - began
+        refused = [_refusal(call, f"not more than {left.calls} tools at once") for call in calls[left.calls :]]
+        return tuple(result._replace(text=left.cut(result.text)) for result in (*results, *refused))
+
+    async def _result(self, call: ToolCall, customer: Customer | None, left: Allowance) -> ToolResult:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return _refusal(call, f"there is no tool {call.name}")
+        try:
+            arguments = tool.check(call.arguments)
+        except ToolError as error:
+            metrics.TOOL_CALLS.labels(tool.name, "refused").inc()
+            return _refusal(call, str(error))
+        if tool.confirm and not (tool.needs_customer and customer is None):
+            return _refusal(call, "the customer has to agree to one thing first: ask for this again after it")
+        return await self.perform(tool, call.call_id, arguments, customer, None, left.seconds)
+
+    async def perform(
+        self,
+        tool: Tool,
+        call_id: str,
+        arguments: Arguments,
+        customer: Customer | None,
+        key: IdempotencyKey | None,
+        seconds: float,
+    ) -> ToolResult:
+        """Runs one tool with arguments that were checked. Never raises for what it did."""
+        outcome = "failed"
+        try:
+            if tool.needs_customer and customer is None:
+                raise ToolError("the customer is not signed in: ask them to sign in first")  # noqa: TRY301
+            async with asyncio.timeout(max(0.0, seconds)):
+                found = await tool.run(arguments, customer, key)
+            text = found if isinstance(found, str) else orjson.dumps(found, default=str, option=_JSON).decode()
+        except ToolError as error:
+            return ToolResult(call_id, f"error: {error}", failed=True)
+        except TimeoutError:
+            outcome = "timeout"
+            return ToolResult(call_id, "error: no answer in time", failed=True)
+        except Exception:  # the tool is the user's: whatever it raises is theirs to read, and no customer's
+            log.exception("tool.failed", tool=tool.name)
+            return ToolResult(call_id, "error: the tool failed", failed=True)
+        else:
+            outcome = "ok"
+            return ToolResult(call_id, text)
+        finally:
+            metrics.TOOL_CALLS.labels(tool.name, outcome).inc()
+
+
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_DATACLASS
+
+
+def _refusal(call: ToolCall, why: str) -> ToolResult:
+    return ToolResult(call.call_id, f"error: {why}", failed=True)

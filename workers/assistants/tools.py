@@ -1,0 +1,214 @@
+"""Tools: plain functions with type hints and docstrings that a model may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from string import Formatter
+from typing import Annotated, Any, NewType, Union, get_args, get_origin, get_type_hints, overload
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from schemas import SettingsError
+from workers.models import ToolSpec
+
+IdempotencyKey = NewType("IdempotencyKey", str)
+"""A parameter of this type is given the same key whenever the same action is run again after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A parameter of this type is given who is asking: from the turn, never from what a model wrote."""
+
+    user_id: str
+    tenant: str | None
+    conversation_id: str
+    attributes: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+class ToolError(Exception):
+    """Raised by a tool, its message is told to the model; of any other exception the model learns only that there was one."""
+
+
+Arguments = dict[str, Any]
+Summary = Callable[[Arguments], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as the worker runs it."""
+
+    spec: ToolSpec
+    check: Callable[[str], Arguments]
+    """From the JSON that a model wrote to arguments. Raises ToolError with what is wrong."""
+    run: Callable[[Arguments, Customer | None, IdempotencyKey | None], Awaitable[object]]
+    confirm: bool = False
+    """Whether the customer has to agree before it runs."""
+    summary: Summary | None = None
+    """What the customer is asked to agree to."""
+    needs_customer: bool = False
+    takes_key: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the model knows it."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    confirm: bool
+    summary: str | Summary | None
+
+
+Function = Callable[..., Any]
+
+
+@overload
+def tool(function: Function, /) -> Function: ...
+@overload
+def tool(*, confirm: bool = False, summary: str | Summary | None = None) -> Callable[[Function], Function]: ...
+def tool(
+    function: Function | None = None, /, *, confirm: bool = False, summary: str | Summary | None = None
+) -> Function | Callable[[Function], Function]:
+    """Marks a function that needs the customer's word before it runs. A function that does not needs no mark.
+
+    ``summary`` says what the customer agrees to: a text with the arguments in braces, such as
+    ``"Cancel order {order_id}"``, or a function of the arguments.
+    """
+    if function is not None:
+        return function
+
+    def mark(marked: Function) -> Function:
+        marked.__spillway_tool__ = _Marks(confirm, summary)  # type: ignore[attr-defined]
+        return marked
+
+    return mark
+
+
+def read_tool(function: Function) -> Tool:
+    """The tool that a function is. Raises SettingsError with the place and the fix."""
+    name, where = getattr(function, "__name__", "?"), place(function)
+    marks: _Marks = getattr(function, "__spillway_tool__", _Marks(confirm=False, summary=None))
+    description = inspect.getdoc(function)
+    if not description:
+        raise SettingsError(f"{where}: the tool {name} has no docstring: say in it what the tool does, for the model")
+    if marks.confirm and marks.summary is None:
+        raise SettingsError(
+            f"{where}: the tool {name} has confirm=True and no summary: say what the customer agrees to"
+        )
+    fields, customer, optional, key = _parameters(function, name, where)
+    try:
+        arguments = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        schema = arguments.model_json_schema()
+    except PydanticUserError as error:
+        raise SettingsError(f"{where}: the tool {name}: {str(error).splitlines()[0]}") from None
+    schema.pop("title", None)
+    for described in schema.get("properties", {}).values():
+        described.pop("title", None)
+    return Tool(
+        ToolSpec(name, description, orjson.dumps(schema).decode()),
+        partial(_check, arguments),
+        partial(_run, function, customer, key),
+        marks.confirm,
+        _summary(marks.summary, tuple(fields), name, where),
+        customer is not None and not optional,
+        key is not None,
+    )
+
+
+def place(function: object) -> str:
+    """Where a function is defined, as ``module:line``."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}:{code.co_firstlineno}" if code else str(module)
+
+
+def _parameters(function: Function, name: str, where: str) -> tuple[dict[str, Any], str | None, bool, str | None]:
+    """(fields of the model's arguments, the customer's parameter, whether that is optional, the key's parameter)."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise SettingsError(f"{where}: the tool {name}: its type hints cannot be read: {error}") from None
+    fields: dict[str, Any] = {}
+    customer, optional, key = None, False, None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise SettingsError(
+                f"{where}: the tool {name}: *{parameter.name} cannot be described to a model: name each one"
+            )
+        if parameter.name not in hints:
+            fix = f"{parameter.name}: str"
+            raise SettingsError(
+                f"{where}: the tool {name}: its parameter {parameter.name} has no type hint: write {fix}"
+            )
+        hint = hints[parameter.name]
+        if hint is Customer or (get_origin(hint) in _UNIONS and Customer in get_args(hint)):
+            customer, optional = parameter.name, hint is not Customer
+        elif hint is IdempotencyKey:
+            key = parameter.name
+        else:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[parameter.name] = (_described(hint), default)
+    return fields, customer, optional, key
+
+
+_UNIONS = (Union, type(int | str))
+
+
+def _described(hint: Any) -> Any:
+    """``Annotated[str, "what it is"]`` becomes a description in the schema."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    bare, *notes = get_args(hint)
+    fields = [Field(description=note) if isinstance(note, str) else note for note in notes]
+    return Annotated[(bare, *fields)]
+
+
+def _check(arguments: type[BaseModel], given: str) -> Arguments:
+    try:
+        found = arguments.model_validate_json(given or "{}")
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()[:5]
+        )
+        raise ToolError(f"wrong arguments: {wrong}") from None
+    return {name: getattr(found, name) for name in arguments.model_fields}
+
+
+async def _run(
+    function: Function,
+    customer_name: str | None,
+    key_name: str | None,
+    arguments: Arguments,
+    customer: Customer | None,
+    key: IdempotencyKey | None,
+) -> object:
+    given = dict(arguments)
+    if customer_name is not None:
+        given[customer_name] = customer
+    if key_name is not None:
+        given[key_name] = key
+    if inspect.iscoroutinefunction(function):
+        return await function(**given)
+    return await asyncio.to_thread(function, **given)
+
+
+def _summary(given: str | Summary | None, names: tuple[str, ...], name: str, where: str) -> Summary | None:
+    if not isinstance(given, str):
+        return given
+    try:
+        wanted = {
+            part.replace("[", ".").split(".")[0] for _, part, _, _ in Formatter().parse(given) if part is not None
+        }
+    except ValueError as error:
+        raise SettingsError(f"{where}: the tool {name}: its summary {given!r}: {error}") from None
+    if unknown := wanted - set(names):
+        fix = f"has no argument {min(unknown)!r}; there are: {', '.join(names) or 'none'}"
+        raise SettingsError(f"{where}: the tool {name}: its summary {given!r} {fix}")
+    return lambda arguments: given.format(**arguments)
