@@ -13,6 +13,8 @@ from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from schemas import Cluster, ClusterError
 
@@ -59,6 +61,20 @@ class TopicReader:
             fetch_max_bytes=_BUFFER_BYTES,
             **cluster.connection(),
         )
+
+    @classmethod
+    async def of(cls, cluster: Cluster, topic: str) -> Self:
+        """Reads all partitions of a topic. Raises ClusterError when the cluster does not answer or has no such topic."""
+        admin = AIOKafkaAdminClient(**cluster.connection())
+        try:
+            await admin.start()
+            (described,) = await admin.describe_topics([topic])
+        except (KafkaError, OSError) as error:
+            raise cluster.explain(error) from error
+        finally:
+            await admin.close()
+        cluster.missing(() if described["error_code"] else (topic,), (topic,))
+        return cls(cluster, topic, sorted(partition["partition"] for partition in described["partitions"]))
 
     async def __aenter__(self) -> Self:
         try:

@@ -26,6 +26,10 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics")
+assistants = typer.Typer(help="The assistant that workers answer with.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(assistants, name="assistant")
+handoffs = typer.Typer(help="Conversations that a person has taken over.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -242,6 +246,70 @@ def ask(
         raise typer.BadParameter(str(error)) from error
     if not answered:
         raise typer.Exit(1)
+
+
+@assistants.command("check")
+def check_assistant(
+    assistant: Annotated[
+        str | None, typer.Argument(help="package.module:attribute; default SPILLWAY_ASSISTANT.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Reads an assistant's definition and prints what it was understood as. Exit 2 for a mistake in it, with the fix."""
+    from workers.settings import WorkerSettings
+
+    from .assistant import show, understood
+
+    found = understood(WorkerSettings.read(assistant=assistant))
+    _print_json(found) if json else show(found)
+
+
+@handoffs.command("return")
+def return_conversations(
+    conversations: Annotated[list[str], typer.Argument(help="Ids of conversations.")], json: Json = False
+) -> None:
+    """Gives conversations back to the assistant. Exit 1 when no person had taken over one of them."""
+    from workers.conversations import open_store
+    from workers.settings import WorkerSettings
+
+    async def give_back() -> dict[str, bool]:
+        store = open_store(WorkerSettings.read().store)
+        try:
+            return {name: await store.give_back(name) for name in conversations}
+        finally:
+            await store.close()
+
+    given_back = _run(give_back())
+    if json:
+        _print_json(given_back)
+    else:
+        for name, done in given_back.items():
+            typer.echo(f"{name}: {'the assistant answers again' if done else 'no person had taken over'}")
+    if not all(given_back.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def costs(
+    since: Annotated[str | None, typer.Option(help="A time, or how long ago: 2h, 7d. Default: all there is.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's turns.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The large model to compare with; default: the dearest known.")
+    ] = None,
+    turns_a_day: Annotated[float | None, typer.Option(min=0, help="For the forecast; default: as it was.")] = None,
+    json: Json = False,
+) -> None:
+    """Spending by model, route, tenant and day, what was saved, and a forecast; from the replies on the topic."""
+    from schemas import Cluster
+    from workers.settings import WorkerSettings
+
+    from .costs import as_json, read_costs, show
+    from .dlq_options import moment_of
+
+    from_ = moment_of("--since", since)
+    since_ms = None if from_ is None else int(from_.timestamp() * 1000)
+    accounts = _run(read_costs(Cluster.read(), WorkerSettings.read().catalogue, against, since_ms, tenant))
+    _print_json(as_json(accounts, turns_a_day)) if json else show(accounts, turns_a_day)
 
 
 @app.command()

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Outcome, Reason, Turn, decode_reply, encode, identity, replayed
+from schemas import Failure, Headers, Outcome, Reason, Turn, decode_reply, encode, identity, replayed
+from schemas import headers as names
 
 from . import metrics
 from .asking import AnsweredMeanwhile, Asking, Expired, GaveUp, Question
@@ -32,6 +32,7 @@ from .models import Prompt
 from .permit import Permit
 from .received import Received
 from .responder import Responder, Response, Way
+from .summariser import Summariser
 
 log = structlog.get_logger()
 
@@ -54,6 +55,8 @@ class Answer(NamedTuple):
     """Key of the reply."""
     outcome: Outcome
     handoff: bytes | None = None
+    headers: Headers = ()
+    """Of the reply."""
 
 
 class Answering:
@@ -63,29 +66,32 @@ class Answering:
         self,
         *,
         assistant: Assistant,
+        staff: Staff,
         chain: Chain,
         store: Store,
         turn_ttl_s: float,
         deltas: Callable[[Turn], DeltaStream],
         worker: str,
+        faq: FaqFile | None = None,
         retry: RetryPolicy = RetryPolicy(),
         budget: Budget | None = None,
         hedge: Hedge | None = None,
     ) -> None:
-        """``worker`` is a name that no other process has. Raises SettingsError for mistakes in the assistant."""
+        """``worker`` is a name that no other process has."""
         self._assistant = assistant
         self._chain = chain
         self._budget = budget or Budget(Ceilings())
         asking = Asking(chain, retry, self._budget, hedge)
-        faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
-        self._responder = Responder(assistant, Staff(assistant), faq, chain, asking, deltas)
+        self._responder = Responder(assistant, staff, faq, chain, asking, deltas)
         self._store = store
         self._claims = Claims(store, worker)
+        self._summariser = Summariser(assistant, chain, store)
         self._turn_ttl_s = turn_ttl_s
         self._store_away: str | None = None
 
     async def close(self) -> None:
         """Ends what goes on beside the turns. The store is still open then."""
+        await self._summariser.close()
         await self._claims.close()
 
     def ready(self) -> str | None:
@@ -108,10 +114,13 @@ class Answering:
             if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
                 recorded = stored.final
                 return _answer(turn, stored, _failure_of(stored), loaded)
+            effort.cost_usd += loaded.conversation.owed_usd
             response, failure = await self._respond(received, turn, loaded, effort, claim, permit)
             permit.give_back()
             answer = await self._record(received, turn, effort, response, failure, permit, loaded)
             recorded = True
+            if response.summarise_to:
+                self._summariser.begin(turn.conversation_id, loaded, response.summarise_to)
         except AnsweredMeanwhile:
             return await self.answer(received, permit)
         else:
@@ -226,6 +235,8 @@ class Answering:
             response = Response(failed(turn, effort, failure))
             value = encode(response.reply)
         scopes, cost_usd = self._budget.ceilings.scopes(turn.tenant), effort.cost_usd
+        before = loaded.conversation.state
+        state = (response.state or before).billed(loaded.conversation.summary_usd)
         entry = Entry(
             turn.conversation_id,
             turn.turn_id,
@@ -233,13 +244,15 @@ class Answering:
             response.exchange,
             scopes,
             cost_usd,
-            None if response.state == loaded.conversation.state else response.state,
+            None if state == before else state,
             response.hand_off,
         )
         again = replayed(received.headers)
         counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
         self._budget.recorded(scopes, cost_usd, time.time())
-        return _answer(turn, counts, failure if counts.value == value else None, loaded)
+        left_out = effort.left_out_bytes * effort.attempts
+        metrics.LEFT_OUT.inc(left_out)
+        return _answer(turn, counts, failure if counts.value == value else None, loaded, left_out)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Result]], permit: Permit) -> Result:
         """Asks the store until it answers: no turn is answered without its conversation."""
@@ -258,14 +271,19 @@ class Answering:
             await permit.regain()
 
 
-def _answer(turn: Turn, stored: StoredReply, failure: Failure | None, loaded: Loaded) -> Answer:
+def _answer(
+    turn: Turn, stored: StoredReply, failure: Failure | None, loaded: Loaded, left_out_bytes: int = 0
+) -> Answer:
     """What to publish for a turn whose reply is stored."""
+    headers: Headers = ((names.TENANT, turn.tenant.encode()),) if turn.tenant else ()
+    if left_out_bytes:
+        headers += ((names.LEFT_OUT, b"%d" % left_out_bytes),)
     handed = None
     if stored.outcome == "handed_off":
         vault = Vault(loaded.conversation.state.vault)
         said = [(restore(said, vault), restore(answer, vault)) for said, answer, _ in loaded.history]
         handed = encode(handoff(turn, decode_reply(stored.value), said))
-    return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed)
+    return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed, headers)
 
 
 def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Literal
 
 import orjson
 import structlog
 
+_NAMES = frozenset({"turn_id", "conversation_id", "request_id", "timestamp", "level", "worker", "upstream"})
+"""Fields that are searched for by their values, and are nobody's words."""
 
-def configure(form: Literal["json", "console"], level: int = logging.INFO, **context: Any) -> None:
-    """Sends structlog and the standard library's logging to standard error in one form; ``context`` is on every line."""
+
+def configure(
+    form: Literal["json", "console"],
+    level: int = logging.INFO,
+    hide: Callable[[str], str] | None = None,
+    **context: Any,
+) -> None:
+    """Sends structlog and the standard library's logging to standard error in one form; ``context`` is on every line.
+
+    ``hide`` takes what is personal out of the texts: a provider's error may quote what a customer wrote.
+    """
+
+    def without_personal_data(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        for name, value in event.items():
+            if isinstance(value, str) and name not in _NAMES and hide is not None:
+                event[name] = hide(value)
+        return event
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -20,10 +39,12 @@ def configure(form: Literal["json", "console"], level: int = logging.INFO, **con
     render: Any
     if form == "json":
         shared.append(structlog.processors.format_exc_info)
+        shared.append(without_personal_data)
         render = structlog.processors.JSONRenderer(
             serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
         )
     else:
+        shared.append(without_personal_data)
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -26,6 +26,10 @@ QUOTA_LEFT = Gauge("spillway_quota_left_ratio", "Share of a key's rate limit tha
 TOKENS = Counter("spillway_tokens_total", "Tokens of model calls", ["model", "kind"])
 COST = Counter("spillway_cost_usd_total", "Spending on models", ["model"])
 TOOL_CALLS = Counter("spillway_tool_calls_total", "Tools that models asked for, by outcome", ["tool", "outcome"])
+SUMMARIES = Counter("spillway_summaries_total", "Summaries made of long conversations")
+LEFT_OUT = Counter(
+    "spillway_history_left_out_bytes_total", "Bytes of conversations that their windows kept from models"
+)
 STORE_ERRORS = Counter("spillway_store_errors_total", "Times the store did not answer")
 IN_FLIGHT = Gauge("spillway_turns_in_flight", "Turns that hold a permit")
 WAITING = Gauge("spillway_turns_waiting", "Turns in memory that wait for their conversation or a permit")

@@ -244,6 +244,7 @@ class Worker:
             headers = carried(received.headers) if received.headers else ()
             if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
                 headers = ()
+            headers += answer.headers
             outgoing.append(Outgoing(self._topics.replies, answer.conversation_id.encode(), answer.reply, headers))
         if answer.handoff is not None:
             outgoing.append(Outgoing(self._topics.handoffs, answer.conversation_id.encode(), answer.handoff))

@@ -16,12 +16,14 @@ from producers import ChatClient
 from schemas import Cluster
 from workers.answering import Answering
 from workers.assistants import Assistant
+from workers.assistants.faq import FaqFile
+from workers.assistants.staff import Staff
+from workers.connecting import connect
 from workers.conversations import Store, open_store
 from workers.flow.budget import Budget
 from workers.flow.hedge import Hedge
 from workers.flow.retry import RetryPolicy
 from workers.models import Clients
-from workers.process import connect
 from workers.settings import WorkerSettings
 from workers.worker import Answers, Worker
 
@@ -92,6 +94,8 @@ class Fleet:
         return lambda worker: Answering(
             worker=worker.name,
             assistant=assistant,
+            staff=Staff(assistant),
+            faq=FaqFile(Path(assistant.faq), 0.0) if assistant.faq else None,
             chain=chain,
             budget=budget,
             hedge=Hedge(settings.hedge_share),

@@ -14,7 +14,7 @@ from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Spe
 from workers.conversations import Claim, Pending, State, open_store
 from workers.conversations.window import Window
 
-from .conftest import Fleet
+from .conftest import Fleet, until_async
 from .test_last_resort import REFUSED, handoffs
 
 
@@ -304,4 +304,30 @@ async def test_two_workers_never_work_on_one_turn(fleet: Fleet, chat: ChatClient
     assert model_api.stats().begun == 1
     await store.release(Claim("c-1", held.turn_id, "another worker"))
     assert (await waiting).outcome == "answered"
+    await store.close()
+
+
+async def test_what_leaves_the_window_is_summarised_and_paid_for(
+    fleet: Fleet, chat: ChatClient, model_api: ModelApi
+) -> None:
+    await fleet.start(assistant=Assistant(window=Window(exchanges=4, block=2)))
+    store = open_store(fleet.store_url)
+    replies, calls = [], 0
+
+    async def summarised() -> bool:
+        return (await store.load("c-1", "x", 1)).conversation.summarised == 2
+
+    for number in range(5):
+        replies.append(await chat.ask(turn(f"number {number} is here")))
+        calls += replies[-1].attempts
+        if number == 3:
+            await until_async(summarised)
+    conversation = (await store.load("c-1", "x", 1)).conversation
+    assert "number 0 is here" in conversation.summary, "the simulated model repeats what it is told"
+    assert "[Summary of what was sai" in replies[-1].text
+    assert conversation.summary_usd > 0
+    assert replies[-1].cost_usd is not None
+    assert replies[-1].cost_usd > conversation.summary_usd
+    assert conversation.owed_usd == 0
+    assert model_api.stats().begun == calls + 1
     await store.close()

@@ -94,10 +94,10 @@ class SQLiteStore:
         """See `Store.save_state`."""
         await self._ask(lambda database: tables.save_state(database, conversation_id, state), writes=True)
 
-    async def save_summary(self, conversation_id: str, summary: str, summarised: int) -> None:
+    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """See `Store.save_summary`."""
         await self._ask(
-            lambda database: tables.save_summary(database, conversation_id, summary, summarised), writes=True
+            lambda database: tables.save_summary(database, conversation_id, summary, summarised, cost_usd), writes=True
         )
 
     async def give_back(self, conversation_id: str) -> bool:

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS conversations (
     summary TEXT NOT NULL DEFAULT '',
     summarised INTEGER NOT NULL DEFAULT 0,
     handed_off TEXT,
+    summary_usd REAL NOT NULL DEFAULT 0,
     at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS conversations_by_age ON conversations (at);
@@ -125,8 +126,13 @@ def save_state(database: sqlite3.Connection, conversation_id: str, state: State)
     )
 
 
-def save_summary(database: sqlite3.Connection, conversation_id: str, summary: str, summarised: int) -> None:
+def save_summary(
+    database: sqlite3.Connection, conversation_id: str, summary: str, summarised: int, cost_usd: float
+) -> None:
     """See `Store.save_summary`."""
+    database.execute(
+        "UPDATE conversations SET summary_usd = summary_usd + ? WHERE conversation_id = ?", (cost_usd, conversation_id)
+    )
     database.execute(
         "UPDATE conversations SET summary = ?, summarised = ? WHERE conversation_id = ? AND summarised < ?",
         (summary, summarised, conversation_id, summarised),
@@ -183,13 +189,13 @@ def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> 
 
 def _conversation(database: sqlite3.Connection, conversation_id: str) -> Conversation:
     row = database.execute(
-        "SELECT exchanges, state, summary, summarised, handed_off FROM conversations WHERE conversation_id = ?",
+        "SELECT exchanges, state, summary, summarised, handed_off, summary_usd FROM conversations WHERE conversation_id = ?",
         (conversation_id,),
     ).fetchone()
     if row is None:
         return Conversation()
-    exchanges, state, summary, summarised, handed_off = row
-    return Conversation(exchanges, State.decode(state), summary, summarised, handed_off)
+    exchanges, state, *others = row
+    return Conversation(exchanges, State.decode(state), *others)
 
 
 def _keep(database: sqlite3.Connection, entry: Entry) -> None:

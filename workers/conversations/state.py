@@ -46,6 +46,12 @@ class State(BaseModel):
     """The real values behind the placeholders that models were shown."""
     sessions: dict[str, str] = {}
     """Ids of the sessions that providers keep for this conversation, by agent."""
+    billed_usd: float = 0.0
+    """How much of what summaries cost is in the cost of a reply already."""
+
+    def billed(self, usd: float) -> State:
+        """The same when so much of what summaries cost is in replies."""
+        return self if usd == self.billed_usd else self.model_copy(update={"billed_usd": usd})
 
     def encode(self) -> bytes:
         """As JSON for a store; most conversations have none."""
@@ -72,6 +78,13 @@ class Conversation(NamedTuple):
     """...so many of them."""
     handed_off: str | None = None
     """Why a person has taken over; None while none has."""
+    summary_usd: float = 0.0
+    """What its summaries have cost in all."""
+
+    @property
+    def owed_usd(self) -> float:
+        """What summaries cost since the last reply: it is part of the next one's cost."""
+        return max(0.0, self.summary_usd - self.state.billed_usd)
 
 
 class Claim(NamedTuple):

@@ -95,8 +95,8 @@ class Store(Protocol):
     async def save_state(self, conversation_id: str, state: State) -> None:
         """Keeps the state before the turn has ended, for what must survive a crash."""
 
-    async def save_summary(self, conversation_id: str, summary: str, summarised: int) -> None:
-        """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them."""
+    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
+        """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost."""
 
     async def give_back(self, conversation_id: str) -> bool:
         """The assistant answers again where a person had taken over; returns whether one had."""

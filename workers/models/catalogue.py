@@ -89,7 +89,8 @@ class Catalogue(BaseModel):
             return bare, known if known and known.provider == provider else CatalogueModel(provider=provider)
         near = get_close_matches(name, self.models, n=3, cutoff=0.4) or sorted(self.models)
         raise SettingsError(
-            f"SPILLWAY_MODEL={name!r}: not in the catalogue. Near: {', '.join(near)}. "
+            f"model {name!r} (of the assistant, SPILLWAY_MODEL or SPILLWAY_FALLBACKS) is not in the catalogue. "
+            f"Near: {', '.join(near)}. "
             f"For a model it does not list write openai:{name} or anthropic:{name}, whichever API serves it"
         )
 

@@ -1,0 +1,115 @@
+"""Money: what `spillway costs` says agrees with the replies, and the assistant's check with its definition."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import orjson
+
+from producers import ChatClient
+from rehearsal.model_api import ModelApi
+from workers.assistants import Assistant
+
+from .conftest import Fleet
+from .test_assistant import turn
+
+
+async def spillway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "spillway", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+
+
+async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model_api: ModelApi, tmp_path: Path) -> None:
+    faq = tmp_path / "faq.yaml"
+    faq.write_text("- id: hours\n  phrases: [When do you open?]\n  answer: We open at nine.\n")
+    models = {"complex": "claude-sonnet-5-5"}
+    await fleet.start(assistant=Assistant(faq=faq, models=models, fallbacks=("openai:gpt-unknown",)))  # type: ignore[arg-type]
+    texts = [
+        "Hello",
+        "When do you open?",
+        "Compare SKU001 with SKU002 and SKU003, and explain why which is better",
+        "Hi",
+    ]
+    replies = [
+        await chat.ask(turn(text, tenant=f"shop-{number % 2}", conversation_id=f"c-{number % 2}"))
+        for number, text in enumerate(texts * 3)
+    ]
+    settings = {"SPILLWAY_KAFKA": fleet.cluster.kafka, "SPILLWAY_TOPIC_PREFIX": fleet.cluster.topic_prefix}
+    told = await spillway("costs", "--json", "--turns-a-day", "1000", **settings)
+    assert told.returncode == 0, told.stderr
+    costs = orjson.loads(told.stdout)
+    exact = sum(Decimal(str(reply.cost_usd)) for reply in replies)
+    assert Decimal(str(costs["usd"])) == exact > 0
+    assert costs["turns"] == len(replies)
+    for by in ("models", "routes", "tenants", "days"):
+        assert sum(Decimal(str(row["usd"])) for row in costs[by]) == exact
+        assert sum(row["turns"] for row in costs[by]) == len(replies)
+    assert {row["name"] for row in costs["tenants"]} == {"shop-0", "shop-1"}
+    assert {row["name"] for row in costs["routes"]} == {"faq", "simple", "complex"}
+    assert costs["against"] == "claude-opus-5-5"
+    assert costs["saved_usd"]["routing"] > 0
+    assert costs["saved_usd"]["faq"] > 0
+    assert costs["forecast_usd"]["year"] == 365 * costs["forecast_usd"]["day"]
+    one = orjson.loads((await spillway("costs", "--json", "--tenant", "shop-1", **settings)).stdout)
+    assert one["turns"] == 6
+    shown = await spillway("costs", **settings)
+    assert f"{len(replies)} turns" in shown.stdout
+    assert "saved against claude-opus-5-5" in shown.stdout
+
+
+async def test_the_check_tells_what_was_understood_and_what_is_wrong(tmp_path: Path) -> None:
+    definition = tmp_path / "shop_of_this_test.py"
+    definition.write_text(
+        "from workers.assistants import Assistant, tool\n"
+        "def get_stock(sku: str) -> int:\n    'Pieces in stock.'\n    return 1\n"
+        "@tool(confirm=True, summary='Cancel {order}')\n"
+        "def cancel(order: str) -> str:\n    'Cancels.'\n    return ''\n"
+        "def bare(sku) -> int:\n    'No hint.'\n    return 1\n"
+        "good = Assistant(tools=(get_stock, cancel))\n"
+        "bad = Assistant(tools=(bare,))\n"
+        "unknown = Assistant(models={'complex': 'claude-sonet'})\n"
+    )
+    name = "shop_of_this_test"
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    good = await spillway("assistant", "check", f"{name}:good", "--json", **environment)
+    assert good.returncode == 0, good.stderr
+    (desk,) = orjson.loads(good.stdout)["desks"]
+    assert [(tool["name"], tool["arguments"], tool["confirm"]) for tool in desk["tools"]] == [
+        ("get_stock", ["sku"], False),
+        ("cancel", ["order"], True),
+    ]
+    shown = await spillway("assistant", "check", f"{name}:good", **environment)
+    assert "cancel(order) asks the customer first" in shown.stdout
+    bad = await spillway("assistant", "check", f"{name}:bad", **environment)
+    assert bad.returncode == 2
+    assert f"{name}:9" in bad.stderr
+    assert "write sku: str" in bad.stderr
+    assert len(bad.stderr.splitlines()) == 1
+    unknown = await spillway("assistant", "check", f"{name}:unknown", **environment)
+    assert unknown.returncode == 2
+    assert "claude-sonnet-5-5" in unknown.stderr
+
+
+async def test_a_conversation_is_given_back(fleet: Fleet, tmp_path: Path) -> None:
+    from workers.conversations import Entry, StoredReply, open_store
+
+    store = open_store(fleet.store_url)
+    await store.record(Entry("c-1", "t", StoredReply("handed_off", b"{}"), None, hand_off="asked_for"))
+    settings = {"SPILLWAY_STORE": fleet.store_url}
+    done = await spillway("handoffs", "return", "c-1", **settings)
+    assert (done.returncode, done.stdout) == (0, "c-1: the assistant answers again\n")
+    again = await spillway("handoffs", "return", "c-1", "--json", **settings)
+    assert (again.returncode, orjson.loads(again.stdout)) == (1, {"c-1": False})
+    assert (await store.load("c-1", "x", 1)).conversation.handed_off is None
+    await store.close()

@@ -1,0 +1,305 @@
+"""Tools from functions: schemas, checks, what is injected, and what is refused at the start with place and fix."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from datetime import date
+from typing import Annotated, Any, Literal, Optional
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import Confirm, SettingsError, Turn
+from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, tool
+from workers.assistants.asking_for_person import asks_for_person
+from workers.assistants.confirmations import proposed, verdict
+from workers.assistants.staff import HAND_OFF, Staff
+from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
+from workers.assistants.tools import read_tool
+from workers.conversations import Pending, State
+from workers.models import ToolCall
+
+NO_KEY = IdempotencyKey("")
+CUSTOMER = Customer("u-1", "shop-eu", "c-1")
+
+
+def find(
+    query: Annotated[str, "Words of a product"],
+    sort: Literal["price", "name"] = "name",
+    day: date | None = None,
+    customer: Customer | None = None,
+    key: IdempotencyKey = NO_KEY,
+) -> str:
+    """Finds products.
+
+    Second paragraph.
+    """
+    return f"{query} {sort} {day} {customer and customer.user_id} {key}"
+
+
+def schema_of(function: Any) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(read_tool(function).spec.schema)
+    return found
+
+
+def test_the_schema_comes_from_the_hints() -> None:
+    schema = schema_of(find)
+    assert list(schema["properties"]) == ["query", "sort", "day"], "what we give is no argument of the model's"
+    assert schema["required"] == ["query"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["query"] == {"description": "Words of a product", "type": "string"}
+    assert schema["properties"]["sort"]["enum"] == ["price", "name"]
+    assert read_tool(find).spec.description.startswith("Finds products.")
+    assert not read_tool(find).needs_customer
+
+
+def test_arguments_are_checked_and_what_is_ours_is_given() -> None:
+    read = read_tool(find)
+    arguments = read.check('{"query": "tent", "day": "2026-11-11"}')
+    assert arguments == {"query": "tent", "sort": "name", "day": date(2026, 11, 11)}
+
+    async def run() -> object:
+        return await read.run(arguments, CUSTOMER, IdempotencyKey("k"))
+
+    assert asyncio.run(run()) == "tent name 2026-11-11 u-1 k"
+    for wrong in ("", "{}", "[]", "nonsense", '{"query": 1}', '{"query": "x", "customer": {"user_id": "u-2"}}', "null"):
+        with pytest.raises(ToolError, match="wrong arguments"):
+            read.check(wrong)
+
+
+@given(st.text())
+def test_no_arguments_of_a_model_raise_anything_else(text: str) -> None:
+    with suppress(ToolError):
+        read_tool(find).check(text)
+
+
+def test_plain_functions_run_in_threads() -> None:
+    def where() -> str:
+        """Tells its thread."""
+        return threading.current_thread().name
+
+    async def run() -> object:
+        return await read_tool(where).run({}, None, None)
+
+    assert asyncio.run(run()) != threading.main_thread().name
+
+
+def no_hint(sku) -> int:  # type: ignore[no-untyped-def]
+    """Has no hint."""
+    return 1
+
+
+def no_doc(sku: str) -> int:
+    return 1
+
+
+def many(*skus: str) -> int:
+    """Takes many."""
+    return 1
+
+
+def odd(thing: threading.Lock) -> int:
+    """Takes what is no JSON."""
+    return 1
+
+
+@tool(confirm=True, summary="Cancel {order}")
+def misnamed(sku: str) -> str:
+    """Its summary speaks of something else."""
+    return sku
+
+
+def needs_customer(customer: Customer) -> str:
+    """Of a customer."""
+    return customer.user_id
+
+
+def maybe(customer: Optional[Customer] = None) -> str:  # noqa: UP045
+    """Of a customer or not."""
+    return str(customer)
+
+
+def test_whether_a_customer_is_needed() -> None:
+    assert read_tool(needs_customer).needs_customer
+    assert not read_tool(maybe).needs_customer
+
+
+@pytest.mark.parametrize(
+    ("function", "fix"),
+    [
+        (no_hint, "write sku: str"),
+        (no_doc, "no docstring"),
+        (many, "name each one"),
+        (odd, "odd"),
+        (tool(confirm=True)(lambda: None), "no docstring"),
+        (misnamed, "has no argument 'order'; there are: sku"),
+    ],
+)
+def test_mistakes_are_refused_with_place_and_fix(function: Any, fix: str) -> None:
+    with pytest.raises(SettingsError, match=fix) as refused:
+        read_tool(function)
+    assert str(refused.value).startswith("tests.unit.test_tools:")
+
+
+def test_an_action_needs_a_summary() -> None:
+    def cancel(order: str) -> str:
+        """Cancels."""
+        return order
+
+    with pytest.raises(SettingsError, match="say what the customer agrees to"):
+        read_tool(tool(confirm=True)(cancel))
+
+
+@pytest.mark.parametrize(
+    ("assistant", "fix"),
+    [
+        (Assistant(specialists=(Specialist(name="a", instructions="", intents=("x",)),) * 2), "'a': twice"),
+        (Assistant(specialists=(Specialist(name="faq", instructions="", intents=("x",)),)), "routes have already"),
+        (Assistant(specialists=(Specialist(name="a", instructions="", intents=("?!",)),)), "no intents"),
+        (Assistant(tools=(find, find)), "find is there twice"),
+    ],
+)
+def test_mistakes_in_an_assistant(assistant: Assistant, fix: str) -> None:
+    with pytest.raises(SettingsError, match=fix):
+        Staff(assistant)
+
+
+def test_the_hand_off_is_offered_where_the_model_may_ask_for_it() -> None:
+    assert [spec.name for spec in Staff(Assistant(tools=(find,), hand_off=HandOff())).general.tools] == [
+        "find",
+        HAND_OFF,
+    ]
+    assert [spec.name for spec in Staff(Assistant(tools=(find,))).general.tools] == ["find"]
+
+
+def test_who_answers() -> None:
+    staff = Staff(
+        Assistant(
+            specialists=(
+                Specialist(name="orders", instructions="", intents=("order", "订单", "cancel my order")),
+                Specialist(name="parcels", instructions="", intents=("parcel", "快递", "track")),
+            )
+        )
+    )
+    for text, last, expected in [
+        ("Hello", None, None),
+        ("Hello", "parcels", "parcels"),
+        ("where is my ORDER", None, "orders"),
+        ("我的订单呢", "parcels", "orders"),
+        ("borders and disorder", None, None),
+        ("cancel my order and track nothing", "parcels", "orders"),
+        ("order parcel", "gone since", "parcels"),
+    ]:
+        assert staff.desk(text, last).name == expected, text
+
+
+async def run(toolbox: Toolbox, *calls: ToolCall, limits: ToolLimits = ToolLimits()) -> tuple[list[str], Allowance]:
+    left = Allowance(limits)
+    return [result.text for result in await toolbox.run(calls, CUSTOMER, left)], left
+
+
+def test_a_round_is_bounded_and_in_order() -> None:
+    async def slow(seconds: float) -> str:
+        """Takes its time."""
+        await asyncio.sleep(seconds)
+        return f"{seconds}"
+
+    toolbox = Toolbox([read_tool(slow)])
+    calls = [ToolCall(f"{at}", "slow", f'{{"seconds": {seconds}}}') for at, seconds in enumerate((0.02, 0.0, 0.01, 0))]
+    results, left = asyncio.run(run(toolbox, *calls, ToolCall("9", "none", ""), limits=ToolLimits(calls=3)))
+    assert results == ["0.02", "0.0", "0.01", *["error: not more than 3 tools at once"] * 2]
+    assert (left.rounds, left.seconds < 30) == (5, True)
+
+
+@given(st.lists(st.text(), max_size=5), st.integers(0, 20))
+def test_results_never_take_more_than_their_bytes(texts: list[str], room: int) -> None:
+    left = Allowance(ToolLimits(result_bytes=room))
+    kept = [left.cut(text) for text in texts]
+    whole = [text for text in kept if "\n[cut: " not in text]
+    cut = [text.rsplit("\n[cut: ", 1)[0] for text in kept if "\n[cut: " in text]
+    assert sum(len(text.encode()) for text in (*whole, *cut)) <= room
+
+
+def pending(**changes: Any) -> Pending:
+    given: dict[str, Any] = {
+        "action_id": "a",
+        "tool": "cancel",
+        "arguments": "{}",
+        "user_id": "u-1",
+        "summary": "Do it",
+    }
+    return Pending(**given | {"expires_at": 100.0} | changes)
+
+
+def word(accept: bool = True, **changes: Any) -> Turn:
+    confirm = Confirm(action_id=changes.pop("action_id", "a"), accept=accept)
+    return Turn(turn_id="t", conversation_id="c", user_id=changes.pop("user_id", "u-1"), confirm=confirm)
+
+
+@pytest.mark.parametrize(
+    ("state", "turn", "now", "expected"),
+    [
+        (State(pending=pending()), word(), 99.0, "run"),
+        (State(pending=pending()), word(), 101.0, "late"),
+        (State(pending=pending()), word(accept=False), 101.0, "declined"),
+        (State(pending=pending()), word(user_id="u-2"), 0.0, "unknown"),
+        (State(pending=pending()), word(user_id=None), 0.0, "unknown"),
+        (State(pending=pending()), word(action_id="b"), 0.0, "unknown"),
+        (State(), word(), 0.0, "unknown"),
+        (State(pending=pending(turn_id="t")), word(), 101.0, "run_again"),
+        (State(pending=pending(turn_id="t", result="done")), word(), 101.0, "tell"),
+        (State(pending=pending(turn_id="other")), word(), 0.0, "repeated"),
+        (State(pending=pending(turn_id="t", result="done")), word(accept=False), 0.0, "tell"),
+        (State(settled=pending()), word(), 0.0, "repeated"),
+        (State(settled=pending()), word(user_id="u-2"), 0.0, "unknown"),
+    ],
+)
+def test_what_the_customers_word_leads_to(state: State, turn: Turn, now: float, expected: str) -> None:
+    assert verdict(state, turn, now)[0] == expected
+
+
+def test_only_what_can_be_run_is_proposed() -> None:
+    @tool(confirm=True, summary=lambda arguments: f"Cancel {arguments['order']}")
+    def cancel(order: str, customer: Customer) -> str:
+        """Cancels."""
+        return order
+
+    toolbox = Toolbox([read_tool(cancel), read_tool(find)])
+    signed_in = Turn(turn_id="t", conversation_id="c", text="x", user_id="u-1")
+    nobody = Turn(turn_id="t", conversation_id="c", text="x")
+    good, bad = ToolCall("1", "cancel", '{"order": "7"}'), ToolCall("2", "cancel", "{}")
+    harmless = ToolCall("3", "find", '{"query": "x"}')
+    action = proposed((harmless, bad, good), signed_in, toolbox, 60.0, now=1.0)
+    assert action is not None
+    assert (action.summary, action.arguments, action.user_id, action.expires_at) == (
+        "Cancel 7",
+        good.arguments,
+        "u-1",
+        61,
+    )
+    assert proposed((harmless, bad), signed_in, toolbox, 60.0, now=1.0) is None
+    assert proposed((good,), nobody, toolbox, 60.0, now=1.0) is None
+    results, _ = asyncio.run(run(toolbox, good))
+    assert results == ["error: the customer has to agree to one thing first: ask for this again after it"]
+
+
+WANTED = """转人工|我要人工|人工|人工客服在吗|找真人|我想要找真人客服|麻烦帮我转接人工服务|有没有真人啊
+|I want to talk to a human|can I speak to a representative please|agent|give me a real person|Get me a human!
+|transfer me to a live agent|Speak to someone real please"""
+NOT_WANTED = """不用转人工了谢谢|人工智能是什么|这是手工还是人工制作的|人工费多少钱|I need a person-sized tent
+|who is the agent of my parcel|do not transfer me to a human|What does a sales representative earn|human hair wig price
+|how many people can it seat"""
+
+
+@pytest.mark.parametrize("text", WANTED.replace("\n", "").split("|"))
+def test_who_asks_for_a_person(text: str) -> None:
+    assert asks_for_person(text)
+
+
+@pytest.mark.parametrize("text", [*NOT_WANTED.replace("\n", "").split("|"), "人工 " * 200])
+def test_who_does_not(text: str) -> None:
+    assert not asks_for_person(text)
