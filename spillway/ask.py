@@ -20,11 +20,8 @@ _AT_ONCE = 1_000
 """Turns of a file that wait for a reply at the same time."""
 
 
-async def ask_once(
-    cluster: Cluster, text: str, conversation: str | None, stream: bool, timeout_s: float, as_json: bool
-) -> bool:
+async def ask_once(cluster: Cluster, turn: Turn, stream: bool, timeout_s: float, as_json: bool) -> bool:
     """Sends one turn and prints its reply; returns whether it was answered."""
-    turn = new_turn(text, conversation_id=conversation)
     async with ChatClient(cluster) as chat:
         if not stream:
             reply = await chat.ask(turn, timeout_s=timeout_s)
@@ -99,6 +96,12 @@ def _print(reply: Reply, as_json: bool) -> None:
         typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in encode(reply).decode()))
     elif reply.outcome == "answered":
         typer.echo(printable(reply.text))
+    elif reply.action is not None:
+        typer.echo(
+            printable(
+                f"{reply.text}\n[to agree: --conversation {reply.conversation_id} --confirm {reply.action.action_id}]"
+            )
+        )
     else:
         reason = f": {reply.error.message}" if reply.error else ""
         typer.echo(printable(f"[{reply.outcome}{reason}] {reply.text}"))

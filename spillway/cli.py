@@ -14,7 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .assistant import assistant
 from .dlq import dlq
+from .handoffs import handoffs
 
 app = typer.Typer(
     name="spillway",
@@ -26,9 +28,7 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics")
-assistants = typer.Typer(help="The assistant that workers answer with.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(assistants, name="assistant")
-handoffs = typer.Typer(help="Conversations that a person has taken over.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 
@@ -217,6 +217,11 @@ def ask(
         Path | None, typer.Option(help="One turn a line: text, or a JSON chat turn. - is standard input.")
     ] = None,
     conversation: Annotated[str | None, typer.Option(help="Goes on with this conversation.")] = None,
+    user: Annotated[str | None, typer.Option(help="Id of the user who asks.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="ACTION", help="Agrees to an action, in place of TEXT.")
+    ] = None,
+    decline: Annotated[str | None, typer.Option(metavar="ACTION", help="Declines an action, in place of TEXT.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the words as they come.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for each reply.")] = 120.0,
     json: Json = False,
@@ -224,19 +229,24 @@ def ask(
     """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn was not answered."""
     from pydantic import ValidationError
 
-    from producers import ReplyTimeoutError
-    from schemas import Cluster
+    from producers import ReplyTimeoutError, new_turn
+    from schemas import Cluster, Confirm
 
     from .ask import ask_file, ask_once
 
-    if (text is None) == (file is None):
-        raise typer.BadParameter("give TEXT, or --file with one turn a line")
+    if sum(given is not None for given in (text, file, confirm, decline)) != 1:
+        raise typer.BadParameter(
+            "give TEXT, --file with one turn a line, or --confirm or --decline with an action's id"
+        )
     cluster = Cluster.read()
     try:
         if file is not None:
             answered = _run(ask_file(cluster, file, conversation, timeout, json))
         else:
-            answered = _run(ask_once(cluster, text or "", conversation, stream, timeout, json))
+            action = confirm or decline
+            word = Confirm(action_id=action, accept=decline is None) if action else None
+            turn = new_turn(text or "", conversation_id=conversation, user_id=user, confirm=word)
+            answered = _run(ask_once(cluster, turn, stream, timeout, json))
     except ReplyTimeoutError as error:
         raise _Failed(str(error)) from error
     except ValidationError as error:
@@ -245,47 +255,6 @@ def ask(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if not answered:
-        raise typer.Exit(1)
-
-
-@assistants.command("check")
-def check_assistant(
-    assistant: Annotated[
-        str | None, typer.Argument(help="package.module:attribute; default SPILLWAY_ASSISTANT.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Reads an assistant's definition and prints what it was understood as. Exit 2 for a mistake in it, with the fix."""
-    from workers.settings import WorkerSettings
-
-    from .assistant import show, understood
-
-    found = understood(WorkerSettings.read(assistant=assistant))
-    _print_json(found) if json else show(found)
-
-
-@handoffs.command("return")
-def return_conversations(
-    conversations: Annotated[list[str], typer.Argument(help="Ids of conversations.")], json: Json = False
-) -> None:
-    """Gives conversations back to the assistant. Exit 1 when no person had taken over one of them."""
-    from workers.conversations import open_store
-    from workers.settings import WorkerSettings
-
-    async def give_back() -> dict[str, bool]:
-        store = open_store(WorkerSettings.read().store)
-        try:
-            return {name: await store.give_back(name) for name in conversations}
-        finally:
-            await store.close()
-
-    given_back = _run(give_back())
-    if json:
-        _print_json(given_back)
-    else:
-        for name, done in given_back.items():
-            typer.echo(f"{name}: {'the assistant answers again' if done else 'no person had taken over'}")
-    if not all(given_back.values()):
         raise typer.Exit(1)
 
 

@@ -71,6 +71,7 @@ SPILLWAY = Engine(
     {
         # A turn that expires would hide one that is lost.
         "SPILLWAY_TURN_TTL_S": "900",
+        "SPILLWAY_ASSISTANT": "rehearsal.chaos.assistant:assistant",
         "SPILLWAY_DRAIN_S": "12",
         "SPILLWAY_CALL_TIMEOUT_S": "8",
         "SPILLWAY_FIRST_TOKEN_TIMEOUT_S": "5",

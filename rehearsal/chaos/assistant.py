@@ -1,0 +1,8 @@
+"""The assistant of the workers in a chaos run: it shows its model the latest 20 exchanges, and makes no call that no turn asks
+for, so that every answer can be held to its past and every call to its turn.
+"""
+
+from workers.assistants import Assistant
+from workers.conversations.window import Window
+
+assistant = Assistant(window=Window(exchanges=20, block=1, summarise=False))
