@@ -91,7 +91,8 @@ class Question:
         """What to raise when the deadline has passed."""
         if not self.effort.attempts:
             return Expired()
-        message = f"its deadline passed; the last error was: {self.last_error}"
+        why = f"the last error was: {self.last_error}" if self.last_error else "tools took too long"
+        message = f"its deadline passed; {why}"
         return GaveUp(Reason.RETRIES_EXHAUSTED, message, self.effort.attempts)
 
 

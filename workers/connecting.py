@@ -44,7 +44,8 @@ def connect(
             for upstream, key in zip(tier, keys, strict=True):
                 upstream.rate = shared.limit(f"{known.provider} {name} {key}", settings.rate_limits())
         tiers.append(tier)
-    chain = Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor), names)
+    fallbacks = len(set(assistant.fallbacks or settings.fallback_names()) - {names[0]})
+    chain = Chain(tiers, AdaptiveLimit(settings.concurrency, settings.concurrency_floor), names, fallbacks)
     if shared is not None:
         shared.on_change = chain.look
     return chain

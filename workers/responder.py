@@ -15,13 +15,13 @@ from typing import NamedTuple
 from schemas import Action, Reason, Reply, Turn
 
 from .asking import Asked, Asking, Expired, GaveUp, Question
-from .assistants import Assistant, Customer, IdempotencyKey, Signals
+from .assistants import Assistant, IdempotencyKey, Signals
 from .assistants.asking_for_person import asks_for_person
-from .assistants.confirmations import proposed, verdict
+from .assistants.confirmations import customer_of, proposed, verdict
 from .assistants.faq import FaqFile
 from .assistants.staff import HAND_OFF, Desk, Staff
 from .assistants.toolbox import Allowance
-from .assistants.tools import Tool
+from .assistants.tools import Tool, ToolError
 from .compose import Effort, Settled, answered, by_rule, confirmation, handed_off, settled
 from .conversations import Exchange, Loaded, Pending, State
 from .conversations.window import Fitted, fit, said_with
@@ -96,7 +96,7 @@ class Responder:
         if self._faq and (found := self._faq.current(time.monotonic()).answer(turn.text)):
             disguise = self._disguise(way)
             exchange = Exchange(disguise.hide(turn.text), found.text)
-            return Response(by_rule(turn, effort, found.text), exchange, _state(way, disguise))
+            return Response(by_rule(turn, effort, found.text), exchange, _state(way, disguise, None))
         return await self._by_model(way)
 
     def _person_wanted(self, turn: Turn) -> str | None:
@@ -147,12 +147,13 @@ class Responder:
             if deltas:
                 deltas.restart()
             calls = disguise.show_calls(asked.completion.calls)
-            if ended := self._ending(way, desk, route, disguise, asked, calls):
+            ended = await self._ending(way, desk, route, disguise, asked, calls)
+            if isinstance(ended, Response):
                 return ended
             if not question.prompt.may_call:
                 raise GaveUp(Reason.REJECTED_BY_MODEL, "it asks for tools without end", effort.attempts)
             way.permit.give_back()
-            results = disguise.hide_results(await desk.toolbox.run(calls, _customer(turn), left))
+            results = disguise.hide_results(await desk.toolbox.run(calls, customer_of(turn), left, ended))
             await way.permit.regain()
             told = Message("assistant", asked.completion.text, asked.completion.calls), Message("tool", results=results)
             steps += told
@@ -164,17 +165,18 @@ class Responder:
         state = _state(way, disguise, desk)
         return Response(reply, Exchange(now[0].text, text, tuple(steps)), state, summarise_to=fitted.summarise_to)
 
-    def _ending(
+    async def _ending(
         self, way: Way, desk: Desk, route: str, disguise: Disguise, asked: Asked, calls: tuple[ToolCall, ...]
-    ) -> Response | None:
-        """A round that ends the turn: a person is wanted, or the customer's word."""
+    ) -> Response | ToolResult | None:
+        """A round that ends the turn: a person is wanted, or the customer's word; or what cannot be done, for the model."""
         turn, effort = way.turn, way.effort
-        if any(call.name == HAND_OFF for call in calls) and desk.tools != desk.toolbox.specs:
+        if any(call.name == HAND_OFF for call in calls) and desk.hands_off:
             said = disguise.show(asked.completion.text).strip() or None
             return Response(handed_off(turn, effort, "by_model", said), hand_off="by_model")
-        pending = proposed(calls, turn, desk.toolbox, self._assistant.confirm_s, time.time())
-        if pending is None:
-            return None
+        pending = await proposed(calls, turn, desk.toolbox, self._assistant.confirm_s, time.time())
+        if not isinstance(pending, Pending):
+            return pending
+        pending = pending.model_copy(update={"desk": desk.name})
         action = Action.model_construct(
             action_id=pending.action_id,
             summary=pending.summary,
@@ -188,46 +190,47 @@ class Responder:
         """The customer's word on an action."""
         turn, effort, state = way.turn, way.effort, way.loaded.conversation.state
         word, action = verdict(state, turn, time.time())
-        desk = self._staff.named(state.specialist)
+        desk = self._staff.named(action.desk if action else None)
         tool = desk.toolbox.find(action.tool) if action else None
         if action is None or (tool is None and word in ("run", "run_again")):
             wanted = turn.confirm.action_id if turn.confirm else ""
             raise GaveUp(Reason.UNKNOWN_ACTION, f"no action {wanted!r} is pending in this conversation")
         disguise = self._disguise(way)
-        route = desk.name or "simple"
-
-        def told(outcome: Settled, action: Pending = action) -> Response:
-            text = settled(action.summary, outcome)
-            exchange = Exchange(disguise.hide(turn.text or action.summary), disguise.hide(text))
-            return Response(by_rule(turn, effort, text, route), exchange, _settled(state, action))
-
         if word == "late" or word == "repeated":
-            return told(word)._replace(state=state)
+            return _told(way, disguise, desk, action, word)
         if word == "declined":
-            return told("declined")
-        assert tool is not None
-        if word == "run_again" and not tool.takes_key:
-            response = told("unknown")
-            reply = handed_off(turn, effort, "unknown_outcome", response.reply.text)
-            return response._replace(reply=reply, exchange=None, hand_off="unknown_outcome")
-        if word != "tell":
-            action = await self._run(way, tool, desk, action)
-        way = way.with_state(_settled(state, action))
-        now = _as_said(action, disguise)
+            return _told(way, disguise, desk, action, "declined", pending=None, settled=action)
         try:
-            return await self._rounds(way, desk, route, disguise, now, self._chain.order(*_names(desk.model)))
+            if tool is not None and word != "tell":
+                action = await self._run(way, tool, desk, action)
+        except TimeoutError:  # whether it was carried out nobody knows
+            unknown = _told(way, disguise, desk, action, "unknown", pending=None, settled=action)
+            reply = handed_off(turn, effort, "unknown_outcome", unknown.reply.text)
+            return unknown._replace(reply=reply, exchange=None, hand_off="unknown_outcome")
+        way = way.with_state(state.model_copy(update={"pending": None, "settled": action}))
+        try:
+            now = _as_said(action, disguise)
+            return await self._rounds(way, desk, desk.route, disguise, now, self._chain.order(*_names(desk.model)))
         except (GaveUp, Expired):  # the action has run: the customer must hear of it, by whatever words
-            return told("failed" if action.failed else "done", action)
+            return _told(way, disguise, desk, action, "failed" if action.failed else "done")
 
     async def _run(self, way: Way, tool: Tool, desk: Desk, action: Pending) -> Pending:
-        """Runs an action and keeps first that it begins, then what it returned: a crash between is noticed."""
+        """Runs an action and keeps first that it begins, then what it returned: a crash between is noticed.
+
+        Raises TimeoutError when it does not end, or was begun before and may not be run twice.
+        """
         turn, state = way.turn, way.loaded.conversation.state
+        if action.turn_id is not None and not tool.takes_key:
+            raise TimeoutError(action.tool)
+        try:
+            arguments = tool.check(action.arguments)
+        except ToolError as error:  # it takes other ones than when the customer was asked
+            return action.model_copy(update={"turn_id": turn.turn_id, "result": f"error: {error}", "failed": True})
         action = action.model_copy(update={"turn_id": turn.turn_id})
         await way.keep(state.model_copy(update={"pending": action}))
         way.permit.give_back()
-        arguments, key = tool.check(action.arguments), IdempotencyKey(action.action_id)
-        seconds = self._assistant.tool_limits.seconds
-        result = await desk.toolbox.perform(tool, action.action_id, arguments, _customer(turn), key, seconds)
+        key, seconds = IdempotencyKey(action.action_id), self._assistant.tool_limits.seconds
+        result = await desk.toolbox.perform(tool, action.action_id, arguments, customer_of(turn), key, seconds)
         action = action.model_copy(update={"result": result.text, "failed": result.failed})
         await way.keep(state.model_copy(update={"pending": action}))
         await way.permit.regain()
@@ -249,7 +252,7 @@ class Responder:
         return Disguise(self._assistant.redaction, way.loaded.conversation.state.vault)
 
 
-def _state(way: Way, disguise: Disguise, desk: Desk | None = None, **changes: object) -> State:
+def _state(way: Way, disguise: Disguise, desk: Desk | None, **changes: object) -> State:
     """The conversation's state after a turn that went well."""
     state = way.loaded.conversation.state
     wanted: dict[str, object] = {"failures": 0, "vault": disguise.vault.to_json(), **changes}
@@ -260,8 +263,11 @@ def _state(way: Way, disguise: Disguise, desk: Desk | None = None, **changes: ob
     return state.model_copy(update=wanted)
 
 
-def _settled(state: State, action: Pending) -> State:
-    return state.model_copy(update={"pending": None, "settled": action})
+def _told(way: Way, disguise: Disguise, desk: Desk, action: Pending, outcome: Settled, **changes: object) -> Response:
+    """What the customer is told of an action without a model."""
+    text = settled(action.summary, outcome)
+    exchange = Exchange(disguise.hide(way.turn.text or action.summary), disguise.hide(text))
+    return Response(by_rule(way.turn, way.effort, text, desk.route), exchange, _state(way, disguise, None, **changes))
 
 
 def _as_said(action: Pending, disguise: Disguise) -> tuple[Message, ...]:
@@ -273,12 +279,6 @@ def _as_said(action: Pending, disguise: Disguise) -> tuple[Message, ...]:
         Message("assistant", "", (ToolCall(action.action_id, action.tool, arguments),)),
         Message("tool", results=(result,)),
     )
-
-
-def _customer(turn: Turn) -> Customer | None:
-    if turn.user_id is None:
-        return None
-    return Customer(turn.user_id, turn.tenant, turn.conversation_id, turn.attributes)
 
 
 def _text(completion: Completion, effort: Effort) -> str:

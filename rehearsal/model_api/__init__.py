@@ -6,6 +6,8 @@ is drawn from a seeded distribution. Every model name is accepted.
 What a conversation can ask for by its last user text:
 
 - `use tool NAME {"json": "object"}` calls an offered tool; its result is then echoed in the final reply.
+- Without these words a tool is called for what a customer of a shop would write, such as "取消订单 1001" or "Is SKU001 in
+  stock?", if one is offered that does it and all that its schema requires is in the text (see `choosing`).
 - `[fault KIND]` makes every call of the turn fail, `[fault KIND x2]` its first two. KIND is a value of `Fault`.
 
 What HTTP can ask for besides the two APIs:
@@ -17,7 +19,8 @@ What HTTP can ask for besides the two APIs:
 - `GET /stats` counts calls by provider, outcome, key and turn; `?turns=repeated` or `?turns=none` shortens it.
 - `GET /healthz` answers 200.
 
-A key that contains `invalid` is refused.
+A key that contains `invalid` is refused. A `gullible` model (`ModelApiSettings`, `ModelApi.set_gullible`) also does what
+tools' results tell it to, so that a test can show what an injected instruction achieves.
 """
 
 from rehearsal.model_api.echo import Echo, echo_of, parse_reply, reply_text

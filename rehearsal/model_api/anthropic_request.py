@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from rehearsal.model_api.offer import Offer
 from rehearsal.model_api.prompt import Prompt, Transcript
 from rehearsal.model_api.refusal import Refusal, Refused
 
@@ -26,7 +27,7 @@ def read_request(body: object) -> Prompt:
     if not messages:
         raise invalid("messages: at least one message is required")
     transcript = Transcript()
-    tools = _read_tools(body, transcript)
+    offers = _read_offers(body, transcript)
     _read_system(body.get("system"), transcript)
     _MessageReader(transcript).read(messages)
     if body.get("cache_control"):
@@ -37,11 +38,12 @@ def read_request(body: object) -> Prompt:
         stream=body.get("stream") is True,
         user_texts=transcript.user_texts,
         tool_results=transcript.tool_results,
-        tools=tools,
+        tools=frozenset(offers),
         tokens=transcript.tokens,
         cache_read=read,
         cache_write=write,
         max_tokens=max_tokens,
+        offers=offers,
     )
 
 
@@ -67,17 +69,18 @@ def _field(body: dict[str, Any], name: str, kind: type, what: str) -> Any:
     return body[name]
 
 
-def _read_tools(body: dict[str, Any], transcript: Transcript) -> frozenset[str]:
+def _read_offers(body: dict[str, Any], transcript: Transcript) -> dict[str, Offer]:
     tools = body.get("tools")
     if not isinstance(tools, list) or not tools:
-        return frozenset()
+        return {}
     transcript.count(orjson.dumps(tools).decode())
     if any(isinstance(tool, dict) and tool.get("cache_control") for tool in tools):
         transcript.mark()
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "none":
-        return frozenset()
-    return frozenset(str(tool["name"]) for tool in tools if isinstance(tool, dict) and "name" in tool)
+        return {}
+    offers = (Offer.read(tool, "input_schema") for tool in tools if isinstance(tool, dict) and "name" in tool)
+    return {offer.name: offer for offer in offers}
 
 
 def _read_system(system: object, transcript: Transcript) -> None:

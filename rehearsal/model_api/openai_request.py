@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from rehearsal.model_api.offer import Offer
 from rehearsal.model_api.prompt import Prompt, Transcript
 from rehearsal.model_api.refusal import Refusal, Refused
 
@@ -34,7 +35,7 @@ def read_request(body: object) -> Prompt:
             "messages",
         )
     transcript = Transcript()
-    tools = _read_tools(body, transcript)
+    offers = _read_offers(body, transcript)
     _MessageReader(transcript).read(messages)
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     options = body.get("stream_options")
@@ -43,11 +44,12 @@ def read_request(body: object) -> Prompt:
         stream=body.get("stream") is True,
         user_texts=transcript.user_texts,
         tool_results=transcript.tool_results,
-        tools=tools,
+        tools=frozenset(offers),
         tokens=transcript.tokens,
         cache_read=cached(transcript.sent_before),
         max_tokens=limit if isinstance(limit, int) else None,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        offers=offers,
     )
 
 
@@ -61,15 +63,16 @@ def invalid(message: str, code: str | None = None, param: str | None = None) -> 
     return Refused(Refusal(400, "invalid_request", "invalid_request_error", message, code, param))
 
 
-def _read_tools(body: dict[str, Any], transcript: Transcript) -> frozenset[str]:
+def _read_offers(body: dict[str, Any], transcript: Transcript) -> dict[str, Offer]:
     tools = body.get("tools")
     if not isinstance(tools, list) or not tools:
-        return frozenset()
+        return {}
     transcript.count(orjson.dumps(tools).decode())
     if body.get("tool_choice") == "none":
-        return frozenset()
+        return {}
     functions = (tool.get("function") for tool in tools if isinstance(tool, dict))
-    return frozenset(str(function["name"]) for function in functions if isinstance(function, dict))
+    offers = (Offer.read(function, "parameters") for function in functions if isinstance(function, dict))
+    return {offer.name: offer for offer in offers}
 
 
 class _MessageReader:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rehearsal.model_api.offer import Offer
 from rehearsal.model_api.tokens import MESSAGE_TOKENS, estimate
 
 
@@ -29,6 +31,8 @@ class Prompt:
     """Longest reply, in tokens."""
     include_usage: bool = False
     """Whether a stream ends with a usage chunk (OpenAI)."""
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    """The same tools with what they are described as, by name."""
 
     @property
     def last_text(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from rehearsal.model_api.choosing import choose, obey
 from rehearsal.model_api.echo import reply_text
 from rehearsal.model_api.prompt import Prompt
 from rehearsal.model_api.tokens import cut_to, estimate
@@ -41,10 +42,12 @@ class Reply:
     """Whether the caller's max_tokens cut the text."""
 
 
-def compose(prompt: Prompt) -> Reply:
-    """The answer to a prompt: tool calls where the last user text asks for them, otherwise the echo."""
-    calls = () if prompt.tool_results else tuple(requested_tools(prompt.last_text, prompt.tools))
-    if calls:
+def compose(prompt: Prompt, *, gullible: bool = False) -> Reply:
+    """The answer to a prompt: tool calls where the last user text asks for them, otherwise the echo.
+
+    A gullible model also calls what the last tool result tells it to.
+    """
+    if prompt.tools and (calls := _calls(prompt, gullible)):
         names = ", ".join(call.name for call in calls)
         text = f"[turn {len(prompt.user_texts)}] Let me use {names}."
         tokens = estimate(text) + sum(estimate(call.name + call.arguments) for call in calls)
@@ -56,10 +59,18 @@ def compose(prompt: Prompt) -> Reply:
     return Reply(text, (), tokens)
 
 
+def _calls(prompt: Prompt, gullible: bool) -> tuple[ToolCall, ...]:
+    if prompt.tool_results and not gullible:
+        return ()
+    text = prompt.tool_results[-1] if prompt.tool_results else prompt.last_text
+    if "use tool " in text:
+        return tuple(requested_tools(text, prompt.tools))
+    call = (obey if prompt.tool_results else choose)(text, prompt.offers)
+    return (ToolCall(*call),) if call else ()
+
+
 def requested_tools(text: str, offered: frozenset[str]) -> Iterator[ToolCall]:
     """Each `use tool NAME {json object}` in the text whose NAME is offered; no or broken JSON means `{}`."""
-    if not offered or "use tool " not in text:
-        return
     for found in _TOOL_REQUEST.finditer(text):
         if found[1] in offered:
             yield ToolCall(found[1], _object_at(text, found.end()))

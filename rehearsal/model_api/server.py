@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -85,6 +86,10 @@ class ModelApi:
     def stats(self) -> Stats:
         """The counts now."""
         return self._service.stats()
+
+    def set_gullible(self, gullible: bool) -> None:
+        """Whether the model does from now on what tools' results tell it to, as in the settings."""
+        self._service.settings = replace(self._service.settings, gullible=gullible)
 
     @property
     def limits(self) -> Limits:

@@ -149,7 +149,7 @@ class _Call:
         if admission.limits.outage is not None:
             return self._outage(admission.limits.outage, prompt, call)
         account = admission.account(self._wire.name, api_key(self._request.headers))
-        reply = compose(prompt)
+        reply = compose(prompt, gullible=self._settings.gullible)
         tokens = 0
         if admission.limited:
             self._rates = admission.rates(account) or self._rates

@@ -45,6 +45,8 @@ class ModelApiSettings:
     """What the provider allows at the start; without limits by default."""
     keep_api_key_check: bool = True
     """Answer 401 to a call without an API key, or whose key contains `invalid`."""
+    gullible: bool = False
+    """Whether the model does what a tool's result tells it to, such as `cancel order 1001`: for tests of injections."""
 
     def __post_init__(self) -> None:
         """Raise ModelApiError for a value that makes no sense."""

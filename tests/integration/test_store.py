@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from redis import Redis
 
-from schemas import SettingsError
+from rehearsal.redis import EmbeddedRedis
 from workers.conversations import (
     CLAIM_S,
     Claim,
@@ -19,19 +20,40 @@ from workers.conversations import (
     Exchange,
     Loaded,
     State,
+    Store,
     StoredReply,
-    StoreError,
     open_store,
 )
-from workers.conversations.sqlite import SQLiteStore
+from workers.flow.budget import HOUR_S
 from workers.models import Message, ToolCall, ToolResult
+
+Another = Callable[[], Store]
+"""Opens the store of one more worker, on the same data."""
+
+
+@pytest_asyncio.fixture(params=["sqlite", "redis", "redis?shards=3"])
+async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Another]:
+    url = f"sqlite:///{tmp_path / 'conversations.db'}"
+    if request.param != "sqlite":
+        server: EmbeddedRedis = request.getfixturevalue("redis")
+        url = f"redis://127.0.0.1:{server.port}/7"
+        with Redis.from_url(url) as client:
+            client.flushdb()
+        url += request.param.removeprefix("redis")
+    stores: list[Store] = []
+
+    def another() -> Store:
+        stores.append(open_store(url))
+        return stores[-1]
+
+    yield another
+    for store in stores:
+        await store.close()
 
 
 @pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(str(tmp_path / "conversations.db"))
-    yield store
-    await store.close()
+async def store(another: Another) -> Store:
+    return another()
 
 
 def entry(turn_id: str, value: bytes = b"{}", conversation_id: str = "c", outcome: str = "answered") -> Entry:
@@ -39,11 +61,11 @@ def entry(turn_id: str, value: bytes = b"{}", conversation_id: str = "c", outcom
     return Entry(conversation_id, turn_id, StoredReply(outcome, value), exchange)  # type: ignore[arg-type]
 
 
-async def test_an_unknown_turn_has_no_past(store: SQLiteStore) -> None:
+async def test_an_unknown_turn_has_no_past(store: Store) -> None:
     assert await store.load("c", "t", 20) == Loaded(None, ())
 
 
-async def test_history_is_in_order_and_bounded(store: SQLiteStore) -> None:
+async def test_history_is_in_order_and_bounded(store: Store) -> None:
     for number in range(30):
         await store.record(entry(f"t{number}"))
     loaded = await store.load("c", "t-new", 5)
@@ -51,14 +73,14 @@ async def test_history_is_in_order_and_bounded(store: SQLiteStore) -> None:
     assert (await store.load("other", "t-new", 5)).history == ()
 
 
-async def test_the_first_reply_counts(store: SQLiteStore) -> None:
+async def test_the_first_reply_counts(store: Store) -> None:
     assert (await store.record(entry("t", b"first"))).value == b"first"
     assert (await store.record(entry("t", b"second"))).value == b"first"
     assert (await store.record(entry("t", b"third"), replace=True)).value == b"first"
     assert (await store.load("c", "t", 5)).reply == StoredReply("answered", b"first")
 
 
-async def test_a_failed_reply_is_replaced_by_a_replay_and_left_no_trace(store: SQLiteStore) -> None:
+async def test_a_failed_reply_is_replaced_by_a_replay_and_left_no_trace(store: Store) -> None:
     await store.record(entry("t", b"failed", outcome="failed"))
     assert (await store.load("c", "u", 5)).history == ()
     assert (await store.record(entry("t", b"again"))).value == b"failed"
@@ -66,14 +88,14 @@ async def test_a_failed_reply_is_replaced_by_a_replay_and_left_no_trace(store: S
     assert len((await store.load("c", "u", 5)).history) == 1
 
 
-async def test_the_same_turn_id_in_two_conversations_is_two_turns(store: SQLiteStore) -> None:
+async def test_the_same_turn_id_in_two_conversations_is_two_turns(store: Store) -> None:
     await store.record(entry("t", b"one", "c-1"))
     await store.record(entry("t", b"two", "c-2"))
     assert (await store.load("c-1", "t", 5)).reply == StoredReply("answered", b"one")
     assert (await store.load("c-2", "t", 5)).reply == StoredReply("answered", b"two")
 
 
-async def test_tools_are_remembered_with_their_exchange(store: SQLiteStore) -> None:
+async def test_tools_are_remembered_with_their_exchange(store: Store) -> None:
     steps = (
         Message("assistant", "", (ToolCall("1", "get_stock", '{"sku": "蓝"}'),)),
         Message("tool", results=(ToolResult("1", "12", False), ToolResult("2", "broken", True))),
@@ -85,8 +107,8 @@ async def test_tools_are_remembered_with_their_exchange(store: SQLiteStore) -> N
     assert [message.role for message in kept.messages()] == ["user", "assistant", "tool", "assistant"]
 
 
-async def test_what_a_turn_changes_in_its_conversation(store: SQLiteStore) -> None:
-    state = State(specialist="orders", failures=2, vault={"PHONE": ["13800138000"]}, sessions={"a": "s"})
+async def test_what_a_turn_changes_in_its_conversation(store: Store) -> None:
+    state = State(specialist="orders", failures=2, vault={"PHONE_1": "13800138000"}, sessions={"a": "s"})
     await store.record(entry("t-1")._replace(state=state))
     await store.record(entry("t-2"))
     await store.record(entry("t-3", outcome="handed_off")._replace(hand_off="asked_for"))
@@ -103,7 +125,7 @@ async def test_what_a_turn_changes_in_its_conversation(store: SQLiteStore) -> No
     assert (await store.load("c", "u", 5)).conversation == Conversation(3, state)
 
 
-async def test_a_summary_only_grows(store: SQLiteStore) -> None:
+async def test_a_summary_only_grows(store: Store) -> None:
     await store.record(entry("t"))
     await store.save_summary("c", "of ten", 10)
     await store.save_summary("c", "of five", 5)
@@ -113,7 +135,18 @@ async def test_a_summary_only_grows(store: SQLiteStore) -> None:
     assert (await store.load("c", "u", 5)).conversation.summary == "of ten"
 
 
-async def test_a_claim_keeps_others_away_until_it_ends(store: SQLiteStore) -> None:
+async def test_what_summaries_cost_adds_up(store: Store) -> None:
+    await store.save_summary("c", "of a conversation that is not there", 10, 0.5)
+    await store.record(entry("t"))
+    await store.save_summary("c", "of ten", 10, 0.25)
+    await store.save_summary("c", "of five", 5, 0.125)
+    conversation = (await store.load("c", "u", 5)).conversation
+    assert (conversation.summary, conversation.summary_usd, conversation.owed_usd) == ("of ten", 0.375, 0.375)
+    await store.record(entry("t-2")._replace(state=conversation.state.billed(0.375)))
+    assert (await store.load("c", "u", 5)).conversation.owed_usd == 0
+
+
+async def test_a_claim_keeps_others_away_until_it_ends(store: Store) -> None:
     first, second = Claim("c", "t", "first"), Claim("c", "t", "second")
     assert (await store.load("c", "t", 5, owner="first")).claimed_s == 0
     assert (await store.load("c", "t", 5, owner="first")).claimed_s == 0
@@ -131,76 +164,78 @@ async def test_a_claim_keeps_others_away_until_it_ends(store: SQLiteStore) -> No
     assert (await store.load("c", "t", 5, owner="second")).claimed_s == 0
 
 
-async def test_of_many_that_claim_one_gets_it(tmp_path: Path) -> None:
-    stores = [SQLiteStore(str(tmp_path / "shared.db")) for _ in range(2)]
+async def test_of_many_that_claim_one_gets_it(another: Another) -> None:
+    stores = [another(), another()]
     for number in range(50):
         claims = [store.load("c", f"t{number}", 5, owner=f"{at}") for at, store in enumerate(stores * 5)]
         assert [loaded.claimed_s for loaded in await asyncio.gather(*claims)].count(0.0) == 1
-    for store in stores:
-        await store.close()
 
 
-async def test_many_at_once_from_two_workers(tmp_path: Path) -> None:
-    path = str(tmp_path / "shared.db")
-    stores = [SQLiteStore(path), SQLiteStore(path)]
+async def test_many_at_once_from_two_workers(another: Another) -> None:
+    stores = [another(), another()]
     results = await asyncio.gather(
         *(
             store.record(entry(f"t{number}", f"{index}".encode()))
-            for number in range(300)
+            for number in range(150)
             for index, store in enumerate(stores)
         )
     )
-    assert len(results) == 600
-    for number in range(300):
+    assert len(results) == 300
+    for number in range(150):
         replies = {(await store.load("c", f"t{number}", 1)).reply for store in stores}
         assert len(replies) == 1
-    assert len((await stores[0].load("c", "x", 1_000)).history) == 300
-    for store in stores:
-        await store.close()
+    assert len((await stores[0].load("c", "x", 1_000)).history) == 150
 
 
-async def test_a_store_that_is_locked_says_so_and_recovers(tmp_path: Path) -> None:
-    path = str(tmp_path / "locked.db")
-    store = SQLiteStore(path)
-    store._database.execute("PRAGMA busy_timeout = 50")
-    other = sqlite3.connect(path)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="locked"):
-        await store.record(entry("t"))
-    other.rollback()
-    other.close()
-    assert (await store.record(entry("t", b"x"))).value == b"x"
-    await store.close()
-
-
-async def test_what_was_recorded_survives(tmp_path: Path) -> None:
-    path = str(tmp_path / "kept.db")
-    store = SQLiteStore(path)
+async def test_what_was_recorded_survives_the_worker(another: Another) -> None:
+    store = another()
     await store.record(entry("t", b"kept"))
     await store.close()
-    again = SQLiteStore(path)
-    assert (await again.load("c", "t", 1)).reply == StoredReply("answered", b"kept")
-    await again.close()
+    assert (await another().load("c", "t", 1)).reply == StoredReply("answered", b"kept")
 
 
-async def test_old_turns_are_forgotten(store: SQLiteStore) -> None:
-    await store.record(entry("old"))
-    await store.record(entry("new"))
-    store._database.execute("UPDATE turns SET at = 0 WHERE turn_id = 'old'")
-    assert await store.forget_old() == 1
-    assert (await store.load("c", "old", 5)).reply is None
-    assert len((await store.load("c", "x", 5)).history) == 1
+async def test_two_workers_see_what_the_other_did(another: Another) -> None:
+    first, second = another(), another()
+    for number in range(1, 6):
+        store = (first, second)[number % 2]
+        await store.record(entry(f"t{number}"))
+        for reader in (first, second):
+            loaded = await reader.load("c", "u", 3)
+            assert [exchange.said for exchange in loaded.history] == [
+                f"said t{at}" for at in range(max(1, number - 2), number + 1)
+            ]
+            assert loaded.conversation.exchanges == number
+    assert len((await first.load("c", "u", 20)).history) == 5
+    assert len((await first.load("c", "u", 2)).history) == 2
+    assert (await first.load("c", "u", 0)).history == ()
 
 
-@pytest.mark.parametrize("url", ["", "sqlite://x", "mysql:///x", "sqlite:///", "redis://127.0.0.1"])
-async def test_a_wrong_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="SPILLWAY_STORE"):
-        open_store(url)
+async def test_spending_counts_for_all_workers(another: Another) -> None:
+    first, second = another(), another()
+    scopes = ("", "tenant:a b")
+    for number in range(8):
+        done = entry(f"t{number}", conversation_id=f"c{number}")
+        await (first, second)[number % 2].record(done._replace(scopes=scopes[: 1 + number % 2], cost_usd=0.25))
+    late = entry("t0", b"late", "c0")._replace(scopes=scopes, cost_usd=0.125)
+    assert (await second.record(late)).value == b"{}"
+    assert (await first.load("x", "t", 1)).spent == {}
+    spent = (await first.load("x", "t", 1, ("", "tenant:a b", "tenant:c"))).spent
+    assert {scope: (usd.in_hour, usd.in_day) for scope, usd in spent.items()} == {
+        "": (2.125, 2.125),
+        "tenant:a b": (1.125, 1.125),
+        "tenant:c": (0, 0),
+    }
+    assert all(abs(usd.hour - time.time() // HOUR_S) <= 1 for usd in spent.values())
 
 
-async def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="unable to open"):
-        open_store(f"sqlite:///{tmp_path}/no/such/folder/x.db")
-    (tmp_path / "text.db").write_text("this is no database at all, not even a little one")
-    with pytest.raises(SettingsError, match="not a database"):
-        open_store(f"sqlite:///{tmp_path}/text.db")
+async def test_ids_may_be_anything(store: Store) -> None:
+    names = ("{a}", "a:b", "订单 1", "c\n\x00", "1:a", "{")
+    for name in names:
+        for turn_id in names:
+            assert (await store.load(name, turn_id, 50, owner="{o}\n")).reply is None
+            await store.record(entry(turn_id, f"{name} {turn_id}\n\n".encode(), name))
+    for name in names:
+        for turn_id in names:
+            loaded = await store.load(name, turn_id, 50)
+            assert loaded.reply == StoredReply("answered", f"{name} {turn_id}\n\n".encode())
+            assert [exchange.said for exchange in loaded.history] == [f"said {turn}" for turn in names]

@@ -21,9 +21,8 @@ from workers.assistants.staff import HAND_OFF, Staff
 from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
 from workers.assistants.tools import read_tool
 from workers.conversations import Pending, State
-from workers.models import ToolCall
+from workers.models import ToolCall, ToolResult
 
-NO_KEY = IdempotencyKey("")
 CUSTOMER = Customer("u-1", "shop-eu", "c-1")
 
 
@@ -32,13 +31,12 @@ def find(
     sort: Literal["price", "name"] = "name",
     day: date | None = None,
     customer: Customer | None = None,
-    key: IdempotencyKey = NO_KEY,
 ) -> str:
     """Finds products.
 
     Second paragraph.
     """
-    return f"{query} {sort} {day} {customer and customer.user_id} {key}"
+    return f"{query} {sort} {day} {customer and customer.user_id}"
 
 
 def schema_of(function: Any) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def test_arguments_are_checked_and_what_is_ours_is_given() -> None:
     async def run() -> object:
         return await read.run(arguments, CUSTOMER, IdempotencyKey("k"))
 
-    assert asyncio.run(run()) == "tent name 2026-11-11 u-1 k"
+    assert asyncio.run(run()) == "tent name 2026-11-11 u-1"
     for wrong in ("", "{}", "[]", "nonsense", '{"query": 1}', '{"query": "x", "customer": {"user_id": "u-2"}}', "null"):
         with pytest.raises(ToolError, match="wrong arguments"):
             read.check(wrong)
@@ -143,6 +141,31 @@ def test_mistakes_are_refused_with_place_and_fix(function: Any, fix: str) -> Non
     with pytest.raises(SettingsError, match=fix) as refused:
         read_tool(function)
     assert str(refused.value).startswith("tests.unit.test_tools:")
+
+
+def keyed(sku: str, key: IdempotencyKey) -> str:
+    """Takes a key and asks nobody."""
+    return sku
+
+
+def test_a_key_without_a_question_is_refused() -> None:
+    with pytest.raises(SettingsError, match="mark it so"):
+        read_tool(keyed)
+
+
+def test_a_summary_in_the_customers_language() -> None:
+    @tool(confirm=True, summary={"en": "Cancel {order}", "zh": "取消订单 {order}"})
+    def cancel(order: str) -> str:
+        """Cancels."""
+        return order
+
+    async def ask(said: str) -> str:
+        summary = read_tool(cancel).summary
+        assert summary is not None
+        return await summary({"order": "7"}, None, said)
+
+    assert asyncio.run(ask("please")) == "Cancel 7"
+    assert asyncio.run(ask("取消吧")) == "取消订单 7"
 
 
 def test_an_action_needs_a_summary() -> None:
@@ -263,7 +286,12 @@ def test_what_the_customers_word_leads_to(state: State, turn: Turn, now: float, 
 
 
 def test_only_what_can_be_run_is_proposed() -> None:
-    @tool(confirm=True, summary=lambda arguments: f"Cancel {arguments['order']}")
+    def asked(arguments: dict[str, Any], customer: Customer) -> str:
+        if arguments["order"] == "8":
+            raise ToolError("shipped")
+        return f"Cancel {arguments['order']} of {customer.user_id}"
+
+    @tool(confirm=True, summary=asked)
     def cancel(order: str, customer: Customer) -> str:
         """Cancels."""
         return order
@@ -273,16 +301,21 @@ def test_only_what_can_be_run_is_proposed() -> None:
     nobody = Turn(turn_id="t", conversation_id="c", text="x")
     good, bad = ToolCall("1", "cancel", '{"order": "7"}'), ToolCall("2", "cancel", "{}")
     harmless = ToolCall("3", "find", '{"query": "x"}')
-    action = proposed((harmless, bad, good), signed_in, toolbox, 60.0, now=1.0)
-    assert action is not None
-    assert (action.summary, action.arguments, action.user_id, action.expires_at) == (
-        "Cancel 7",
-        good.arguments,
-        "u-1",
-        61,
-    )
-    assert proposed((harmless, bad), signed_in, toolbox, 60.0, now=1.0) is None
-    assert proposed((good,), nobody, toolbox, 60.0, now=1.0) is None
+
+    def propose(turn: Turn, *calls: ToolCall) -> Pending | ToolResult | None:
+        return asyncio.run(proposed(calls, turn, toolbox, 60.0, now=1.0))
+
+    action = propose(signed_in, harmless, bad, good)
+    assert isinstance(action, Pending)
+    assert (action.summary, action.arguments, action.user_id) == ("Cancel 7 of u-1", good.arguments, "u-1")
+    assert action.expires_at == 61
+    assert propose(signed_in, harmless, bad) is None
+    assert propose(nobody, good) is None
+    shipped = ToolCall("4", "cancel", '{"order": "8"}')
+    refused = propose(signed_in, shipped)
+    assert refused == ToolResult("4", "error: shipped", failed=True)
+    told = asyncio.run(toolbox.run((harmless, shipped), CUSTOMER, Allowance(ToolLimits()), refused))
+    assert told[1] == refused
     results, _ = asyncio.run(run(toolbox, good))
     assert results == ["error: the customer has to agree to one thing first: ask for this again after it"]
 

@@ -1,4 +1,4 @@
-"""Confirmations: which action waits for the customer's word, and what their word leads to. Pure.
+"""Confirmations: which action waits for the customer's word, and what their word leads to.
 
 A model's word never runs a tool marked ``confirm=True``; the customer's does, once.
 """
@@ -10,38 +10,51 @@ from typing import Literal
 
 from schemas import Turn, new_id
 from workers.conversations import Pending, State
-from workers.models import ToolCall
+from workers.models import ToolCall, ToolResult
 
 from .toolbox import Toolbox
-from .tools import ToolError
+from .tools import Customer, ToolError
 
 Verdict = Literal["run", "run_again", "tell", "declined", "late", "repeated", "unknown"]
 """``run_again`` after a crash while it ran; ``tell`` after a crash when it had run; ``unknown`` is no action of theirs."""
 
 
-def proposed(calls: Sequence[ToolCall], turn: Turn, toolbox: Toolbox, confirm_s: float, now: float) -> Pending | None:
+async def proposed(
+    calls: Sequence[ToolCall], turn: Turn, toolbox: Toolbox, confirm_s: float, now: float
+) -> Pending | ToolResult | None:
     """The first of the calls that needs the customer's word, as an action that waits for it; None when none does.
 
-    What cannot be run as it is asked for is left to the toolbox, which tells the model why.
+    A result where its summary says that it cannot be done. What cannot be run as it is asked for is left to the toolbox,
+    which tells the model why.
     """
     for call in calls:
         tool = toolbox.find(call.name)
-        if tool is None or not tool.confirm or (tool.needs_customer and turn.user_id is None):
+        if tool is None or tool.summary is None or (tool.needs_customer and turn.user_id is None):
             continue
         try:
             arguments = tool.check(call.arguments)
         except ToolError:
             continue
-        assert tool.summary is not None
+        try:
+            summary = await tool.summary(arguments, customer_of(turn), turn.text)
+        except ToolError as error:
+            return ToolResult(call.call_id, f"error: {error}", failed=True)
         return Pending(
             action_id=new_id(),
             tool=tool.name,
             arguments=call.arguments,
             user_id=turn.user_id,
-            summary=tool.summary(arguments),
+            summary=summary,
             expires_at=now + confirm_s,
         )
     return None
+
+
+def customer_of(turn: Turn) -> Customer | None:
+    """Who asks; None for someone who is not signed in."""
+    if turn.user_id is None:
+        return None
+    return Customer(turn.user_id, turn.tenant, turn.conversation_id, turn.attributes)
 
 
 def verdict(state: State, turn: Turn, now: float) -> tuple[Verdict, Pending | None]:

@@ -61,17 +61,28 @@ class Toolbox:
         return self._tools.get(name)
 
     async def run(
-        self, calls: Sequence[ToolCall], customer: Customer | None, left: Allowance
+        self,
+        calls: Sequence[ToolCall],
+        customer: Customer | None,
+        left: Allowance,
+        known: ToolResult | None = None,
     ) -> tuple[ToolResult, ...]:
-        """One round: runs them side by side; one result for each, in their order. Never raises for what a tool did."""
+        """One round: runs them side by side; one result for each, in their order. Never raises for what a tool did.
+
+        ``known`` is the result of one of them that is known already.
+        """
         began = time.monotonic()
-        results = await asyncio.gather(*(self._result(call, customer, left) for call in calls[: left.calls]))
+        results = await asyncio.gather(*(self._result(call, customer, left, known) for call in calls[: left.calls]))
         left.rounds -= 1
         left.seconds -= time.monotonic() - began
         refused = [_refusal(call, f"not more than {left.calls} tools at once") for call in calls[left.calls :]]
         return tuple(result._replace(text=left.cut(result.text)) for result in (*results, *refused))
 
-    async def _result(self, call: ToolCall, customer: Customer | None, left: Allowance) -> ToolResult:
+    async def _result(
+        self, call: ToolCall, customer: Customer | None, left: Allowance, known: ToolResult | None
+    ) -> ToolResult:
+        if known is not None and known.call_id == call.call_id:
+            return known
         tool = self._tools.get(call.name)
         if tool is None:
             return _refusal(call, f"there is no tool {call.name}")
@@ -82,7 +93,10 @@ class Toolbox:
             return _refusal(call, str(error))
         if tool.confirm and not (tool.needs_customer and customer is None):
             return _refusal(call, "the customer has to agree to one thing first: ask for this again after it")
-        return await self.perform(tool, call.call_id, arguments, customer, None, left.seconds)
+        try:
+            return await self.perform(tool, call.call_id, arguments, customer, None, left.seconds)
+        except TimeoutError:
+            return _refusal(call, "no answer in time")
 
     async def perform(
         self,
@@ -93,7 +107,7 @@ class Toolbox:
         key: IdempotencyKey | None,
         seconds: float,
     ) -> ToolResult:
-        """Runs one tool with arguments that were checked. Never raises for what it did."""
+        """Runs one tool with arguments that were checked. Raises TimeoutError, and nothing else for what it did."""
         outcome = "failed"
         try:
             if tool.needs_customer and customer is None:
@@ -105,7 +119,7 @@ class Toolbox:
             return ToolResult(call_id, f"error: {error}", failed=True)
         except TimeoutError:
             outcome = "timeout"
-            return ToolResult(call_id, "error: no answer in time", failed=True)
+            raise
         except Exception:  # the tool is the user's: whatever it raises is theirs to read, and no customer's
             log.exception("tool.failed", tool=tool.name)
             return ToolResult(call_id, "error: the tool failed", failed=True)

@@ -17,6 +17,8 @@ from pydantic.errors import PydanticUserError
 from schemas import SettingsError
 from workers.models import ToolSpec
 
+from .text import in_chinese
+
 IdempotencyKey = NewType("IdempotencyKey", str)
 """A parameter of this type is given the same key whenever the same action is run again after a crash."""
 
@@ -36,7 +38,9 @@ class ToolError(Exception):
 
 
 Arguments = dict[str, Any]
-Summary = Callable[[Arguments], str]
+Summary = str | Mapping[str, str] | Callable[..., Any]
+"""A text with the arguments in braces, one for each language (``{"zh": ..., "en": ...}``), or a function of the arguments and
+the customer, which may raise ToolError where the customer need not be asked at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,8 @@ class Tool:
     run: Callable[[Arguments, Customer | None, IdempotencyKey | None], Awaitable[object]]
     confirm: bool = False
     """Whether the customer has to agree before it runs."""
-    summary: Summary | None = None
-    """What the customer is asked to agree to."""
+    summary: Callable[[Arguments, Customer | None, str], Awaitable[str]] | None = None
+    """What the customer is asked to agree to, in the language of a text of theirs. Raises ToolError for what cannot be."""
     needs_customer: bool = False
     takes_key: bool = False
 
@@ -63,7 +67,7 @@ class Tool:
 @dataclass(frozen=True, slots=True)
 class _Marks:
     confirm: bool
-    summary: str | Summary | None
+    summary: Summary | None
 
 
 Function = Callable[..., Any]
@@ -72,14 +76,13 @@ Function = Callable[..., Any]
 @overload
 def tool(function: Function, /) -> Function: ...
 @overload
-def tool(*, confirm: bool = False, summary: str | Summary | None = None) -> Callable[[Function], Function]: ...
+def tool(*, confirm: bool = False, summary: Summary | None = None) -> Callable[[Function], Function]: ...
 def tool(
-    function: Function | None = None, /, *, confirm: bool = False, summary: str | Summary | None = None
+    function: Function | None = None, /, *, confirm: bool = False, summary: Summary | None = None
 ) -> Function | Callable[[Function], Function]:
     """Marks a function that needs the customer's word before it runs. A function that does not needs no mark.
 
-    ``summary`` says what the customer agrees to: a text with the arguments in braces, such as
-    ``"Cancel order {order_id}"``, or a function of the arguments.
+    ``summary`` says what the customer agrees to, such as ``"Cancel order {order_id}"``: see `Summary`.
     """
     if function is not None:
         return function
@@ -103,6 +106,10 @@ def read_tool(function: Function) -> Tool:
             f"{where}: the tool {name} has confirm=True and no summary: say what the customer agrees to"
         )
     fields, customer, optional, key = _parameters(function, name, where)
+    if key is not None and not marks.confirm:
+        raise SettingsError(
+            f"{where}: the tool {name} takes an IdempotencyKey, which only confirm=True has: mark it so"
+        )
     try:
         arguments = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
         schema = arguments.model_json_schema()
@@ -116,7 +123,7 @@ def read_tool(function: Function) -> Tool:
         partial(_check, arguments),
         partial(_run, function, customer, key),
         marks.confirm,
-        _summary(marks.summary, tuple(fields), name, where),
+        None if marks.summary is None else _summary(marks.summary, tuple(fields), f"{where}: the tool {name}"),
         customer is not None and not optional,
         key is not None,
     )
@@ -199,16 +206,35 @@ async def _run(
     return await asyncio.to_thread(function, **given)
 
 
-def _summary(given: str | Summary | None, names: tuple[str, ...], name: str, where: str) -> Summary | None:
-    if not isinstance(given, str):
-        return given
+def _summary(
+    given: Summary, names: tuple[str, ...], what: str
+) -> Callable[[Arguments, Customer | None, str], Awaitable[str]]:
+    texts = {"": given} if isinstance(given, str) else given
+    if not isinstance(texts, Mapping):
+        function = texts
+
+        async def ask(arguments: Arguments, customer: Customer | None, _: str) -> str:
+            if inspect.iscoroutinefunction(function):
+                return str(await function(arguments, customer))
+            return str(await asyncio.to_thread(function, arguments, customer))
+
+        return ask
+    for text in texts.values():
+        _check_text(text, names, what)
+    written = dict(texts)
+
+    async def fill(arguments: Arguments, _: Customer | None, said: str) -> str:
+        language = "zh" if in_chinese(said) else "en"
+        return written.get(language, next(iter(written.values()))).format(**arguments)
+
+    return fill
+
+
+def _check_text(text: str, names: tuple[str, ...], what: str) -> None:
     try:
-        wanted = {
-            part.replace("[", ".").split(".")[0] for _, part, _, _ in Formatter().parse(given) if part is not None
-        }
+        wanted = {part.replace("[", ".").split(".")[0] for _, part, _, _ in Formatter().parse(text) if part is not None}
     except ValueError as error:
-        raise SettingsError(f"{where}: the tool {name}: its summary {given!r}: {error}") from None
+        raise SettingsError(f"{what}: its summary {text!r}: {error}") from None
     if unknown := wanted - set(names):
-        fix = f"has no argument {min(unknown)!r}; there are: {', '.join(names) or 'none'}"
-        raise SettingsError(f"{where}: the tool {name}: its summary {given!r} {fix}")
-    return lambda arguments: given.format(**arguments)
+        there = ", ".join(names) or "none"
+        raise SettingsError(f"{what}: its summary {text!r} has no argument {min(unknown)!r}; there are: {there}")

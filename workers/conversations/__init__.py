@@ -26,10 +26,19 @@ __all__ = [
 
 
 def open_store(url: str) -> Store:
-    """The store at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``. Raises SettingsError."""
-    scheme, separator, path = url.partition(":///")
-    if separator and scheme == "sqlite" and path:
-        return SQLiteStore(path)
+    """The store at ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or an address of `RedisAddress`.
+
+    Raises SettingsError.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        return SQLiteStore(rest[1:])
+    if scheme in ("redis", "rediss", "unix"):
+        from .redis_store import RedisStore  # an extra, which SQLite does without
+
+        return RedisStore(url)
+    # What is no address of ours may still hold somebody's password.
+    shown = f"{scheme}://..." if rest else repr(url)
     raise SettingsError(
-        f"SPILLWAY_STORE={url!r}: not a store this version knows; write sqlite:///file.db (redis comes with a later version)"
+        f"SPILLWAY_STORE={shown}: not a store this version knows; write sqlite:///file.db or redis://host:port/0"
     )

@@ -17,6 +17,8 @@ class Pending(BaseModel):
     tool: str
     arguments: str
     """JSON, checked."""
+    desk: str | None = None
+    """The specialist whose tool it is."""
     user_id: str | None
     """Who may say the word."""
     summary: str

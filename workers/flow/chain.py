@@ -27,7 +27,8 @@ PATIENCE_S = 2.0
 
 
 Order = tuple[int, ...]
-"""Which models may answer, the preferred first: indexes of a chain's tiers."""
+"""Which models answer, the preferred first: indexes of a chain's tiers. While the breakers of all of them are open, the
+chain's other models stand in."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,14 +44,22 @@ class Chain:
     """
 
     def __init__(
-        self, tiers: Sequence[Sequence[Upstream]], concurrency: AdaptiveLimit, names: Sequence[str] = ()
+        self,
+        tiers: Sequence[Sequence[Upstream]],
+        concurrency: AdaptiveLimit,
+        names: Sequence[str] = (),
+        fallbacks: int | None = None,
     ) -> None:
-        """``names`` are what the tiers' models are called in orders, where that is not how their providers call them."""
+        """The first tier and so many ``fallbacks`` after it (None is all) are the default order.
+
+        ``names`` are what the tiers' models are called in orders, where that is not how their providers call them.
+        """
         self._tiers = tiers
         self._names = names or [tier[0].model.name for tier in tiers]
-        self.default: Order = tuple(range(len(tiers)))
-        """The tiers as they were given."""
-        self.cheapest_first: Order = tuple(sorted(self.default, key=lambda at: _price(tiers[at][0])))
+        everyone = tuple(range(len(tiers)))
+        self.default: Order = everyone if fallbacks is None else everyone[: 1 + fallbacks]
+        """The first model and its fallbacks."""
+        self.cheapest_first: Order = tuple(sorted(everyone, key=lambda at: _price(tiers[at][0])))
         self._concurrency = concurrency
         self._lines: dict[Order, deque[_Waiter]] = {}
         self._loop = asyncio.get_running_loop()
@@ -64,9 +73,9 @@ class Chain:
         return [upstream for tier in self._tiers for upstream in tier]
 
     def order(self, *names: str) -> Order:
-        """The models of these names first, as far as there are any, then the others as they were given."""
+        """The models of these names in place of the first one, then its fallbacks; without names the default."""
         wanted = [self._names.index(name) for name in names if name in self._names]
-        return tuple(dict.fromkeys((*wanted, *self.default)))
+        return tuple(dict.fromkeys((*wanted, *self.default[1:]))) if wanted else self.default
 
     @property
     def limit(self) -> int:
@@ -204,7 +213,7 @@ class Chain:
         now = self._loop.time()
         soonest = math.inf
         for shunned in (False, True) if avoided else (False,):
-            for tier in order:
+            for tier in self._in_reserve(order, now):
                 best: Upstream | None = None
                 first = soon = math.inf
                 for upstream in self._tiers[tier]:
@@ -222,6 +231,14 @@ class Chain:
                 if soon <= now + PATIENCE_S:
                     return None, soon
         return None, soonest
+
+    def _in_reserve(self, order: Order, now: float) -> Order:
+        """The order, and behind it all others while nobody in it can be asked."""
+        if len(order) == len(self._tiers):
+            return order
+        if any(upstream.breaker.state(now) == "closed" for tier in order for upstream in self._tiers[tier]):
+            return order
+        return (*order, *(at for at in range(len(self._tiers)) if at not in order))
 
 
 def _price(upstream: Upstream) -> float:

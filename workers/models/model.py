@@ -27,6 +27,8 @@ class Completion:
     """Of the response: the provider's rate limits are in them."""
     calls: tuple[ToolCall, ...] = ()
     """Tools the model wants to be run before it says more."""
+    session: tuple[str, str] | None = None
+    """(agent, session) where the provider keeps the conversation: to be among the `sessions` of its next prompts."""
 
 
 class Trouble(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 
@@ -55,6 +56,8 @@ class Prompt:
     tools: tuple[ToolSpec, ...] = ()
     may_call: bool = True
     """False when it has asked for tools often enough, and must answer with what it knows."""
+    sessions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What providers keep of this conversation, by agent: the pairs of earlier `Completion.session`."""
 
     def shorter(self) -> Prompt:
         """The same without the older three quarters of what was said; what is left begins with the user's word.
