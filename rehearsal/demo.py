@@ -11,9 +11,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -24,14 +26,14 @@ from rich.live import Live
 
 from producers import ChatClient, TopicSettings, apply_topics, new_turn
 from producers.feed import Feed
-from schemas import Cluster, Reply, decode_reply
+from schemas import Cluster, Confirm, Reply, Turn, decode_reply
 
 from .demo_screen import Moment, screen, summary
 from .fleet import FleetError, WorkerProcess
 from .kafka import EmbeddedKafka
 from .model_api import ModelApi, ModelApiSettings, parse_reply
 from .spike import Spike
-from .tally import Tally, percentile
+from .tally import Tally, percentile, remembered
 
 _KILL_AT_S = 11.0
 _PATIENCE_S = 55.0
@@ -70,6 +72,10 @@ class _Demo:
         self._as_json = as_json
         self._tally = Tally()
         self._spike = _REAL_SPIKE if key else Spike()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._users: dict[str, str | None] = {}
+        self._heard: set[str] = set()
+        self._exchanges, self._routes = Counter[str](), Counter[str]()
         self._began = 0.0
         self._events: list[tuple[float, str]] = []
         self._timeline: list[tuple[float, int, int]] = []
@@ -80,7 +86,7 @@ class _Demo:
             api = None if self._key else await stack.enter_async_context(ModelApi(ModelApiSettings()))
             workers = [stack.enter_context(closing(worker)) for worker in self._workers(api)]
             chat = await stack.enter_async_context(ChatClient(self._cluster))
-            feed = Feed(self._cluster, self._cluster.topics.replies, self._read)
+            feed = Feed(self._cluster, self._cluster.topics.replies, partial(self._read, chat))
             await feed.start()
             stack.push_async_callback(feed.stop)
             await asyncio.gather(*(worker.ready() for worker in workers))
@@ -92,11 +98,14 @@ class _Demo:
         environment = {
             "SPILLWAY_KAFKA": self._cluster.kafka,
             "SPILLWAY_STORE": f"sqlite:///{self._folder / 'conversations.db'}",
+            "SPILLWAY_ASSISTANT": "examples.shop.assistant:assistant",
+            "SHOP_DATABASE": str(self._folder / "shop.db"),
         }
         if api is not None:
             environment |= {"ANTHROPIC_API_KEY": "simulated", "ANTHROPIC_BASE_URL": api.url}
-        elif self._key == "OPENAI_API_KEY":
-            environment |= {"SPILLWAY_MODEL": os.environ.get("SPILLWAY_MODEL", "gpt-6-luna")}
+        elif self._key == "OPENAI_API_KEY":  # the shop's models are Anthropic's
+            model = os.environ.get("SPILLWAY_MODEL", "gpt-6-luna")
+            environment |= {"SPILLWAY_MODEL": model, "SPILLWAY_ASSISTANT": ""}
         return [WorkerProcess(f"worker-{number}", self._folder, environment) for number in (1, 2)]
 
     async def _sale(self, chat: ChatClient, api: ModelApi | None, workers: list[WorkerProcess]) -> None:
@@ -115,14 +124,17 @@ class _Demo:
 
     async def _customers(self, chat: ChatClient) -> None:
         """Sends each turn at its moment, whether or not anybody keeps up: that is what customers do."""
-        sending: set[asyncio.Task[None]] = set()
         for offered in self._spike.turns():
             await asyncio.sleep(max(0.0, self._began + offered.at - time.monotonic()))
-            turn = new_turn(offered.text, conversation_id=offered.conversation_id)
-            self._tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
-            sending.add(task := asyncio.create_task(chat.send(turn)))
-            task.add_done_callback(sending.discard)
-        await asyncio.gather(*sending)
+            turn = new_turn(offered.text, conversation_id=offered.conversation_id, user_id=offered.user_id)
+            self._send(chat, turn)
+        await asyncio.gather(*self._sending)
+
+    def _send(self, chat: ChatClient, turn: Turn) -> None:
+        self._users[turn.conversation_id] = turn.user_id
+        self._tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
+        self._sending.add(task := asyncio.create_task(chat.send(turn)))
+        task.add_done_callback(self._sending.discard)
 
     async def _kill(self, worker: WorkerProcess) -> None:
         await asyncio.sleep(max(0.0, self._began + _KILL_AT_S - time.monotonic()))
@@ -131,18 +143,25 @@ class _Demo:
             (time.monotonic() - self._began, f"{worker.name} (pid {worker.pid}) was killed with SIGKILL")
         )
 
-    def _read(self, record: ConsumerRecord) -> None:
+    def _read(self, chat: ChatClient, record: ConsumerRecord) -> None:
         reply = decode_reply(record.value)
+        if reply.turn_id in self._heard:
+            return self._tally.reply_read(reply, record.value, time.monotonic())
+        self._heard.add(reply.turn_id)
         self._tally.reply_read(reply, record.value, time.monotonic(), self._key is not None or self._remembered(reply))
+        self._routes[reply.outcome if reply.route is None else reply.route] += 1
+        if reply.outcome in ("answered", "confirmation_required"):
+            self._exchanges[reply.conversation_id] += 1
+        if reply.action is not None:  # the customer agrees
+            word, user = Confirm(action_id=reply.action.action_id, accept=True), self._users[reply.conversation_id]
+            self._send(chat, new_turn("", conversation_id=reply.conversation_id, user_id=user, confirm=word))
+        return None
 
     def _remembered(self, reply: Reply) -> bool:
-        """The simulated model tells how many turns it was shown: it must be all of them, this one the last."""
-        echo = parse_reply(reply.text) if reply.outcome == "answered" else None
-        if echo is None:
-            return False
-        sent = self._tally.conversations[reply.conversation_id].sent
-        place = sent.index(reply.turn_id) + 1
-        return echo.turn == min(place, 21)
+        """The simulated model tells how many turns it was shown."""
+        if reply.model is None or reply.outcome != "answered":
+            return True
+        return remembered(parse_reply(reply.text).turn, self._exchanges[reply.conversation_id])
 
     def _moment(self, now: float, api: ModelApi | None, workers: list[WorkerProcess]) -> Moment:
         tally, recent = self._tally, [sample for sample in self._timeline if sample[0] >= now - 1.0]
@@ -171,8 +190,14 @@ class _Demo:
                 name: {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99)}
                 for name, values in (("waiting_ms", self._tally.waited_ms), ("model_ms", self._tally.model_ms))
             }
-            document = {**asdict(verdict), **latency, "cost_usd": round(self._tally.cost_usd, 6), "kept": verdict.kept}
+            document = {
+                **asdict(verdict),
+                **latency,
+                "cost_usd": round(self._tally.cost_usd, 6),
+                "routes": dict(self._routes.most_common()),
+                "kept": verdict.kept,
+            }
             print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - its output
         else:
-            self._console.print(summary(verdict, self._tally, self._events))
+            self._console.print(summary(verdict, self._tally, self._events, self._routes))
         return verdict.kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +56,9 @@ def screen(moment: Moment, events: Sequence[tuple[float, str]]) -> RenderableTyp
     return Panel(Group(table, *told), title=f"the sale, {moment.seconds:4.1f} s", width=76)
 
 
-def summary(verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]]) -> RenderableType:
+def summary(
+    verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]], routes: Counter[str]
+) -> RenderableType:
     """The checked counts at the end, and what to try next."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", justify="right", min_width=14)
@@ -72,6 +75,7 @@ def summary(verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]])
             name, f"{percentile(values, 0.5) / 1000:.2f} s", f"p50; p99 {percentile(values, 0.99) / 1000:.2f} s"
         )
     table.add_row("cost", f"${tally.cost_usd:.4f}", "as the replies say")
+    table.add_row("answered by", "", ", ".join(f"{route} {count:,}" for route, count in routes.most_common()))
     if verdict.repeats:
         table.add_row(
             "repeats",
@@ -121,7 +125,11 @@ def _fleet(workers: Sequence[tuple[str, bool]]) -> Text:
 
 
 def _others(verdict: Verdict) -> str:
-    return f"and {verdict.other_outcomes:,} told that they were not" if verdict.other_outcomes else "each exactly once"
+    return (
+        f"and {verdict.other_outcomes:,} went to a person, or were told why not"
+        if verdict.other_outcomes
+        else "each exactly once"
+    )
 
 
 def _zero(count: int, meaning: str) -> tuple[Text, str]:

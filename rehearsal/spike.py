@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .shop_questions import CUSTOMERS, question
 from .shoptalk import conversation
 
 
@@ -16,6 +17,7 @@ class Offered(NamedTuple):
     at: float
     """Seconds after its start."""
     conversation_id: str
+    user_id: str
     text: str
 
 
@@ -43,12 +45,19 @@ class Spike:
     def turns(self) -> Iterator[Offered]:
         """Every turn in time's order; each conversation goes on from where it was."""
         rng = random.Random(self.seed)
-        talks = {f"c-{number:04d}": iter(conversation(rng, 60)) for number in range(self.conversations)}
-        names, at = list(talks), 0.0
+        talks = [self._talk(rng, number % CUSTOMERS + 1) for number in range(self.conversations)]
+        at = 0.0
         while True:
             # Customers arrive independently of each other: a Poisson process at the rate of the moment.
             at += rng.expovariate(self.rate(at))
             if at >= self.ends_s:
                 return
-            name = rng.choice(names)
-            yield Offered(at, name, next(talks[name]))
+            number = rng.randrange(self.conversations)
+            yield Offered(at, f"c-{number:04d}", f"u-{number % CUSTOMERS + 1}", next(talks[number]))
+
+    def _talk(self, rng: random.Random, customer: int) -> Iterator[str]:
+        """What customers say in general, and every third time what only their shop can answer."""
+        said = conversation(rng, 60)
+        chinese = not said[0].isascii()
+        for number, text in enumerate(said):
+            yield question(rng, customer, chinese=chinese) if number % 3 == 2 else text

@@ -25,7 +25,7 @@ class Verdict:
     sent: int
     answered: int
     other_outcomes: int
-    """Replies that are no answers: failed or expired."""
+    """Replies that are no answers: failed or expired, or a person took over."""
     lost: int
     """Turns without any reply."""
     out_of_order: int
@@ -41,6 +41,15 @@ class Verdict:
     def kept(self) -> bool:
         """Whether every promise was kept."""
         return not (self.lost or self.out_of_order or self.duplicates or self.forgotten)
+
+
+LEAST_SHOWN = 8
+"""Exchanges that the default window never leaves out: what is older may be in its summary."""
+
+
+def remembered(turns_shown: int, exchanges: int) -> bool:
+    """Whether a model was shown what it should be: all, or the latest, of so many exchanges before the turn's own words."""
+    return min(exchanges, LEAST_SHOWN) < turns_shown <= exchanges + 1
 
 
 @dataclass(slots=True)
@@ -92,7 +101,7 @@ class Tally:
         self.waited_ms.append(reply.queued_ms)
         self.model_ms.append(reply.model_ms)
         self.cost_usd += reply.cost_usd or 0.0
-        answered = reply.outcome == "answered"
+        answered = reply.outcome in ("answered", "confirmation_required")
         self.answered += answered
         self.other_outcomes += not answered
         self.forgotten += answered and not remembered

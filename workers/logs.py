@@ -64,4 +64,5 @@ def configure(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells session ids
     structlog.contextvars.bind_contextvars(**context)

@@ -20,6 +20,7 @@ from . import logs, metrics
 from .answering import Answering
 from .assistants import Assistant, load_assistant
 from .assistants.faq import FaqFile
+from .assistants.mcp import McpSessions
 from .assistants.staff import Staff
 from .connecting import connect
 from .conversations import Store, StoreError, open_store
@@ -51,7 +52,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             raise SettingsError(
                 f"SPILLWAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by SPILLWAY_CATALOGUE"
             )
-        staff = Staff(assistant)
+        staff = Staff(assistant, await closing.enter_async_context(McpSessions.of(assistant)))
         faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
         await check_topics(cluster)
         store = open_store(settings.store)

@@ -1,5 +1,6 @@
-"""The assistant of the workers in a chaos run: it shows its model the latest 20 exchanges, and makes no call that no turn asks
-for, so that every answer can be held to its past and every call to its turn.
+"""The assistant of a chaos run: it shows its model the latest 20 exchanges, and makes no call but for turns.
+
+So every answer can be held to its past, and every call to its turn.
 """
 
 from workers.assistants import Assistant

@@ -15,7 +15,7 @@ from producers import ChatClient, new_turn
 from producers.feed import Feed
 from rehearsal.fleet import WorkerProcess
 from rehearsal.model_api import ModelApi, parse_reply
-from rehearsal.tally import Tally
+from rehearsal.tally import Tally, remembered
 from schemas import Cluster, decode_reply
 
 
@@ -55,8 +55,8 @@ class Customers:
         if conversation is None or reply.turn_id not in self.tally.sent_at:
             return
         place = conversation.sent.index(reply.turn_id) + 1
-        remembered = reply.outcome == "answered" and parse_reply(reply.text).turn == min(place, 21)
-        self.tally.reply_read(reply, record.value, time.monotonic(), remembered)
+        knows = reply.outcome == "answered" and remembered(parse_reply(reply.text).turn, place - 1)
+        self.tally.reply_read(reply, record.value, time.monotonic(), knows)
 
 
 @pytest_asyncio.fixture

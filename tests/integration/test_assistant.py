@@ -10,7 +10,17 @@ import pytest
 from producers import ChatClient
 from rehearsal.model_api import ModelApi
 from schemas import Confirm, Reply, Turn, new_id
-from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, ToolLimits, tool
+from workers.assistants import (
+    Assistant,
+    Complexity,
+    Customer,
+    HandOff,
+    IdempotencyKey,
+    Specialist,
+    ToolError,
+    ToolLimits,
+    tool,
+)
 from workers.conversations import Claim, Pending, State, open_store
 from workers.conversations.window import Window
 
@@ -263,9 +273,9 @@ async def test_a_conversation_stays_with_its_specialist(fleet: Fleet, chat: Chat
 
 
 async def test_the_model_for_the_turns_complexity(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:
-    models = {"complex": "claude-sonnet-5-5", "reasoning": "openai:gpt-6-luna"}
-    grades = {"a": "simple", "b": "complex", "c": "reasoning"}
-    assistant = Assistant(models=models, complexity=lambda signals: grades[signals.text])  # type: ignore[arg-type]
+    models: dict[Complexity, str] = {"complex": "claude-sonnet-5-5", "reasoning": "openai:gpt-6-luna"}
+    grades: dict[str, Complexity] = {"a": "simple", "b": "complex", "c": "reasoning"}
+    assistant = Assistant(models=models, complexity=lambda signals: grades[signals.text])
     await fleet.start(assistant=assistant)
     replies = [await chat.ask(turn(text)) for text in "abc"]
     assert [reply.route for reply in replies] == ["simple", "complex", "reasoning"]

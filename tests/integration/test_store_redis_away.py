@@ -14,7 +14,7 @@ from rehearsal.redis import EmbeddedRedis
 from tests.integration.test_store import entry
 from tests.integration.test_store_redis import opened, paid
 from workers.conversations import Entry, StoredReply, StoreError
-from workers.conversations.redis_store import HISTORY, RedisStore
+from workers.conversations.redis_store import HISTORY, RedisStore, pipe
 
 
 async def test_killed_among_many_records_each_turn_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from .complexity import Complexity, Signals
 from .definition import Assistant, HandOff, Specialist
 from .loading import load_assistant
+from .mcp import McpServer
 from .toolbox import ToolLimits
 from .tools import Customer, IdempotencyKey, ToolError, tool
 
@@ -12,6 +13,7 @@ __all__ = [
     "Customer",
     "HandOff",
     "IdempotencyKey",
+    "McpServer",
     "Signals",
     "Specialist",
     "ToolError",

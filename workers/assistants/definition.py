@@ -13,7 +13,9 @@ from workers.conversations.window import Window
 from workers.models import ModelOptions
 
 from .complexity import Complexity, Signals, complexity
+from .mcp import McpServer
 from .toolbox import ToolLimits
+from .tools import Tool
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 
@@ -22,8 +24,8 @@ You are the customer assistant of an online shop. Answer in the language the cus
 If you do not know something about an order, a product or a delivery, say so and say where to find it; never invent it.\
 """
 
-ToolSource = Callable[..., Any] | Any
-"""A function with type hints and a docstring, or an `McpServer`."""
+ToolSource = Callable[..., Any] | McpServer | Tool
+"""A function with type hints and a docstring, an MCP server whose tools are taken, or a tool as the worker runs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

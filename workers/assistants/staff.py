@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas import SettingsError
 from workers.models import ToolSpec
 
 from .definition import Assistant, Specialist, ToolSource
+from .mcp import McpServer
 from .text import HAN, normalised
 from .toolbox import Toolbox
 from .tools import Tool, read_tool
@@ -37,18 +39,30 @@ class Desk:
     model: str | None = None
     """The specialist's own."""
 
+    @property
+    def hands_off(self) -> bool:
+        """Whether the model may ask for a person."""
+        return len(self.tools) > len(self.toolbox.specs)
+
+    @property
+    def route(self) -> str:
+        """Of replies that need no grade."""
+        return self.name or "simple"
+
 
 class Staff:
     """Decides who answers."""
 
-    def __init__(self, assistant: Assistant) -> None:
-        """Raises SettingsError for a mistake in the definition, with its place and the fix."""
+    def __init__(self, assistant: Assistant, found: Mapping[McpServer, tuple[Tool, ...]] = {}) -> None:
+        """``found`` are the tools of its MCP servers. Raises SettingsError for a mistake in the definition, with its place
+        and the fix.
+        """
         names = Counter(specialist.name for specialist in assistant.specialists)
         for name, times in names.items():
             if times > 1 or name in ("", "faq", "simple", "complex", "reasoning"):
                 why = "twice" if times > 1 else "a name that routes have already"
                 raise SettingsError(f"the assistant has a specialist {name!r}: {why}; give each a name of its own")
-        self._assistant = assistant
+        self._assistant, self._found = assistant, found
         self.general = self._desk(None, assistant.instructions, assistant.tools)
         """The assistant itself."""
         self._desks = {
@@ -88,15 +102,26 @@ class Staff:
     def _desk(
         self, name: str | None, instructions: str, sources: tuple[ToolSource, ...], model: str | None = None
     ) -> Desk:
-        tools = [source if isinstance(source, Tool) else read_tool(source) for source in sources]
+        tools = [tool for source in sources for tool in self._tools(source)]
         known = Counter(tool.name for tool in tools)
         if twice := next((tool for tool, times in known.items() if times > 1 or tool == HAND_OFF), None):
             whose = f"the specialist {name}" if name else "the assistant"
             why = "is ours" if twice == HAND_OFF else "is there twice"
-            raise SettingsError(f"{whose}: the tool {twice} {why}; give each tool a name of its own")
+            raise SettingsError(
+                f"{whose}: the tool {twice} {why}; give each tool a name of its own, a server's by prefix="
+            )
         toolbox = Toolbox(tools)
         by_model = self._assistant.hand_off is not None and self._assistant.hand_off.by_model
         return Desk(name, instructions, toolbox, (*toolbox.specs, *([_HAND_OFF_SPEC] if by_model else [])), model)
+
+    def _tools(self, source: ToolSource) -> tuple[Tool, ...]:
+        if not isinstance(source, McpServer):
+            return (source if isinstance(source, Tool) else read_tool(source),)
+        if source not in self._found:
+            raise SettingsError(
+                f"McpServer({source.label}): its tools are not known; enter McpSessions.of(assistant) first"
+            )
+        return self._found[source]
 
 
 def _intents(specialist: Specialist) -> re.Pattern[str]:

@@ -97,6 +97,6 @@ class Claim(NamedTuple):
     owner: str
 
 
-CLAIM_S = 10.0
+CLAIM_S = 7.5
 """Longer than Kafka takes to give the partition of a killed worker to another (6 s), so that a worker that is only slow
 keeps its turns; no longer, since whoever takes over waits for it."""

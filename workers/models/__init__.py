@@ -38,11 +38,14 @@ class Clients:
 
     def __init__(self, connections: int, timeouts: Timeouts = Timeouts()) -> None:
         self._connections, self._timeouts = connections, timeouts
-        self._clients: dict[tuple[Provider, str], Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._agencies: dict[str, Any] = {}
 
     def model(self, name: str, provider: Provider, key: str, options: ModelOptions = ModelOptions()) -> Model:
-        """One model behind one key."""
+        """One model behind one key; of Claude Managed Agents where its name begins with ``managed:``."""
         # Each SDK takes 30 MB and half a second to import: only the one that is used.
+        if provider == "anthropic" and name.startswith("managed:"):
+            return self._managed(name.removeprefix("managed:"), key, options)
         if provider == "anthropic":
             from . import anthropic
 
@@ -52,12 +55,20 @@ class Clients:
 
         return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts, options)
 
+    def _managed(self, name: str, key: str, options: ModelOptions) -> Model:
+        from . import agency, managed_agent
+
+        client = self._client("managed", key, managed_agent.client)
+        if key not in self._agencies:
+            self._agencies[key] = agency.Agency(client)
+        return managed_agent.ManagedAgentModel(name, client, self._agencies[key], self._timeouts, options)
+
     async def close(self) -> None:
         """Closes all connections."""
         for client in self._clients.values():
             await client.close()
 
-    def _client(self, provider: Provider, key: str, make: Callable[[str, int, Timeouts], Any]) -> Any:
+    def _client(self, provider: str, key: str, make: Callable[[str, int, Timeouts], Any]) -> Any:
         client = self._clients.get((provider, key))
         if client is None:
             client = self._clients[provider, key] = make(key, self._connections, self._timeouts)

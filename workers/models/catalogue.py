@@ -79,11 +79,15 @@ class Catalogue(BaseModel):
     def find(self, name: str) -> tuple[str, CatalogueModel]:
         """(the name the provider knows it by, what we know of it).
 
-        ``provider:name`` takes any model of that provider's API. Raises SettingsError for an unknown name.
+        ``provider:name`` takes any model of that provider's API, ``managed:name`` one of Anthropic's behind Claude Managed
+        Agents; that prefix stays in the name. Raises SettingsError for an unknown name.
         """
         if name in self.models:
             return name, self.models[name]
         provider, colon, bare = name.partition(":")
+        if provider == "managed" and bare:
+            known = self.models.get(bare)
+            return name, known if known and known.provider == "anthropic" else CatalogueModel(provider="anthropic")
         if colon and bare and provider in ("anthropic", "openai"):
             known = self.models.get(bare)
             return bare, known if known and known.provider == provider else CatalogueModel(provider=provider)

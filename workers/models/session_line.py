@@ -25,17 +25,16 @@ class SessionLine:
         self._opens_at = -math.inf
 
     @asynccontextmanager
-    async def place(self, until: float) -> AsyncIterator[None]:
-        """A place to create one session in. Raises TimeoutError at ``until`` (of the loop's clock)."""
+    async def place(self) -> AsyncIterator[None]:
+        """Waits for a place to create one session in."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout_at(until):
-            await self._places.acquire()
-            try:
-                while (now := loop.time()) < self._opens_at:
-                    await asyncio.sleep(self._opens_at - now)
-            except BaseException:
-                self._places.release()  # nothing was asked for
-                raise
+        await self._places.acquire()
+        try:
+            while (now := loop.time()) < self._opens_at:
+                await asyncio.sleep(self._opens_at - now)
+        except BaseException:
+            self._places.release()  # nothing was asked for
+            raise
         try:
             yield
         finally:

@@ -60,7 +60,7 @@ class Memory(NamedTuple):
         return 0
 
 
-def news(prompt: Prompt, memory: Memory, waits_for: frozenset[str]) -> list[dict[str, Any]] | None:
+def news(prompt: Prompt, memory: Memory, waits_for: frozenset[str]) -> list[Any] | None:
     """The events that tell a session what is new in a prompt. ``waits_for`` are ids of the tool calls that it waits for.
 
     None when it waits for other results than the prompt has: it must be brought to rest first (`declined`).
@@ -77,7 +77,7 @@ def news(prompt: Prompt, memory: Memory, waits_for: frozenset[str]) -> list[dict
     return events
 
 
-def declined(waits_for: frozenset[str]) -> list[dict[str, Any]]:
+def declined(waits_for: frozenset[str]) -> list[Any]:
     """Results for calls that nobody will run."""
     return [_result(ToolResult(call_id, _NOT_RUN, failed=True)) for call_id in sorted(waits_for)]
 

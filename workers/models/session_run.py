@@ -22,10 +22,6 @@ _TROUBLE_OF_ERROR = {
 """By `session.error.error.type`; every other one is the provider's own trouble."""
 
 
-class SessionLost(Exception):
-    """The session cannot go on: another one has to take over the conversation."""
-
-
 class SessionRun:
     """Hears the events of a session's stream. Those of an earlier run, which may still come, are not heard."""
 
@@ -39,19 +35,25 @@ class SessionRun:
         self._usage = [0, 0, 0]  # input, output, cache read
         self._error: ModelError | None = None
         self._interrupted = False
+        self.over = False
+        """Whether the session rests, or has ended."""
+        self.useless = False
+        """Whether the session can go on no more, though it has not ended."""
 
     def hear(self, event: Any) -> Completion | None:
         """Takes one event of the stream; returns the completion when the session has come to rest.
 
-        Raises ModelError for a run that failed, SessionLost for a session that has ended without saying why.
+        Raises ModelError for a run that failed.
         """
         kind = event.type
         if kind == "session.status_terminated" or kind == "session.deleted":
-            raise self._error or SessionLost(kind)
+            self.over = True
+            raise self._error or ModelError(f"the session has ended: {kind}", Trouble.SERVER)
         self._begun = self._begun or kind == "session.status_running" or getattr(event, "id", None) in self._sent
         if not self._begun:
             return None
         if kind == "session.status_idle":
+            self.over = True
             return self._rested(event.stop_reason)
         if heard := _HEARD.get(kind):
             heard(self, event)
@@ -69,7 +71,10 @@ class SessionRun:
         """The whole of a message: deltas may have stopped early, or never come."""
         text = whole_text("".join(block.text for block in event.content if block.type == "text"))
         shown = self._shown.get(event.id)
-        self._show(self._parted(text) if shown is None else text.removeprefix(shown) if text != shown else "")
+        if shown is None:
+            self._show(self._parted(text))
+        else:
+            self._show(text[len(shown) :] if text.startswith(shown) else "")
         self._texts.append(text)
 
     def _parted(self, text: str) -> str:
@@ -101,9 +106,12 @@ class SessionRun:
     def _rested(self, reason: Any) -> Completion:
         kind = reason.type
         if kind == "retries_exhausted":
-            raise self._error or ModelError("the session gave up", Trouble.SERVER)
+            error = self._error or ModelError("the session gave up", Trouble.SERVER)
+            self.useless = error.trouble is Trouble.CONTEXT  # a new one can be told less
+            raise error
         if kind == "budget_reached":
-            raise SessionLost("the session's budget is spent")
+            self.useless = True
+            raise ModelError("the session's budget is spent", Trouble.SERVER)
         if self._interrupted:
             raise ModelError("the session was interrupted", Trouble.SERVER)
         calls: tuple[ToolCall, ...] = ()
