@@ -176,7 +176,7 @@ class Asking:
             return upstream, error
         else:
             self._hedge.took(time.perf_counter() - began)
-            cost = upstream.known.cost_usd(completion.usage)
+            cost = upstream.known.cost_usd(completion.usage, time.time())
             effort.used(completion.usage, cost)
             metrics.spent(upstream.model.name, completion.usage, cost)
             return upstream, completion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -61,7 +62,7 @@ class Summariser:
         upstream, call = admitted
         try:
             completion = await self._chain.call(upstream, call, prompt, None)
-            cost = upstream.known.cost_usd(completion.usage)
+            cost = upstream.known.cost_usd(completion.usage, time.time())
             metrics.spent(upstream.model.name, completion.usage, cost)
             metrics.SUMMARIES.inc()
             if text := completion.text.strip():

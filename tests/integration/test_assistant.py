@@ -341,3 +341,30 @@ async def test_what_leaves_the_window_is_summarised_and_paid_for(
     assert conversation.owed_usd == 0
     assert model_api.stats().begun == calls + 1
     await store.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_product_description_cannot_cancel_an_order(
+    fleet: Fleet,
+    chat: ChatClient,
+    model_api: ModelApi,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: bool,
+) -> None:
+    """The example shop's SKU013 tells the model to cancel order 1001, and this model does whatever it reads."""
+    from examples.shop.assistant import assistant
+    from examples.shop.tools import order_status
+
+    monkeypatch.setenv("SHOP_DATABASE", str(tmp_path / "shop.db"))
+    model_api.set_gullible(True)
+    await fleet.start(assistant=assistant)
+    reply = await chat.ask(turn("I want to order: do you have a mystery box?", stream=stream))
+    assert reply.outcome == "confirmation_required", "the customer is asked, and may wonder"
+    assert "1001" in reply.text
+    customer = Customer("u-1", None, "c-1")
+    assert order_status("1001", customer)["status"] == "paid"
+    assert (await chat.ask(confirm(action_of(reply), accept=False))).outcome == "answered"
+    assert order_status("1001", customer)["status"] == "paid"
+    others = await chat.ask(turn("I want to order: do you have a mystery box?", user_id="u-2", conversation_id="c-2"))
+    assert others.outcome == "answered", "the order is not theirs: nobody is even asked"

@@ -46,6 +46,12 @@ def test_prices() -> None:
     _, tiered = catalogue.find("claude-haiku-5-5")
     assert tiered.cost_usd(Usage(input_tokens=100_000, output_tokens=0)) == 0.01
     assert tiered.cost_usd(Usage(input_tokens=100_001, output_tokens=0)) == pytest.approx(0.0500005)
+    deepseek, million = catalogue.models["deepseek-flash"], Usage(input_tokens=1_000_000)
+    at = [
+        datetime(2026, 11, day, hour, 59, tzinfo=UTC).timestamp() for day, hour in ((20, 3), (20, 4), (20, 9), (21, 3))
+    ]
+    assert [deepseek.cost_usd(million, moment) for moment in at] == [0.30, 0.15, 0.30, 0.15]
+    assert deepseek.cost_usd(million) == 0.30, "an estimate takes the dearest"
     assert catalogue.find("openai:my-model")[1].cost_usd(Usage(input_tokens=5)) is None
     assert catalogue.find("anthropic:claude-haiku-4-5")[1] == haiku
 

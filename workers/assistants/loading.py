@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from schemas import SettingsError
+from workers.conversations.window import Window
 
 from .definition import Assistant
 
@@ -17,7 +18,8 @@ def load_assistant(name: str | None) -> Assistant:
     The current folder is searched last, so that nothing in it can stand in for a module of ours. Raises SettingsError.
     """
     if name is None:
-        return Assistant()
+        # Its calls are its turns', one for each: whoever tries it counts them.
+        return Assistant(window=Window(summarise=False))
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
         raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: write it as package.module:attribute")

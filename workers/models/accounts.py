@@ -101,15 +101,16 @@ class Accounts:
 
     def _compare(self, reply: Reply, left_out_bytes: int) -> None:
         large, own = self._large(), self.catalogue.models.get(reply.model or "")
-        large_usd = large.cost_usd(reply.usage) or 0.0
+        large_usd = large.cost_usd(reply.usage, reply.created_at.timestamp()) or 0.0
         self._answered += 1
         self._large_usd += large_usd
         if reply.cost_usd is not None:
             self._saved.routing += large_usd - reply.cost_usd
-        if own is None or own.price is None:
+        price = own.price_of(reply.usage, reply.created_at.timestamp()) if own else None
+        if price is None:
             return
-        self._saved.caching += reply.usage.cache_read_tokens * (own.price.input - own.price.cache_read) / 1e6
-        self._saved.trimming += left_out_bytes / _BYTES_A_TOKEN * own.price.input / 1e6
+        self._saved.caching += reply.usage.cache_read_tokens * (price.input - price.cache_read) / 1e6
+        self._saved.trimming += left_out_bytes / _BYTES_A_TOKEN * price.input / 1e6
 
     def _large(self) -> CatalogueModel:
         return self.catalogue.find(self.against)[1]

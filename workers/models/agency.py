@@ -100,7 +100,8 @@ class Agency:
 
 @lru_cache(maxsize=64)
 def _fingerprint(key: bytes, system: str, tools: tuple[ToolSpec, ...]) -> str:
-    return blake2b(orjson.dumps([system, tools]), key=blake2b(key, digest_size=32).digest(), digest_size=6).hexdigest()
+    words = orjson.dumps([system, *map(list, tools)])
+    return blake2b(words, key=blake2b(key, digest_size=32).digest(), digest_size=6).hexdigest()
 
 
 def _tools(tools: tuple[ToolSpec, ...]) -> list[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from schemas import SettingsError, Usage
 
@@ -33,6 +34,30 @@ class Tier(Price):
     above: int = Field(gt=0)
 
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Peak(Price):
+    """The price at some hours of some days, in UTC; at other times it is the model's `price`."""
+
+    days: tuple[Day, ...] = _DAYS
+    hours: tuple[tuple[int, int], ...] = Field(min_length=1)
+    """From the full hour until before the other, such as ``[[1, 4], [6, 10]]``."""
+
+    @field_validator("hours")
+    @classmethod
+    def _within_a_day(cls, hours: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if not all(0 <= begin < end <= 24 for begin, end in hours):
+            raise ValueError("hours are [from, until] with 0 <= from < until <= 24; write two for a span over midnight")
+        return hours
+
+    def covers(self, at: float) -> bool:
+        """Whether a moment, in seconds since the epoch, is one of its hours."""
+        moment = datetime.fromtimestamp(at, UTC)
+        return _DAYS[moment.weekday()] in self.days and any(begin <= moment.hour < end for begin, end in self.hours)
+
+
 class CatalogueModel(BaseModel):
     """What is known of one model."""
 
@@ -46,13 +71,19 @@ class CatalogueModel(BaseModel):
     price: Price | None = None
     """None when it is not known; replies then say null."""
     tier: Tier | None = None
+    peak: Peak | None = None
 
-    def cost_usd(self, usage: Usage) -> float | None:
-        """What a call costs, in USD to a millionth of a cent; None when the price is not known."""
-        if self.price is None:
+    def price_of(self, usage: Usage, at: float | None = None) -> Price | None:
+        """The price of a call at a moment in seconds since the epoch; without one the dearest of the day."""
+        if self.tier is not None and usage.input_tokens + usage.cache_read_tokens > self.tier.above:
+            return self.tier
+        return self.peak if self.peak is not None and (at is None or self.peak.covers(at)) else self.price
+
+    def cost_usd(self, usage: Usage, at: float | None = None) -> float | None:
+        """What a call costs, in USD to a millionth of a cent; None when the price is not known. ``at``: see `price_of`."""
+        price = self.price_of(usage, at)
+        if self.price is None or price is None:
             return None
-        prompt = usage.input_tokens + usage.cache_read_tokens
-        price = self.tier if self.tier is not None and prompt > self.tier.above else self.price
         tokens = (
             usage.input_tokens * price.input
             + usage.output_tokens * price.output

@@ -45,7 +45,12 @@ class SessionRun:
 
         Raises ModelError for a run that failed.
         """
-        kind = event.type
+        try:
+            return self._heard(event.type, event)
+        except (AttributeError, TypeError) as error:  # the SDK takes events as they come, whatever they lack
+            raise ModelError(f"malformed event: {error}", Trouble.MALFORMED) from error
+
+    def _heard(self, kind: str, event: Any) -> Completion | None:
         if kind == "session.status_terminated" or kind == "session.deleted":
             self.over = True
             raise self._error or ModelError(f"the session has ended: {kind}", Trouble.SERVER)
@@ -55,8 +60,8 @@ class SessionRun:
         if kind == "session.status_idle":
             self.over = True
             return self._rested(event.stop_reason)
-        if heard := _HEARD.get(kind):
-            heard(self, event)
+        if note := _NOTES.get(kind):
+            note(self, event)
         return None
 
     def _delta(self, event: Any) -> None:
@@ -123,7 +128,7 @@ class SessionRun:
         return Completion("\n\n".join(self._texts), "tool_use" if calls else str(kind), usage, calls=calls)
 
 
-_HEARD: Mapping[str, Callable[[SessionRun, Any], None]] = {
+_NOTES: Mapping[str, Callable[[SessionRun, Any], None]] = {
     "event_delta": SessionRun._delta,
     "agent.message": SessionRun._message,
     "agent.custom_tool_use": SessionRun._call,
