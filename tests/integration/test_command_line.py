@@ -81,7 +81,7 @@ WRONG = {
     ),
     "no broker to ask": (["ask", "hi"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "Kafka at 127.0.0.1:1 does not answer"),
     "no broker for topics": (["topics", "apply"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "does not answer"),
-    "nothing asked": (["ask"], {}, 2, "give TEXT, or --file"),
+    "nothing asked": (["ask"], {}, 2, "give TEXT, --file"),
     "no such command": (["asc"], {}, 2, "No such command"),
     "a bad fault": (["model-api", "--port", "0", "--fault", "x=0.1"], {}, 2, "x"),
     "a bad port": (["broker", "--port", "99999"], {}, 2, "less than or equal to 65535"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from schemas import SettingsError
 from tests.integration.test_store import entry
-from workers.conversations import StoreError, open_store
+from workers.conversations import State, StoreError, open_store
 from workers.conversations.sqlite import SQLiteStore
 
 
@@ -51,3 +55,53 @@ async def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database at all, not even a little one")
     with pytest.raises(SettingsError, match="not a database"):
         open_store(f"sqlite:///{tmp_path}/text.db")
+
+
+_WRITER = """
+import asyncio, sys
+from workers.conversations import Entry, Exchange, State, StoredReply
+from workers.conversations.sqlite import SQLiteStore
+
+async def main():
+    store = SQLiteStore(sys.argv[1])
+    for number in range(10**6):
+        turns = [
+            Entry(f"c-{at}", f"t-{number}", StoredReply("answered", b"{}"), Exchange("said", "answer"),
+                  ("all",), 0.5, State(failures=number + 1))
+            for at in range(20)
+        ]
+        await asyncio.gather(*(store.record(turn) for turn in turns))
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_killed_in_the_middle_leaves_nothing_half_written(tmp_path: Path) -> None:
+    for path in (tmp_path / f"killed-{number}.db" for number in range(3)):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        for _ in range(5):
+            await asyncio.to_thread(writer.stdout.readline)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        with closing(sqlite3.connect(path)) as database:
+            turns = dict(
+                database.execute(
+                    "SELECT conversation_id, COUNT(*) FROM turns WHERE answer IS NOT NULL GROUP BY 1"
+                ).fetchall()
+            )
+            counted = dict(database.execute("SELECT conversation_id, exchanges FROM conversations").fetchall())
+            states = dict(database.execute("SELECT conversation_id, state FROM conversations").fetchall())
+            (spent,) = database.execute("SELECT TOTAL(usd) FROM spending").fetchone()
+            latest = dict(
+                database.execute(
+                    "SELECT conversation_id, MAX(CAST(SUBSTR(turn_id, 3) AS INT)) FROM turns GROUP BY 1"
+                ).fetchall()
+            )
+        assert len(turns) == 20
+        assert counted == turns
+        assert spent == 0.5 * sum(turns.values())
+        for conversation_id, state in states.items():
+            assert State.decode(state).failures == latest[conversation_id] + 1
