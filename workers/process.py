@@ -20,7 +20,7 @@ from . import logs, metrics
 from .answering import Answering
 from .assistants import Assistant, load_assistant
 from .assistants.faq import FaqFile
-from .assistants.mcp import McpSessions
+from .assistants.mcp.sessions import McpSessions
 from .assistants.staff import Staff
 from .connecting import connect
 from .conversations import Store, StoreError, open_store

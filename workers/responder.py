@@ -31,6 +31,9 @@ from .flow.chain import Chain, Order
 from .models import Completion, Message, Prompt, ToolCall, ToolResult
 from .permit import Permit
 
+_SESSIONS = 8
+"""That are kept of a conversation: with other instructions or tools a provider makes new ones."""
+
 
 class Response(NamedTuple):
     """What a turn comes to."""
@@ -64,6 +67,12 @@ class Way(NamedTuple):
         """The same after a change."""
         conversation = self.loaded.conversation._replace(state=state)
         return self._replace(loaded=self.loaded._replace(conversation=conversation))
+
+    def with_session(self, agent: str, session: str) -> Way:
+        """The same with what a provider keeps of the conversation."""
+        state = self.loaded.conversation.state
+        latest = dict([*state.sessions.items(), (agent, session)][-_SESSIONS:])
+        return self.with_state(state.model_copy(update={"sessions": latest}))
 
 
 class Responder:
@@ -142,6 +151,8 @@ class Responder:
         left, steps = Allowance(self._assistant.tool_limits), list(now[1:])
         while True:
             asked = await self._asking.ask(question, way.permit)
+            if asked.completion.session:
+                way = way.with_session(*asked.completion.session)
             if not asked.completion.calls:
                 break
             if deltas:
@@ -157,7 +168,11 @@ class Responder:
             await way.permit.regain()
             told = Message("assistant", asked.completion.text, asked.completion.calls), Message("tool", results=results)
             steps += told
-            question.prompt = replace(question.prompt.following(*told), may_call=left.rounds > 0 and left.seconds > 0)
+            question.prompt = replace(
+                question.prompt.following(*told),
+                may_call=left.rounds > 0 and left.seconds > 0,
+                sessions=way.loaded.conversation.state.sessions,
+            )
         text = _text(asked.completion, effort)
         reply = answered(
             turn, effort, disguise.show(text), route, asked.upstream.model.name, asked.completion.finish_reason
@@ -246,7 +261,8 @@ class Responder:
 
     def _prompt(self, way: Way, desk: Desk, fitted: Fitted, now: tuple[Message, ...]) -> Prompt:
         messages = said_with(way.loaded.conversation.summary, (*fitted.messages, *now))
-        return Prompt(desk.instructions, messages, self._assistant.max_tokens, desk.tools)
+        sessions = way.loaded.conversation.state.sessions
+        return Prompt(desk.instructions, messages, self._assistant.max_tokens, desk.tools, sessions=sessions)
 
     def _disguise(self, way: Way) -> Disguise:
         return Disguise(self._assistant.redaction, way.loaded.conversation.state.vault)

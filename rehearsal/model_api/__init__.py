@@ -1,5 +1,8 @@
 """A simulated Anthropic Messages and OpenAI Chat Completions API, spoken to by the real SDKs over HTTP.
 
+Claude Managed Agents (agents, environments, sessions, events) too; `[session terminated]` and `[session rescheduled]` in a
+user text bring a session into that state.
+
 Replies are functions of the messages received: `[turn N]`, the last user text, the earlier ones (see `echo`). Latency
 is drawn from a seeded distribution. Every model name is accepted.
 

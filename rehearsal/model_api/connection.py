@@ -8,6 +8,7 @@ from typing import cast
 
 import httptools
 
+from rehearsal.model_api.feed import Feed
 from rehearsal.model_api.http_message import MAX_BODY_BYTES, Request, whole
 from rehearsal.model_api.plan import Ending, Plan
 from rehearsal.model_api.service import Service
@@ -55,6 +56,8 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         plan, self._plan = self._plan, None
+        if isinstance(plan, Feed):
+            plan.leave()
         if plan is not None and plan.provider is not None:
             self._service.admission.drop(self._release)
             waits = plan.ending in (Ending.HANG, Ending.HOLD)
@@ -208,6 +211,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, plan: Plan, transport: asyncio.Transport) -> None:
         if plan.ending is Ending.HANG:
+            if isinstance(plan, Feed):
+                plan.join(transport)
             return
         if plan.ending is Ending.HOLD:
             self._service.admission.hold(self._release)

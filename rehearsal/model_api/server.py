@@ -13,6 +13,7 @@ from rehearsal.model_api.connection import Connection
 from rehearsal.model_api.errors import ModelApiError
 from rehearsal.model_api.faults import Fault, FaultRule, fault_kind
 from rehearsal.model_api.limits import Limits
+from rehearsal.model_api.managed_agents import ManagedAgents
 from rehearsal.model_api.service import Service
 from rehearsal.model_api.settings import ModelApiSettings
 from rehearsal.model_api.stats import Stats
@@ -34,6 +35,11 @@ class ModelApi:
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
+
+    @property
+    def managed(self) -> ManagedAgents:
+        """Its managed agents: agents, environments, sessions."""
+        return self._service.managed
 
     async def start(self) -> None:
         """Listen. Raises ModelApiError where the address cannot be had."""

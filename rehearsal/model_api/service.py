@@ -20,6 +20,7 @@ from rehearsal.model_api.faults import Fault, Strike
 from rehearsal.model_api.http_message import Request, stream_head, whole
 from rehearsal.model_api.latency import LatencySource
 from rehearsal.model_api.limits import Limit, Outage
+from rehearsal.model_api.managed_agents import PATHS, ManagedAgents
 from rehearsal.model_api.openai_wire import OpenAIWire
 from rehearsal.model_api.plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
 from rehearsal.model_api.prompt import Prompt
@@ -47,6 +48,7 @@ class Service:
         self.admission = Admission(settings.limits)
         self.control = Control(self.stats, self.admission)
         self.clock = clock
+        self.managed = ManagedAgents(self, ANTHROPIC)
         self._latency = LatencySource(settings)
         # Its own sequence, so that a fault setting does not shift the latencies.
         self._dice = Random(settings.seed + 1)
@@ -60,6 +62,9 @@ class Service:
             self.tally.begin()
             call = _Call(self, wire, request)
             return call.safely(call.plan)
+        if request.path.startswith(PATHS):
+            managed = _Call(self, ANTHROPIC, request)
+            return self.managed.plan(request, managed.refuse, managed.answer_whole)
         if request.path in Control.PATHS and not request.too_large:
             return Plan([(0.0, self.control.answer(request))], _after(request))
         return self._other(request, wire)

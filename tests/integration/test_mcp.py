@@ -16,9 +16,11 @@ import pytest
 import pytest_asyncio
 
 from schemas import SettingsError, Turn
-from workers.assistants import Assistant, Customer, Specialist, ToolError, mcp_session
+from workers.assistants import Assistant, Customer, Specialist, ToolError
 from workers.assistants.confirmations import proposed
-from workers.assistants.mcp import McpServer, McpSessions
+from workers.assistants.mcp import McpServer
+from workers.assistants.mcp import session as mcp_session
+from workers.assistants.mcp.sessions import McpSessions
 from workers.assistants.staff import Staff
 from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
 from workers.assistants.tools import Tool
@@ -413,7 +415,8 @@ async def test_the_staff_takes_them(http: HttpShop) -> None:
 async def test_without_servers_the_package_is_not_imported() -> None:
     code = (
         "import asyncio, sys\n"
-        "from workers.assistants.mcp import McpServer, McpSessions\n"
+        "from workers.assistants.mcp import McpServer\n"
+        "from workers.assistants.mcp.sessions import McpSessions\n"
         "async def work(*sources):\n"
         "    async with McpSessions(sources) as found:\n"
         "        return found\n"

@@ -56,7 +56,8 @@ class Clients:
         return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts, options)
 
     def _managed(self, name: str, key: str, options: ModelOptions) -> Model:
-        from . import agency, managed_agent
+        from . import managed_agent
+        from .sessions import agency
 
         client = self._client("managed", key, managed_agent.client)
         if key not in self._agencies:

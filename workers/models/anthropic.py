@@ -59,7 +59,7 @@ class AnthropicModel:
                     return await self._whole(arguments)
                 return await self._streamed(arguments, on_text, clock)
         except anthropic.APIStatusError as error:
-            raise _status_error(error) from error
+            raise status_error(error) from error
         except anthropic.APITimeoutError as error:
             raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
         except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
@@ -197,7 +197,7 @@ _TROUBLE_OF_TYPE = {
 }
 
 
-def _status_error(error: anthropic.APIStatusError) -> ModelError:
+def status_error(error: anthropic.APIStatusError) -> ModelError:
     if isinstance(error, (anthropic.EnforcedSpendLimitReachedError, anthropic.ContractSpendLimitReachedError)):
         trouble = Trouble.SPENDING_LIMIT
     elif error.status_code < 400:  # an error event inside a stream arrives with the stream's own status, 200

@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, Implementation
 
-from .mcp import McpServer
+from .server import McpServer
 
 UNSENT = "unsent"
 """In an error's data: the server has not taken the request."""

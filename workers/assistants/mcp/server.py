@@ -1,23 +1,15 @@
-"""MCP servers as sources of tools: what a user writes into ``Assistant(tools=...)``, and their sessions in a worker."""
+"""An MCP server as a source of tools: what a user writes into ``Assistant(tools=...)``."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from schemas import SettingsError
-
-from .tools import Tool
-
-if TYPE_CHECKING:
-    from .definition import Assistant
-    from .mcp_session import McpSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,54 +70,3 @@ class McpServer:
         if not re.fullmatch(r"[A-Za-z0-9_-]*", self.prefix):
             return f"prefix={self.prefix!r}: a tool's name has letters, digits, _ and - only; correct it"
         return None
-
-
-class McpSessions:
-    """The sessions with all servers of an assistant, as a context: it is entered at the worker's start and gives their tools.
-
-    Raises SettingsError for a server that cannot be reached or does not have what is asked of it. Leaving it ends every
-    child process and connection.
-    """
-
-    def __init__(self, sources: Iterable[object]) -> None:
-        """``sources`` are any sources of tools; those that are no McpServer are passed over."""
-        self._servers = tuple(dict.fromkeys(source for source in sources if isinstance(source, McpServer)))
-        self._sessions: tuple[McpSession, ...] = ()
-
-    @classmethod
-    def of(cls, assistant: Assistant) -> McpSessions:
-        """Those of an assistant and its specialists."""
-        return cls((*assistant.tools, *(tool for one in assistant.specialists for tool in one.tools)))
-
-    async def __aenter__(self) -> Mapping[McpServer, tuple[Tool, ...]]:
-        if not self._servers:
-            return {}
-        try:
-            # Takes half a second and 40 MB: only where there is a server.
-            from .mcp_session import McpSession
-            from .mcp_tool import read_tools
-        except ModuleNotFoundError as error:
-            if error.name and error.name.startswith(__package__ or ""):
-                raise
-            raise SettingsError(
-                f"McpServer({self._servers[0].label}): the package {error.name} is not installed: "
-                "pip install 'spillway[mcp]'"
-            ) from None
-        self._sessions = tuple(McpSession(server) for server in self._servers)
-        try:
-            listed = await asyncio.gather(*(session.open() for session in self._sessions))
-            return {
-                server: read_tools(server, tools, session.call)
-                for server, session, tools in zip(self._servers, self._sessions, listed, strict=True)
-            }
-        except BaseException:
-            await self._close()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        await asyncio.gather(*(session.close() for session in self._sessions))

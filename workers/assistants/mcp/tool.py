@@ -16,12 +16,12 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
 
 from schemas import SettingsError
+from workers.assistants.text import in_chinese
+from workers.assistants.tools import Arguments, Customer, IdempotencyKey, Tool, ToolError
 from workers.models import ToolSpec
 
-from .mcp import McpServer
-from .mcp_session import LostCall
-from .text import in_chinese
-from .tools import Arguments, Customer, IdempotencyKey, Tool, ToolError
+from .server import McpServer
+from .session import LostCall
 
 Call = Callable[[str, dict[str, Any]], Awaitable[types.CallToolResult]]
 """Calls a tool by the server's name for it. Raises ToolError or LostCall."""

@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 
 from schemas import Usage
-
-from .model import Completion, ModelError, OnText, Trouble, count, whole_text
-from .prompt import ToolCall
+from workers.models.model import Completion, ModelError, OnText, Trouble, count, whole_text
+from workers.models.prompt import ToolCall
 
 _TROUBLE_OF_ERROR = {
     "model_overloaded_error": Trouble.OVERLOADED,

@@ -19,10 +19,10 @@ from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, INVALID_PARAMS, METHOD_NOT_FOUND, REQUEST_TIMEOUT, CallToolResult, Tool
 
 from schemas import SettingsError
+from workers.assistants.tools import ToolError
 
-from .mcp import McpServer
-from .mcp_connection import UNSENT, connect
-from .tools import ToolError
+from .connection import UNSENT, connect
+from .server import McpServer
 
 log = structlog.get_logger()
 

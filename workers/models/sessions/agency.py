@@ -11,9 +11,10 @@ from typing import Any
 import anthropic
 import orjson
 
-from .model import ModelError, Trouble, retry_after_s
-from .prompt import Prompt, ToolSpec
-from .session_line import SessionLine
+from workers.models.model import ModelError, Trouble, retry_after_s
+from workers.models.prompt import Prompt, ToolSpec
+
+from .line import SessionLine
 
 NAME = "spillway"
 """Of the agents and the environment that it makes."""
@@ -90,10 +91,10 @@ class Agency:
                 closed: Any = {"type": "cloud", "networking": {"type": "limited"}}
                 self._environment = (await self._beta.environments.create(name=NAME, config=closed)).id
             if self._given is not None:
-                overrides = {"model": model, "system": prompt.system, "tools": tools}
+                overrides = {"model": model, "system": prompt.system or None, "tools": tools}
                 return {"type": "agent_with_overrides", "id": self._given, **overrides}, self._environment
             if desk not in self._agents:
-                made = await self._beta.agents.create(model=model, name=NAME, system=prompt.system, tools=tools)
+                made = await self._beta.agents.create(model=model, name=NAME, system=prompt.system or None, tools=tools)
                 self._agents[desk] = made.id
             return self._agents[desk], self._environment
 

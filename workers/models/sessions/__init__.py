@@ -1,0 +1,1 @@
+"""Sessions of Claude Managed Agents: what one needs, knows and does."""
