@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .command import Json, print_json
+
 assistant = typer.Typer(help="The assistant that workers answer with.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -19,17 +21,15 @@ def check(
     name: Annotated[
         str | None, typer.Argument(metavar="ASSISTANT", help="package.module:attribute; default SPILLWAY_ASSISTANT.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Reads an assistant's definition and prints what it was understood as. Exit 2 for a mistake in it, with the fix."""
-    import orjson
-
     from workers.settings import WorkerSettings
 
     from .assistant_screen import show, understood
 
     found = understood(WorkerSettings.read(assistant=name))
     if json:
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print_json(found)
     else:
         show(found)

@@ -7,14 +7,14 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from .assistant import assistant
+from .command import CommandFailed, Json, fail, print_json, run
 from .dlq import dlq
 from .handoffs import handoffs
 
@@ -32,8 +32,6 @@ app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 def main() -> NoReturn:
     """Runs the command line. Exit status: 0 done, 1 failed, 2 wrong use or settings, 130 interrupted."""
@@ -45,15 +43,15 @@ def main() -> NoReturn:
     try:
         load_dotenv(Path(".env"))
     except UnicodeDecodeError as error:
-        _fail(SettingsError(f".env is not UTF-8: {error}"), 2)
+        fail(SettingsError(f".env is not UTF-8: {error}"), 2)
     # aiokafka logs every retry of every connection; what a person must know, the commands say themselves.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         app(standalone_mode=True)
     except SettingsError as error:
-        _fail(error, 2)
-    except (ClusterError, KafkaError, OSError, _Failed) as error:
-        _fail(error, 1)
+        fail(error, 2)
+    except (ClusterError, KafkaError, OSError, CommandFailed) as error:
+        fail(error, 1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
@@ -73,7 +71,7 @@ def demo(
     try:
         passed = run_demo(real=real, as_json=json)
     except (DemoError, EmbeddedKafkaError) as error:
-        raise _Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     if not passed:
         raise typer.Exit(1)
 
@@ -99,9 +97,9 @@ def broker(
         typer.echo(f"Kafka at {kafka.bootstrap_servers}, data in {folder or 'memory of this run'} (Ctrl-C ends it)")
         while not ended.wait(0.5):
             if (reason := kafka.exited()) is not None:
-                raise _Failed(f"Kafka ended by itself: {reason}")
+                raise CommandFailed(f"Kafka ended by itself: {reason}")
     except EmbeddedKafkaError as error:
-        raise _Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     finally:
         kafka.stop()
 
@@ -161,9 +159,9 @@ def model_api(
         await serve(settings, ready, stop)
 
     try:
-        _run(until_stopped())
+        run(until_stopped())
     except ModelApiError as error:
-        raise _Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
 
 
 @topics.command("apply")
@@ -179,9 +177,9 @@ def topics_apply(
 
     options = {"topic_partitions": "--partitions", "topic_replication": "--replication", "topic_prefix": "--prefix"}
     settings = TopicSettings.read(options, topic_partitions=partitions, topic_replication=replication)
-    states = _run(apply_topics(Cluster.read(options, topic_prefix=prefix), settings))
+    states = run(apply_topics(Cluster.read(options, topic_prefix=prefix), settings))
     if json:
-        _print_json([state._asdict() for state in states])
+        print_json([state._asdict() for state in states])
         return
     for state in states:
         verb = "created" if state.created else "differs" if state.differences else "exists"
@@ -207,7 +205,7 @@ def worker(
     from workers.settings import WorkerSettings
 
     settings = WorkerSettings.read(assistant=assistant, concurrency=concurrency, model=model, health_port=health_port)
-    _run(serve(Cluster.read(), settings))
+    run(serve(Cluster.read(), settings))
 
 
 @app.command()
@@ -241,14 +239,14 @@ def ask(
     cluster = Cluster.read()
     try:
         if file is not None:
-            answered = _run(ask_file(cluster, file, conversation, timeout, json))
+            answered = run(ask_file(cluster, file, conversation, timeout, json))
         else:
             action = confirm or decline
             word = Confirm(action_id=action, accept=decline is None) if action else None
             turn = new_turn(text or "", conversation_id=conversation, user_id=user, confirm=word)
-            answered = _run(ask_once(cluster, turn, stream, timeout, json))
+            answered = run(ask_once(cluster, turn, stream, timeout, json))
     except ReplyTimeoutError as error:
-        raise _Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise typer.BadParameter(f"{'.'.join(map(str, first['loc'])) or 'the turn'}: {first['msg']}") from error
@@ -277,8 +275,8 @@ def costs(
 
     from_ = moment_of("--since", since)
     since_ms = None if from_ is None else int(from_.timestamp() * 1000)
-    accounts = _run(read_costs(Cluster.read(), WorkerSettings.read().catalogue, against, since_ms, tenant))
-    _print_json(as_json(accounts, turns_a_day)) if json else show(accounts, turns_a_day)
+    accounts = run(read_costs(Cluster.read(), WorkerSettings.read().catalogue, against, since_ms, tenant))
+    print_json(as_json(accounts, turns_a_day)) if json else show(accounts, turns_a_day)
 
 
 @app.command()
@@ -290,31 +288,11 @@ def contract(
     from schemas import Cluster
     from schemas.contract import asyncapi, json_schemas
 
-    _print_json(
+    print_json(
         json_schemas()
         if schemas
         else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("spillway"))
     )
-
-
-class _Failed(Exception):
-    """Ends the command with one line and exit status 1."""
-
-
-def _fail(error: Exception, status: int) -> NoReturn:
-    for line in str(error).splitlines() or [type(error).__name__]:
-        typer.echo(f"spillway: {line}", err=True)
-    sys.exit(status)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Runs on uvloop where it exists: it saves a third of the event loop's CPU."""
-    runner: Callable[..., Any] = asyncio.run
-    try:
-        import uvloop
-    except ImportError:
-        return runner(work)
-    return uvloop.run(work)
 
 
 def _shares(faults: list[str]) -> dict[str, float]:
@@ -333,9 +311,3 @@ def _seconds_or_off(text: str) -> float | None:
         return None if text == "off" else float(text)
     except ValueError:
         raise typer.BadParameter(f"--retry-after-s {text!r}: write seconds, or off") from None
-
-
-def _print_json(data: object) -> None:
-    import orjson
-
-    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())

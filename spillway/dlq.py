@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from .command import CommandFailed, run
 from .dlq_options import (
     Conversation,
     DryRun,
@@ -212,12 +213,10 @@ def _cluster() -> Cluster:
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     from producers import NoSuchLetterError
 
-    from . import cli
-
     try:
-        result: Result = cli._run(work)
+        result: Result = run(work)
     except NoSuchLetterError as error:
-        raise cli._Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     return result
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
+
+from .command import Json, print_json, run
 
 handoffs = typer.Typer(help="Conversations that a person has taken over.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,11 +19,9 @@ def _only_group() -> None:
 @handoffs.command("return")
 def return_conversations(
     conversations: Annotated[list[str], typer.Argument(help="Ids of conversations.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Gives conversations back to the assistant. Exit 1 when no person had taken over one of them."""
-    import orjson
-
     from workers.conversations import open_store
     from workers.settings import WorkerSettings
 
@@ -33,9 +32,9 @@ def return_conversations(
         finally:
             await store.close()
 
-    given_back = asyncio.run(give_back())
+    given_back = run(give_back())
     if json:
-        typer.echo(orjson.dumps(given_back).decode())
+        print_json(given_back)
     else:
         for name, done in given_back.items():
             typer.echo(f"{name}: {'the assistant answers again' if done else 'no person had taken over'}")

@@ -1,0 +1,40 @@
+"""What every command does the same way: how it runs, prints JSON, and fails in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class CommandFailed(Exception):
+    """Ends the command with one line and exit status 1."""
+
+
+def fail(error: Exception, status: int) -> NoReturn:
+    """Says what was wrong, a line for each of the error's, and ends the process."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        typer.echo(f"spillway: {line}", err=True)
+    sys.exit(status)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Runs on uvloop where it exists: it saves a third of the event loop's CPU."""
+    runner: Callable[..., Any] = asyncio.run
+    try:
+        import uvloop
+    except ImportError:
+        return runner(work)
+    return uvloop.run(work)
+
+
+def print_json(data: object) -> None:
+    """For people and programs alike: indented."""
+    import orjson
+
+    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
