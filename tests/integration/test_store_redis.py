@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from rehearsal.redis import EmbeddedRedis
 from schemas import SettingsError
 from tests.integration.test_store import entry
-from workers.conversations import Claim, Entry, State, StoredReply, StoreError, open_store
+from workers.conversations import CLAIM_S, Claim, Entry, State, StoredReply, StoreError, open_store
 from workers.conversations.hot import Held, HotConversations
 from workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore, answers
 
@@ -66,7 +66,7 @@ async def test_nothing_stays_for_ever(url: str, client: Redis) -> None:
         assert key.startswith(b"{spillway:0}:")
         kinds.setdefault(key.split(b":")[2].decode(), []).append(client.ttl(key))
     assert set(kinds) == {"turn", "claim", "conversation", "history", "spent"}
-    lowest = {"claim": 9, "spent": 3 * 86_400 - 60}
+    lowest = {"claim": int(CLAIM_S) - 1, "spent": 3 * 86_400 - 60}
     for kind, seconds in kinds.items():
         assert all(lowest.get(kind, KEEP_S - 60) <= left <= KEEP_S for left in seconds), kind
     assert all(left <= 10 for left in kinds["claim"])
