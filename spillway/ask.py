@@ -21,12 +21,12 @@ _AT_ONCE = 1_000
 
 
 async def ask_once(cluster: Cluster, turn: Turn, stream: bool, timeout_s: float, as_json: bool) -> bool:
-    """Sends one turn and prints its reply; returns whether it was answered."""
+    """Sends one turn and prints its reply; returns whether the user can go on with it."""
     async with ChatClient(cluster) as chat:
         if not stream:
             reply = await chat.ask(turn, timeout_s=timeout_s)
             _print(reply, as_json)
-            return reply.outcome == "answered"
+            return _well(reply)
         shown = ""
         async for heard in chat.stream(turn, timeout_s=timeout_s):
             if isinstance(heard, Reply):
@@ -42,7 +42,7 @@ async def ask_once(cluster: Cluster, turn: Turn, stream: bool, timeout_s: float,
         _print(reply, as_json)
     else:
         typer.echo()
-    return reply.outcome == "answered"
+    return _well(reply)
 
 
 async def ask_file(cluster: Cluster, file: Path, conversation: str | None, timeout_s: float, as_json: bool) -> bool:
@@ -72,7 +72,7 @@ async def ask_file(cluster: Cluster, file: Path, conversation: str | None, timeo
                     typer.echo(f"spillway: no reply to turn {turn.turn_id} within {timeout_s:g} s", err=True)
                 else:
                     _print(reply, as_json)
-                unanswered += reply is None or reply.outcome != "answered"
+                unanswered += reply is None or not _well(reply)
     return unanswered == 0
 
 
@@ -88,6 +88,11 @@ def _turns(file: Path, conversation: str | None) -> Iterator[Turn]:
             raise ValueError(f"{file}, line {number}: {error.errors()[0]['msg']}") from None
         except DecodeError as error:
             raise ValueError(f"{file}, line {number}: {error}") from None
+
+
+def _well(reply: Reply) -> bool:
+    """Whether the turn came to what its user can go on with."""
+    return reply.outcome not in ("failed", "expired")
 
 
 def _print(reply: Reply, as_json: bool) -> None:

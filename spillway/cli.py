@@ -224,7 +224,7 @@ def ask(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for each reply.")] = 120.0,
     json: Json = False,
 ) -> None:
-    """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn was not answered."""
+    """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn failed or expired."""
     from pydantic import ValidationError
 
     from producers import ReplyTimeoutError, new_turn
