@@ -219,7 +219,10 @@ async def echo(kafka: str, prefix: str) -> None:
 
 
 async def sdk(cluster: Cluster) -> Figures:
-    """A worker's CPU for each turn beside a bare loop that makes the same calls with the same SDK and transport."""
+    """A worker's CPU for each turn beside a bare loop that makes the same calls with the same SDK and transport.
+
+    The worker's assistant has all that a turn without tools may meet.
+    """
     turns, concurrency = 8_000, 300
     ratios, bare_ms, worker_ms, parsed_ms = [], [], [], []
     with model_api(300.0) as url:
@@ -230,7 +233,8 @@ async def sdk(cluster: Cluster) -> Figures:
             await backlog(own, turns, turns, tally)
             feed = Feed(own, own.topics.replies, partial(read_into, tally))
             await feed.start()
-            async with workers(own, url, 1, concurrency=concurrency) as (worker,):
+            everything = "benchmarks.assistant:assistant"
+            async with workers(own, url, 1, concurrency=concurrency, assistant=everything) as (worker,):
                 while tally.replied < turns:
                     marks.append((tally.replied, cpu_s(worker)))
                     await asyncio.sleep(0.05)
