@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .command import Json, print_json
+from .command import Json, print_json, run
 
 assistant = typer.Typer(help="The assistant that workers answer with.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,7 +28,7 @@ def check(
 
     from .assistant_screen import show, understood
 
-    found = understood(WorkerSettings.read(assistant=name))
+    found = run(understood(WorkerSettings.read(assistant=name)))
     if json:
         print_json(found)
     else:

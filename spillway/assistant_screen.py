@@ -12,18 +12,20 @@ from rich.console import Console
 from workers.assistants import Assistant, load_assistant
 from workers.assistants.definition import DEFAULT_MODEL
 from workers.assistants.faq import FaqFile
+from workers.assistants.mcp.sessions import McpSessions
 from workers.assistants.staff import Desk, Staff
 from workers.connecting import wanted_models
 from workers.models import Catalogue
 from workers.settings import WorkerSettings
 
 
-def understood(settings: WorkerSettings) -> dict[str, Any]:
-    """The assistant of the settings, as data. Raises SettingsError for the first mistake in it."""
+async def understood(settings: WorkerSettings) -> dict[str, Any]:
+    """The assistant of the settings, as data; its MCP servers are asked for their tools. Raises SettingsError."""
     assistant = load_assistant(settings.assistant)
     catalogue = Catalogue.load(settings.catalogue)
     models = [_model(name, catalogue) for name in wanted_models(assistant, settings)]
-    staff = Staff(assistant)
+    async with McpSessions.of(assistant) as found:
+        staff = Staff(assistant, found)
     faq = len(FaqFile(Path(assistant.faq), time.monotonic()).current(time.monotonic())) if assistant.faq else 0
     first = assistant.model or settings.model or DEFAULT_MODEL
     return {

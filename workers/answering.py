@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Headers, Outcome, Reason, Turn, decode_reply, encode, identity, replayed
+from schemas import Failure, Headers, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
 from schemas import headers as names
 
 from . import metrics
@@ -23,11 +23,12 @@ from .conversations import Claim, Entry, Exchange, Loaded, State, Store, StoredR
 from .conversations.claims import Claims
 from .conversations.redaction import Vault, restore
 from .deltas import DeltaStream
-from .disguise import ShownDeltas
+from .disguise import Disguise, ShownDeltas
 from .flow.budget import Budget, Ceilings
 from .flow.chain import Chain, Order
 from .flow.hedge import Hedge
 from .flow.retry import RetryPolicy
+from .mistakes import MISTAKES, raise_if_ours
 from .models import Prompt
 from .permit import Permit
 from .received import Received
@@ -108,13 +109,21 @@ class Answering:
         if received.failure is not None:
             return await self._refuse(received, received.failure, effort, permit)
         turn = received.decode()
+        while (answer := await self._attempt(received, turn, effort, permit)) is None:
+            await permit.regain()
+        return answer
+
+    async def _attempt(self, received: Received, turn: Turn, effort: Effort, permit: Permit) -> Answer | None:
+        """The answer; None when another worker has the turn, or had it meanwhile: then its word is to be looked for."""
         claim, recorded = self._claims.begin(turn.conversation_id, turn.turn_id), False
         try:
             loaded = await self._claimed(received, turn, claim, permit)
+            scopes = self._budget.ceilings.scopes(turn.tenant)
             if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
                 recorded = stored.final
+                self._budget.recorded(scopes, effort.cost_usd, time.time())  # spent by an attempt that came to nothing
                 return _answer(turn, stored, _failure_of(stored), loaded)
-            effort.cost_usd += loaded.conversation.owed_usd
+            self._budget.reserve(scopes, effort.owes(loaded.conversation.owed_usd))
             response, failure = await self._respond(received, turn, loaded, effort, claim, permit)
             permit.give_back()
             answer = await self._record(received, turn, effort, response, failure, permit, loaded)
@@ -122,7 +131,7 @@ class Answering:
             if response.summarise_to:
                 self._summariser.begin(turn.conversation_id, loaded, response.summarise_to)
         except AnsweredMeanwhile:
-            return await self.answer(received, permit)
+            return None
         else:
             return answer
         finally:
@@ -153,8 +162,13 @@ class Answering:
         def ask(prompt: Prompt, stream: ShownDeltas | None, order: Order) -> Question:
             return Question(turn, prompt, deadline, effort, stream, scopes, has_reply, order)
 
+        kept = loaded.conversation.state
+
         async def keep(state: State) -> None:
-            await self._patiently(lambda: self._store.save_state(turn.conversation_id, state), permit)
+            nonlocal kept
+            if not await self._patiently(lambda: self._store.save_state(claim, state), permit):
+                raise AnsweredMeanwhile
+            kept = state
 
         try:
             return await self._responder.respond(Way(turn, loaded, effort, deadline, permit, ask, keep)), None
@@ -164,10 +178,11 @@ class Answering:
             return Response(expired(turn, effort)), None
         except GaveUp as error:
             failure = error.failure
-        except Exception as error:
+        except MISTAKES as error:
+            raise_if_ours(error)
             log.exception("turn.handler_error", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", effort.attempts)
-        return self._otherwise(turn, effort, failure, loaded.conversation.state)
+        return self._otherwise(turn, effort, failure, kept)
 
     async def _refuse(self, received: Received, failure: Failure, effort: Effort, permit: Permit) -> Answer:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
@@ -201,7 +216,10 @@ class Answering:
             return Response(failed(turn, effort, failure)), failure
         state = state.model_copy(update={"failures": state.failures + 1})
         if text := self._last_resort(turn):
-            return Response(by_rule(turn, effort, text), Exchange(turn.text, text)), None
+            disguise = Disguise(self._assistant.redaction, state.vault)
+            exchange = Exchange(disguise.hide(turn.text), disguise.hide(text))
+            state = state.model_copy(update={"vault": disguise.vault.to_json()})
+            return Response(by_rule(turn, effort, text), exchange, state), None
         rules, reason = self._assistant.hand_off, failure.reason.value
         if rules is not None and rules.after_failures and state.failures >= rules.after_failures:
             return Response(handed_off(turn, effort, reason), state=state, hand_off=reason), None
@@ -213,8 +231,12 @@ class Answering:
         if self._assistant.last_resort is None:
             return None
         try:
-            return self._assistant.last_resort(turn)
-        except Exception:  # a mistake in the assistant's rule must not cost the turn its dead letter
+            text = self._assistant.last_resort(turn)
+            if text is None or text.encode():
+                return text
+            raise ValueError("it answers nothing")
+        except MISTAKES as error:  # a mistake in the assistant's rule must not cost the turn its dead letter
+            raise_if_ours(error)
             log.exception("last_resort.failed", turn_id=turn.turn_id, conversation_id=turn.conversation_id)
             return None
 
@@ -229,9 +251,9 @@ class Answering:
         loaded: Loaded,
     ) -> Answer:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
-        value = encode(response.reply)
-        if len(value) > MAX_REPLY_BYTES:
-            failure = Failure(Reason.HANDLER_ERROR, f"the reply has {len(value):,} bytes, more than a record takes")
+        value, wrong = _encoded(response.reply)
+        if wrong:
+            failure = Failure(Reason.HANDLER_ERROR, wrong, effort.attempts)
             response = Response(failed(turn, effort, failure))
             value = encode(response.reply)
         scopes, cost_usd = self._budget.ceilings.scopes(turn.tenant), effort.cost_usd
@@ -284,6 +306,19 @@ def _answer(
         said = [(restore(said, vault), restore(answer, vault)) for said, answer, _ in loaded.history]
         handed = encode(handoff(turn, decode_reply(stored.value), said))
     return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed, headers)
+
+
+def _encoded(reply: Reply) -> tuple[bytes, str]:
+    """(the reply's bytes, why it is none that can be published: what the assistant's own code returned is not checked)."""
+    try:
+        if reply.model is None:  # its text comes from the assistant's own code
+            Reply.model_validate(dict(reply))
+        value = encode(reply)
+    except (TypeError, ValueError) as error:
+        return b"", f"the reply is no text: {error}"
+    if len(value) > MAX_REPLY_BYTES:
+        return b"", f"the reply has {len(value):,} bytes, more than a record takes"
+    return value, ""
 
 
 def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:

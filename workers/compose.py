@@ -35,6 +35,15 @@ class Effort:
     left_out_bytes: int = 0
     """Of the conversation, that the window kept from the models: what a summary or a limit saved, in each call."""
 
+    owed_usd: float = 0.0
+    """What of the cost is for summaries made since the last reply."""
+
+    def owes(self, usd: float) -> float:
+        """Adds what is owed for summaries, once; returns by how much the cost grew."""
+        more, self.owed_usd = usd - self.owed_usd, usd
+        self.cost_usd += more
+        return more
+
     def used(self, usage: Usage, cost_usd: float | None) -> None:
         """Adds a call."""
         self.input_tokens += usage.input_tokens

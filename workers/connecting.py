@@ -52,11 +52,14 @@ def connect(
 
 
 def wanted_models(assistant: Assistant, settings: WorkerSettings) -> tuple[str, ...]:
-    """All models of an assistant, by the names it gives them: the first, its fallbacks, then those for some turns."""
+    """All models of an assistant, by the names it gives them: the first, its fallbacks, those for some turns, the
+    summaries'.
+    """
     first = assistant.model or settings.model or DEFAULT_MODEL
     own = (specialist.model for specialist in assistant.specialists if specialist.model)
     fallbacks = assistant.fallbacks or settings.fallback_names()
-    wanted = (first, *fallbacks, *assistant.models.values(), *own)
+    summaries = (assistant.window.summary_model,) if assistant.window.summarise else ()
+    wanted = (first, *fallbacks, *assistant.models.values(), *own, *filter(None, summaries))
     if unknown := set(assistant.options) - set(wanted):
         raise SettingsError(f"the assistant has options for {min(unknown)!r}, a model it never asks: correct the name")
     return tuple(dict.fromkeys(wanted))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-
-import orjson
 
 from .conversations.redaction import Redactor, RestoringStream, Vault, restore, restore_value
 from .deltas import DeltaStream
@@ -12,7 +11,10 @@ from .models import ToolCall, ToolResult
 
 
 class Disguise:
-    """Hides what the turn brings and shows again what models write. Its vault grows with every new value."""
+    """Hides what the turn brings and shows again what models write. Its vault grows with every new value.
+
+    JSON goes through the standard library: orjson makes floats of whole numbers over 64 bits.
+    """
 
     def __init__(self, redactor: Redactor | None, stored: Mapping[str, str | None]) -> None:
         self._redactor = redactor
@@ -41,8 +43,8 @@ class Disguise:
 
     def _show_json(self, text: str) -> str:
         try:
-            return orjson.dumps(restore_value(orjson.loads(text), self.vault)).decode()
-        except orjson.JSONDecodeError:
+            return json.dumps(restore_value(json.loads(text), self.vault), ensure_ascii=False)
+        except (ValueError, RecursionError):
             return text
 
     def hide_json(self, text: str) -> str:
@@ -50,14 +52,14 @@ class Disguise:
         if self._redactor is None:
             return text
         try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            value = json.loads(text)
+            hidden, vault = self._redactor.redact_value(value, self.vault)
+        except (ValueError, RecursionError):
             return self.hide(text)
-        hidden, vault = self._redactor.redact_value(value, self.vault)
         if vault is self.vault and hidden == value:
             return text
         self.vault = vault
-        return orjson.dumps(hidden).decode()
+        return json.dumps(hidden, ensure_ascii=False)
 
 
 class ShownDeltas:

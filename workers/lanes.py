@@ -93,6 +93,10 @@ class Lanes(Generic[Item]):
         elif lane.ticket and lane.current is not None:
             self._dequeue(lane)
 
+    def holds(self, lane_id: Hashable) -> bool:
+        """Whether the lane's turn has its permit."""
+        return lane_id in self._lanes and self._lanes[lane_id].held
+
     def reclaim(self, lane_id: Hashable, now: float) -> None:
         """The lane's turn wants a permit again; `take` will return it once more."""
         lane = self._lanes[lane_id]

@@ -37,15 +37,15 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     render: Any
+    # Tracebacks become text before they are searched; with the values of local variables they would tell too much.
+    shared += [structlog.processors.format_exc_info, without_personal_data]
     if form == "json":
-        shared.append(structlog.processors.format_exc_info)
-        shared.append(without_personal_data)
         render = structlog.processors.JSONRenderer(
             serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
         )
     else:
-        shared.append(without_personal_data)
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        plain = structlog.dev.plain_traceback
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

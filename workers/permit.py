@@ -26,7 +26,9 @@ class Permit:
         self._dispatch()
 
     async def regain(self) -> None:
-        """Waits, by age, for a permit again."""
+        """Waits, by age, for a permit again; not at all where it is held."""
+        if self._lanes.holds(self._lane):
+            return
         loop = asyncio.get_running_loop()
         self._regained = loop.create_future()
         self._lanes.reclaim(self._lane, loop.time())

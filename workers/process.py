@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -86,7 +85,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             await worker.close()
             raise
         closing.push_async_callback(health.stop)
-        await _work(worker, store, settings, cluster)
+        await _work(worker, store, cluster)
 
 
 async def _connected(assistant: Assistant, settings: WorkerSettings, closing: AsyncExitStack) -> Chain:
@@ -102,10 +101,8 @@ async def _connected(assistant: Assistant, settings: WorkerSettings, closing: As
     return chain
 
 
-async def _work(worker: Worker, store: Store, settings: WorkerSettings, cluster: Cluster) -> None:
+async def _work(worker: Worker, store: Store, cluster: Cluster) -> None:
     loop = asyncio.get_running_loop()
-    # Tools that are plain functions run in threads, as many as turns may wait for them.
-    loop.set_default_executor(ThreadPoolExecutor(settings.concurrency + 8, "spillway-tool"))
     for wish in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wish, worker.stop)
     tidying = asyncio.create_task(_forget_old(store), name="store.forget")

@@ -12,9 +12,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import structlog
+
 from schemas import Action, Reason, Reply, Turn
 
-from .asking import Asked, Asking, Expired, GaveUp, Question
+from .asking import AnsweredMeanwhile, Asked, Asking, Expired, GaveUp, Question
 from .assistants import Assistant, IdempotencyKey, Signals
 from .assistants.asking_for_person import asks_for_person
 from .assistants.confirmations import customer_of, proposed, verdict
@@ -28,8 +30,11 @@ from .conversations.window import Fitted, fit, said_with
 from .deltas import DeltaStream
 from .disguise import Disguise, ShownDeltas
 from .flow.chain import Chain, Order
+from .mistakes import MISTAKES, raise_if_ours
 from .models import Completion, Message, Prompt, ToolCall, ToolResult
 from .permit import Permit
+
+log = structlog.get_logger()
 
 _SESSIONS = 8
 """That are kept of a conversation: with other instructions or tools a provider makes new ones."""
@@ -165,6 +170,7 @@ class Responder:
                 raise GaveUp(Reason.REJECTED_BY_MODEL, "it asks for tools without end", effort.attempts)
             way.permit.give_back()
             results = disguise.hide_results(await desk.toolbox.run(calls, customer_of(turn), left, ended))
+            results = tuple(result._replace(text=left.cut(result.text)) for result in results)
             await way.permit.regain()
             told = Message("assistant", asked.completion.text, asked.completion.calls), Message("tool", results=results)
             steps += told
@@ -217,19 +223,23 @@ class Responder:
             return _told(way, disguise, desk, action, "declined", pending=None, settled=action)
         try:
             if tool is not None and word != "tell":
-                action = await self._run(way, tool, desk, action)
+                action = await self._run(way, tool, desk, action, disguise)
         except TimeoutError:  # whether it was carried out nobody knows
             unknown = _told(way, disguise, desk, action, "unknown", pending=None, settled=action)
             reply = handed_off(turn, effort, "unknown_outcome", unknown.reply.text)
             return unknown._replace(reply=reply, exchange=None, hand_off="unknown_outcome")
         way = way.with_state(state.model_copy(update={"pending": None, "settled": action}))
         try:
-            now = _as_said(action, disguise)
+            now = _as_said(action, turn.text, disguise)
             return await self._rounds(way, desk, desk.route, disguise, now, self._chain.order(*_names(desk.model)))
-        except (GaveUp, Expired):  # the action has run: the customer must hear of it, by whatever words
+        except AnsweredMeanwhile:
+            raise
+        except MISTAKES as error:  # the action has run: the customer must hear of it, by whatever words
+            raise_if_ours(error)
+            log.warning("action.told_without_a_model", turn_id=turn.turn_id, error=repr(error))
             return _told(way, disguise, desk, action, "failed" if action.failed else "done")
 
-    async def _run(self, way: Way, tool: Tool, desk: Desk, action: Pending) -> Pending:
+    async def _run(self, way: Way, tool: Tool, desk: Desk, action: Pending, disguise: Disguise) -> Pending:
         """Runs an action and keeps first that it begins, then what it returned: a crash between is noticed.
 
         Raises TimeoutError when it does not end, or was begun before and may not be run twice.
@@ -246,8 +256,9 @@ class Responder:
         way.permit.give_back()
         key, seconds = IdempotencyKey(action.action_id), self._assistant.tool_limits.seconds
         result = await desk.toolbox.perform(tool, action.action_id, arguments, customer_of(turn), key, seconds)
-        action = action.model_copy(update={"result": result.text, "failed": result.failed})
-        await way.keep(state.model_copy(update={"pending": action}))
+        told = Allowance(self._assistant.tool_limits).cut(disguise.hide_json(result.text))
+        action = action.model_copy(update={"result": told, "failed": result.failed})
+        await way.keep(state.model_copy(update={"pending": action, "vault": disguise.vault.to_json()}))
         await way.permit.regain()
         return action
 
@@ -286,14 +297,14 @@ def _told(way: Way, disguise: Disguise, desk: Desk, action: Pending, outcome: Se
     return Response(by_rule(way.turn, way.effort, text, desk.route), exchange, _state(way, disguise, None, **changes))
 
 
-def _as_said(action: Pending, disguise: Disguise) -> tuple[Message, ...]:
+def _as_said(action: Pending, text: str, disguise: Disguise) -> tuple[Message, ...]:
     """A confirmed action as a model reads of it: the customer's word, the call, and what came of it."""
-    summary, arguments = disguise.hide(action.summary), disguise.hide_json(action.arguments)
-    (result,) = disguise.hide_results([ToolResult(action.action_id, action.result or "", action.failed)])
+    word = f"[The customer has confirmed: {disguise.hide(action.summary)}]"
+    call = ToolCall(action.action_id, action.tool, disguise.hide_json(action.arguments))
     return (
-        Message("user", f"[The customer has confirmed: {summary}]"),
-        Message("assistant", "", (ToolCall(action.action_id, action.tool, arguments),)),
-        Message("tool", results=(result,)),
+        Message("user", f"{word}\n{disguise.hide(text)}" if text else word),
+        Message("assistant", "", (call,)),
+        Message("tool", results=(ToolResult(action.action_id, action.result or "", action.failed),)),
     )
 
 

@@ -25,6 +25,7 @@ from .answering import Answer
 from .deltas import DeltaStream
 from .intake import Intake, IntakeTuning, within
 from .lanes import Lanes
+from .mistakes import MISTAKES, raise_if_ours
 from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .received import Received
@@ -221,8 +222,9 @@ class Worker:
         try:
             try:
                 answer = await self._answers.answer(received, permit)
-            except Exception as error:
+            except MISTAKES as error:
                 # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
+                raise_if_ours(error)
                 log.exception("turn.handler_error", partition=received.partition, offset=received.offset)
                 failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
                 answer = Answer(None, failure, "", "failed")

@@ -201,7 +201,10 @@ async def test_a_crash_while_an_action_runs(
         turn_id=answering.turn_id,
         result=result,
     )
-    await store.save_state("c-1", State(pending=action))
+    claim = Claim("c-1", answering.turn_id, "killed")
+    await store.load("c-1", answering.turn_id, 1, owner="killed")
+    assert await store.save_state(claim, State(pending=action))
+    await store.release(claim)
     await store.close()
     await fleet.start(assistant=shop.assistant())
     reply = await chat.ask(answering)

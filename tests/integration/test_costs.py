@@ -113,3 +113,48 @@ async def test_a_conversation_is_given_back(fleet: Fleet, tmp_path: Path) -> Non
     assert (again.returncode, orjson.loads(again.stdout)) == (1, {"c-1": False})
     assert (await store.load("c-1", "x", 1)).conversation.handed_off is None
     await store.close()
+
+
+def one_line(done: subprocess.CompletedProcess[str], status: int, told: str) -> None:
+    assert done.returncode == status, done.stderr
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+async def test_a_conversation_is_not_given_back_in_a_store_that_is_not_there(tmp_path: Path) -> None:
+    missing = tmp_path / "spillway.db"
+    done = await spillway("handoffs", "return", "c-1", SPILLWAY_STORE=f"sqlite:///{missing}")
+    one_line(done, 1, "there is no such file; run this where the workers run, or set SPILLWAY_STORE")
+    assert not missing.exists()
+    nobody = await spillway("handoffs", "return", "c-1", SPILLWAY_STORE="redis://127.0.0.1:1/0")
+    one_line(nobody, 1, "the store: ")
+    odd = await spillway("handoffs", "return", "c-\udcff", SPILLWAY_STORE=f"sqlite:///{missing}")
+    assert odd.returncode == 2
+    assert "is not UTF-8" in odd.stderr
+    assert "Traceback" not in odd.stderr
+    assert not missing.exists()
+
+
+async def test_costs_without_a_kafka_are_told_in_one_line() -> None:
+    one_line(await spillway("costs", SPILLWAY_KAFKA="127.0.0.1:1"), 1, "127.0.0.1:1")
+
+
+async def test_mistakes_in_a_definition_are_told_in_one_line(tmp_path: Path) -> None:
+    name = "wrong_of_this_test"
+    (tmp_path / f"{name}.py").write_text(
+        "from workers.assistants import Assistant\n"
+        "from workers.conversations.window import Window\n"
+        "models = Assistant(models=['x'])\n"
+        "summary = Assistant(window=Window(summary_model='nope'))\n"
+        "file = Assistant(faq='/')\n"
+    )
+    (tmp_path / f"{name}_ends.py").write_text("raise SystemExit(0)\n")
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    for attribute, told in [
+        (":models", "the assistant: models: a list is not a mapping; write models={"),
+        (":summary", "model 'nope'"),
+        (":file", "cannot be read"),
+        ("_ends:a", "must not end the process"),
+    ]:
+        one_line(await spillway("assistant", "check", f"{name}{attribute}", **environment), 2, told)

@@ -115,10 +115,16 @@ async def test_what_a_turn_changes_in_its_conversation(store: Store) -> None:
     assert (await store.load("c", "u", 5)).conversation == Conversation(2, state, "", 0, "asked_for")
     await store.record(entry("t-4", outcome="handed_off"))
     assert (await store.load("c", "u", 5)).conversation.handed_off == "asked_for"
-    await store.save_state("c", state := State(specialist="orders"))
+    claim = Claim("c", "t-5", "me")
+    await store.load("c", "t-5", 5, owner="me")
+    state = State(specialist="orders")
+    assert await store.save_state(claim, state)
+    assert not await store.save_state(claim._replace(owner="another"), State(failures=5))
+    assert not await store.save_state(claim._replace(turn_id="t-6"), State(failures=5))
     await store.record(entry("t-5", b"late")._replace(state=state))
     await store.record(entry("t-5", b"later")._replace(state=State(failures=9)))
     assert (await store.load("c", "u", 5)).conversation.state == state, "the reply that came second changes nothing"
+    assert not await store.save_state(claim, State(failures=5)), "its turn has ended"
     assert await store.give_back("c")
     assert not await store.give_back("c")
     assert not await store.give_back("never heard of")
@@ -239,3 +245,17 @@ async def test_ids_may_be_anything(store: Store) -> None:
             loaded = await store.load(name, turn_id, 50)
             assert loaded.reply == StoredReply("answered", f"{name} {turn_id}\n\n".encode())
             assert [exchange.said for exchange in loaded.history] == [f"said {turn}" for turn in names]
+
+
+async def test_what_cannot_be_stored_is_told_and_hurts_nobody_else(store: Store) -> None:
+    """Half of a character, which JSON and Python take and no encoding does."""
+    bad = entry("t-bad")._replace(exchange=Exchange("half a \ud83d", "answer"))
+    results = await asyncio.gather(
+        store.record(entry("t-1")), store.record(bad), store.record(entry("t-2")), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StoredReply, UnicodeEncodeError, StoredReply] or isinstance(
+        results[1], TypeError
+    )
+    assert (await store.load("c", "t-1", 5)).reply is not None
+    assert (await store.load("c", "t-2", 5)).reply is not None
+    assert (await store.record(entry("t-3", b"x"))).value == b"x"

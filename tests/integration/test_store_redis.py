@@ -52,7 +52,8 @@ def paid(turn_id: str, conversation_id: str = "c") -> Entry:
 
 async def test_nothing_stays_for_ever(url: str, client: Redis) -> None:
     async with opened(url) as store:
-        await store.save_state("only a state", State(failures=1))
+        await store.load("only a state", "t", 1, owner="me")
+        assert await store.save_state(Claim("only a state", "t", "me"), State(failures=1))
         await store.record(entry("lost", outcome="failed")._replace(hand_off="asked_for"))
         for number in range(HISTORY + 5):
             await store.record(paid(f"t-{number}"))

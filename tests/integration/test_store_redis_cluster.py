@@ -52,7 +52,7 @@ async def test_a_cluster_takes_every_call() -> None:
                     assert (await store.load(name, "t", 5, ("", name), "me")).claimed_s == 0
                 await store.renew([Claim(name, "t", "me") for name in names])
                 for name in names:
-                    await store.save_state(name, State(failures=1))
+                    assert await store.save_state(Claim(name, "t", "me"), State(failures=1))
                     await store.record(paid("t", name)._replace(hand_off="asked_for", scopes=(f"all-{shards}", name)))
                     await store.save_summary(name, "short", 1)
                     await store.release(Claim(name, "t", "me"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from schemas import SettingsError
-from workers.assistants.faq import LOOK_EVERY_S, MAX_TEXT, Faq, FaqAnswer, FaqFile
+from workers.assistants.faq import LOOK_EVERY_S, MAX_BYTES, MAX_TEXT, Faq, FaqAnswer, FaqFile
 from workers.assistants.text import in_chinese, normalised, without_courtesy
 
 LABELLED = [
@@ -404,3 +404,48 @@ def test_a_broken_file_keeps_the_answers_and_is_logged_once(tmp_path: Path, monk
 def test_a_file_that_is_broken_at_the_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"faq\.yaml: cannot be read"):
         FaqFile(tmp_path / "faq.yaml", now=0.0)
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{name}: &{name} [*{before}, *{before}]\n"
+    for before, name in zip("abcdefghijklmnopqrs", "bcdefghijklmnopqrst", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        (BOMB, "write out what *a repeats at line 2"),
+        ("- &a {id: x}\n- {<<: *a}\n", "write out what *a repeats at line 2"),
+        ("&a [*a]", "write out what *a repeats"),
+        ("[" * 900_000, "an entry needs three"),
+        ("- " * 400_000, "an entry needs three"),
+        ("- 1" + ":1" * 400_000, "put it in quotes"),
+        ("- x\n" * 200_000, "correct these first"),
+    ],
+)
+def test_what_would_take_for_ever_to_read_is_refused_at_once(text: str, fix: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(SettingsError) as refused:
+        Faq.parse(text, "f.yaml")
+    assert fix in str(refused.value)
+    assert len(str(refused.value)) < 5_000
+    assert time.perf_counter() - began < 10, "some took minutes, or ended the process"
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "faq.yaml"
+    path.write_text(entry("nine") + "#" * MAX_BYTES, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"faq\.yaml: is larger than 1,000,000 bytes; keep only"):
+        FaqFile(path, now=0.0)
+
+
+def test_a_long_error_is_cut_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "faq.yaml"
+    path.write_text(entry("nine"), encoding="utf-8")
+    file = FaqFile(path, now=0.0)
+    monkeypatch.setattr("workers.assistants.faq.log", structlog.get_logger())
+    with capture_logs() as logs:
+        replace(path, "- x\n" * 1_000)
+        assert said(file, 1.0) == "nine"
+    assert len(logs[0]["error"]) == 500

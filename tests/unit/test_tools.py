@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, NewType, Optional, TypeVar, Union, cast
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from schemas import Confirm, SettingsError, Turn
 from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, tool
@@ -336,3 +341,202 @@ def test_who_asks_for_a_person(text: str) -> None:
 @pytest.mark.parametrize("text", [*NOT_WANTED.replace("\n", "").split("|"), "人工 " * 200])
 def test_who_does_not(text: str) -> None:
     assert not asks_for_person(text)
+
+
+def documented(name: str = "do", /, **hints: Any) -> Any:
+    """A tool with these parameters; a pair is a hint and its default."""
+
+    def function(**_: Any) -> str:
+        """Does it."""
+        return ""
+
+    pairs = {name: hint if type(hint) is tuple else (hint, inspect.Parameter.empty) for name, hint in hints.items()}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    function.__name__ = name
+    function.__annotations__ = {name: hint for name, (hint, _) in pairs.items()}
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, kind, default=default, annotation=hint) for name, (hint, default) in pairs.items()]
+    )
+    return function
+
+
+def generator(sku: str) -> Any:
+    """Yields."""
+    yield sku
+
+
+async def later(sku: str) -> Any:
+    """Yields later."""
+    yield sku
+
+
+@dataclass(frozen=True)
+class Vip(Customer):
+    """One of ours in disguise."""
+
+
+class Order(BaseModel):
+    """Holds who ordered."""
+
+    of: list[Customer]
+
+
+class Sent(TypedDict):
+    to: Customer
+
+
+HIDDEN_CUSTOMERS = [
+    list[Customer],
+    dict[str, Customer],
+    Customer | str,
+    Annotated[list[Annotated[Customer, "x"]], "y"],
+    tuple[Customer | None, ...],
+    Vip,
+    Order,
+    list[Order],
+    Sent,
+    NewType("Caller", Customer),
+    TypeVar("Caller", bound=Customer),
+    Annotated[Order, "x"] | None,
+    list[IdempotencyKey],
+    IdempotencyKey | int,
+]
+
+
+@pytest.mark.parametrize("hint", HIDDEN_CUSTOMERS, ids=str)
+def test_a_type_of_ours_inside_another_is_refused(hint: Any) -> None:
+    with pytest.raises(SettingsError, match=r"no model may write: .*customer: Customer"):
+        read_tool(documented(who=hint))
+
+
+@pytest.mark.parametrize(
+    ("hint", "needed"),
+    [
+        (Customer, True),
+        (Annotated[Customer, "who"], True),
+        (Annotated[Annotated[Customer, "who"], 5], True),
+        (Customer | None, False),
+        (Annotated[Customer | None, "who"], False),
+        (Annotated[Customer, "who"] | None, False),
+        (Optional[Annotated[Customer, "who"]], False),  # noqa: UP045
+        (Union[None, Annotated[Annotated[Customer, "a"], "b"]], False),  # noqa: UP007
+    ],
+)
+def test_no_customer_is_ever_the_models(hint: Any, needed: bool) -> None:
+    read = read_tool(documented(who=hint, sku=str))
+    assert read.needs_customer == needed
+    assert list(orjson.loads(read.spec.schema)["properties"]) == ["sku"]
+    assert "$defs" not in orjson.loads(read.spec.schema)
+    forged = {"user_id": "u-2", "tenant": None, "conversation_id": "c"}
+    for name in ("who", "argument_who", "argument_sku"):
+        with pytest.raises(ToolError, match="wrong arguments"):
+            read.check(orjson.dumps({"sku": "1", name: forged}).decode())
+    assert read.check('{"sku": "1"}') == {"sku": "1"}
+
+
+@pytest.mark.parametrize("hint", [IdempotencyKey, Annotated[IdempotencyKey, "x"], Annotated[IdempotencyKey, 1] | None])
+def test_no_key_is_ever_the_models(hint: Any) -> None:
+    read = read_tool(tool(confirm=True, summary="Do it")(documented(key=hint)))
+    assert read.takes_key
+    with pytest.raises(ToolError):
+        read.check('{"key": "k"}')
+
+
+@pytest.mark.parametrize(
+    ("function", "fix"),
+    [
+        (None, "is no function"),
+        ("t", "is no function"),
+        (int, "is no function"),
+        (documented("取消"), "1 to 64 of a-z"),
+        (documented("a" * 65), "1 to 64 of a-z"),
+        (documented("a\n"), "1 to 64 of a-z"),
+        (generator, "return a list"),
+        (later, "return a list"),
+        (documented(_sku=str), "call it sku"),
+        (documented(sku=(str, None)), "None = None"),
+        (documented(count=(int, "5")), "does not fit its hint"),
+        (documented(count=(Annotated[int, Field(gt=0)], 0)), "does not fit its hint"),
+        (documented(count=(int, Field(default="5"))), "does not fit its hint"),
+        (documented(count=Annotated[str, Field(pattern="(")]), "the tool do"),
+        (documented(count=Annotated[str, "half \ud83d"]), "the tool do"),
+        (documented(a=Customer, b=Customer | None), "b is its second Customer"),
+        (documented(a=IdempotencyKey, b=Annotated[IdempotencyKey, "x"]), "b is its second IdempotencyKey"),
+    ],
+)
+def test_what_no_provider_or_schema_takes_is_refused(function: Any, fix: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(fix)) as refused:
+        read_tool(function)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("summary", "fix"),
+    [
+        ("{}", "has no argument ''"),
+        ("{0}", "has no argument '0'"),
+        ("{sku.upper}", "write a name alone in braces"),
+        ("{sku[0]}", "write a name alone in braces"),
+        ("{sku", "cannot be filled in"),
+        ("{sku:d}", "write {sku}"),
+        ("{sku!x}", "write {sku}"),
+        ("{sku:{count}}", "write {sku}"),
+        ("{count:999999999}", "write {count}"),
+        ("{count:.1f}", "write {count}"),
+        ("{names:>5}", "write {names}"),
+        ("", "say what the customer agrees to"),
+        (" \n", "say what the customer agrees to"),
+        ("half \ud83d", "take it out"),
+        (5, "write a text"),
+        ({}, "is empty"),
+        ({"en": 5}, "write it in quotes"),
+        ({"en": ""}, "say what the customer agrees to"),
+        ({"english": "Do it"}, "there are 'zh' and 'en'"),
+        (lambda: "", "exactly (arguments, customer)"),
+        (lambda a: "", "exactly (arguments, customer)"),
+        (lambda a, b, c: "", "exactly (arguments, customer)"),
+        (str, "exactly (arguments, customer)"),
+        (generator, "exactly (arguments, customer)"),
+    ],
+)
+def test_a_summary_that_cannot_be_said_is_refused(summary: Any, fix: str) -> None:
+    action = documented(sku=str, count=int | None, names=list[str])
+    with pytest.raises(SettingsError, match=re.escape(fix)) as refused:
+        read_tool(tool(confirm=True, summary=summary)(action))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_summaries_with_formats() -> None:
+    action = documented(price=float, day=date, sku=Literal["a", "b"], size=Annotated[str, "x"])
+    summary = read_tool(tool(confirm=True, summary="{price:.2f} {day:%d.%m.} {sku:>3} {size!r}")(action)).summary
+    assert summary is not None
+    arguments = {"price": 2, "day": date(2026, 11, 9), "sku": "a", "size": "L"}
+    assert asyncio.run(cast("Any", summary(arguments, None, ""))) == "2.00 09.11.   a 'L'"
+
+
+def test_arguments_may_have_any_name(recwarn: pytest.WarningsRecorder) -> None:
+    names = ("schema", "copy", "json", "model_fields_set", "model_config", "model_dump", "self_", "dict")
+    read = read_tool(documented(**dict.fromkeys(names, cast("Any", str)), any=(Any, object())))
+    schema = orjson.loads(read.spec.schema)
+    assert list(schema["properties"]) == [*names, "any"]
+    assert schema["required"] == list(names)
+    given = {name: name.upper() for name in names} | {"any": 1}
+    assert read.check(orjson.dumps(given).decode()) == given
+    with pytest.raises(ToolError, match="wrong arguments: schema: "):
+        read.check("{}")
+    assert not recwarn.list
+
+
+def test_defaults_that_fit() -> None:
+    hints: dict[str, Any] = {
+        "a": (str | None, None),
+        "b": (float, 1),
+        "c": (Literal["x"], "x"),
+        "d": (date, date(2026, 1, 1)),
+    }
+    more: dict[str, Any] = {
+        "e": (int, Field(default=5, description="many")),
+        "f": (list[str], Field(default_factory=list)),
+    }
+    read = read_tool(documented(**hints, **more, g=(int, Field(gt=0))))
+    assert read.check('{"g": 1}') == {"a": None, "b": 1, "c": "x", "d": date(2026, 1, 1), "e": 5, "f": [], "g": 1}

@@ -8,12 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import structlog
+
 from schemas import Turn, new_id
 from workers.conversations import Pending, State
+from workers.mistakes import MISTAKES, raise_if_ours
 from workers.models import ToolCall, ToolResult
 
 from .toolbox import Toolbox
 from .tools import Customer, ToolError
+
+log = structlog.get_logger()
+
+_LONGEST = 2_000
+"""Characters of a summary: the customer has to read it before they agree."""
 
 Verdict = Literal["run", "run_again", "tell", "declined", "late", "repeated", "unknown"]
 """``run_again`` after a crash while it ran; ``tell`` after a crash when it had run; ``unknown`` is no action of theirs."""
@@ -37,13 +45,20 @@ async def proposed(
             continue
         try:
             summary = await tool.summary(arguments, customer_of(turn), turn.text)
+            if not summary.strip() or len(summary) > _LONGEST or summary.encode() == b"":
+                raise ValueError(f"a summary of {len(summary):,} characters")
         except ToolError as error:
             return ToolResult(call.call_id, f"error: {error}", failed=True)
+        except MISTAKES as error:
+            raise_if_ours(error)
+            log.exception("summary.failed", tool=tool.name)
+            return ToolResult(call.call_id, "error: the tool failed", failed=True)
         return Pending(
             action_id=new_id(),
             tool=tool.name,
             arguments=call.arguments,
             user_id=turn.user_id,
+            tenant=turn.tenant,
             summary=summary,
             expires_at=now + confirm_s,
         )
@@ -57,11 +72,15 @@ def customer_of(turn: Turn) -> Customer | None:
     return Customer(turn.user_id, turn.tenant, turn.conversation_id, turn.attributes)
 
 
+def _theirs(action: Pending, turn: Turn) -> bool:
+    return (action.user_id, action.tenant) == (turn.user_id, turn.tenant)
+
+
 def verdict(state: State, turn: Turn, now: float) -> tuple[Verdict, Pending | None]:
     """What a turn's `confirm` leads to, and for which action."""
     assert turn.confirm is not None
     for action in (state.pending, state.settled):
-        if action is None or action.action_id != turn.confirm.action_id or action.user_id != turn.user_id:
+        if action is None or action.action_id != turn.confirm.action_id or not _theirs(action, turn):
             continue
         if action is state.settled:
             return "repeated", action

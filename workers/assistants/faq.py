@@ -35,6 +35,12 @@ MAX_TEXT = 200
 LOOK_EVERY_S = 1.0
 """A file is looked at for changes at most this often."""
 
+MAX_BYTES = 1_000_000
+"""Of a file: it is read in the event loop, which has turns to serve."""
+_LONGEST_LOGGED = 500
+_DEEPEST = 20
+_MOST_WRONG = 50
+
 _ENOUGH = 0.75
 _MARGIN = 0.1
 
@@ -149,7 +155,7 @@ class Faq:
     def parse(cls, text: str, source: str) -> Faq:
         """The entries of a YAML file; ``source`` is its name in errors. Raises SettingsError with one line for each."""
         try:
-            given = yaml.load(text, Loader=_LOADER)  # noqa: S506 - both loaders are safe ones
+            given = _loaded(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             where = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
             raise SettingsError(f"{source}: is not YAML: {where}") from None
@@ -222,7 +228,7 @@ class FaqFile:
         try:
             self._faq = self._read()
         except SettingsError as error:
-            log.error("faq.broken", error=str(error), kept=len(self._faq))
+            log.error("faq.broken", error=_cut(str(error)), kept=len(self._faq))
         else:
             log.info("faq.loaded", path=str(self._path), entries=len(self._faq))
         return self._faq
@@ -236,10 +242,44 @@ class FaqFile:
 
     def _read(self) -> Faq:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            with self._path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            text = data.decode() if len(data) <= MAX_BYTES else None
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{self._path}: cannot be read as UTF-8 text: {error}") from None
+        if text is None:
+            raise SettingsError(f"{self._path}: is larger than {MAX_BYTES:,} bytes; keep only what is asked often")
         return Faq.parse(text, str(self._path))
+
+
+def _loaded(text: str) -> Any:
+    """What a YAML text says. Raises YAMLError, also for what would take for ever to read or end the process: aliases, of
+    which a few lines can mean gigabytes, and lists in lists without end.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if problem := _event_fault(event, depth):
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - both loaders are safe ones
+
+
+def _event_fault(event: yaml.Event, depth: int) -> str | None:
+    if isinstance(event, yaml.AliasEvent):
+        return f"aliases are not taken; write out what *{event.anchor} repeats"
+    if depth > _DEEPEST:
+        return f"lists and mappings in {_DEEPEST} others; an entry needs three"
+    if isinstance(event, yaml.ScalarEvent) and _LONG_NUMBER.fullmatch(event.value):
+        return "a number without end; put it in quotes, with words"  # 1:1:1... is one of base 60: minutes to read
+    return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_LOGGED else text[: _LONGEST_LOGGED - 3] + "..."
 
 
 def _score(asked: _Asked, phrase: _Asked) -> float:
@@ -274,6 +314,9 @@ def _entries(given: list[Any]) -> tuple[list[FaqEntry], list[str]]:
     entries: list[FaqEntry] = []
     wrong: list[str] = []
     for number, raw in enumerate(given, 1):
+        if len(wrong) >= _MOST_WRONG:
+            wrong.append("and perhaps more: correct these first")
+            break
         name = f"entry {raw['id']}" if isinstance(raw, dict) and raw.get("id") else f"entry number {number}"
         try:
             entry = FaqEntry.model_validate(raw)
@@ -393,5 +436,6 @@ _LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
 _REPEAT = re.compile(r"[*+]|\{\d*,?\d*\}")
 _OPTIONAL = re.compile(r"(?<![(*+}?])\?")
+_LONG_NUMBER = re.compile(r"[-+0-9_:.]{200,}")
 _MAX_REPEATS = 3
 _MAX_CHOICES = 12

@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas import SettingsError
 from workers.conversations.window import Window
 
+from .checking import check
 from .definition import Assistant
 
 
@@ -27,12 +28,22 @@ def load_assistant(name: str | None) -> Assistant:
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except AttributeError:
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
+        module = importlib.import_module(module_name)
+    except SystemExit as error:
+        fix = "a definition must not end the process; take that out, or put it under if __name__ == '__main__'"
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: SystemExit: {_one_line(error)}: {fix}") from error
     except Exception as error:
         # The module is the user's: whatever it raises while it is imported is theirs to read, in one line.
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {type(error).__name__}: {error}") from error
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {type(error).__name__}: {_one_line(error)}") from error
+    try:
+        found = getattr(module, attribute)
+    except AttributeError:
+        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
     if not isinstance(found, Assistant):
         raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: is a {type(found).__name__}, not an Assistant")
+    check(found)
     return found
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from schemas import SettingsError
 from workers.models import ToolSpec
 
+from .checking import check
 from .definition import Assistant, Specialist, ToolSource
 from .mcp import McpServer
 from .text import HAN, normalised
@@ -57,6 +58,7 @@ class Staff:
         """``found`` are the tools of its MCP servers. Raises SettingsError for a mistake in the definition, with its place
         and the fix.
         """
+        check(assistant)
         names = Counter(specialist.name for specialist in assistant.specialists)
         for name, times in names.items():
             if times > 1 or name in ("", "faq", "simple", "complex", "reasoning"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import orjson
 import structlog
 
 from workers import metrics
+from workers.mistakes import MISTAKES, raise_if_ours
 from workers.models import ToolCall, ToolResult, ToolSpec
 
 from .tools import Arguments, Customer, IdempotencyKey, Tool, ToolError
@@ -67,7 +69,8 @@ class Toolbox:
         left: Allowance,
         known: ToolResult | None = None,
     ) -> tuple[ToolResult, ...]:
-        """One round: runs them side by side; one result for each, in their order. Never raises for what a tool did.
+        """One round: runs them side by side; one result for each, in their order, whole: `Allowance.cut` is for later, since
+        what was cut can no longer be searched for personal data. Never raises for what a tool did.
 
         ``known`` is the result of one of them that is known already.
         """
@@ -76,7 +79,7 @@ class Toolbox:
         left.rounds -= 1
         left.seconds -= time.monotonic() - began
         refused = [_refusal(call, f"not more than {left.calls} tools at once") for call in calls[left.calls :]]
-        return tuple(result._replace(text=left.cut(result.text)) for result in (*results, *refused))
+        return (*results, *refused)
 
     async def _result(
         self, call: ToolCall, customer: Customer | None, left: Allowance, known: ToolResult | None
@@ -114,23 +117,44 @@ class Toolbox:
                 raise ToolError("the customer is not signed in: ask them to sign in first")  # noqa: TRY301
             async with asyncio.timeout(max(0.0, seconds)):
                 found = await tool.run(arguments, customer, key)
-            text = found if isinstance(found, str) else orjson.dumps(found, default=str, option=_JSON).decode()
         except ToolError as error:
-            return ToolResult(call_id, f"error: {error}", failed=True)
+            return ToolResult(call_id, f"error: {error}".encode(errors="replace").decode(), failed=True)
         except TimeoutError:
             outcome = "timeout"
             raise
-        except Exception:  # the tool is the user's: whatever it raises is theirs to read, and no customer's
+        except (*MISTAKES, GeneratorExit) as error:  # the tool is the user's: what it raises is theirs to read
+            raise_if_ours(error)
             log.exception("tool.failed", tool=tool.name)
             return ToolResult(call_id, "error: the tool failed", failed=True)
         else:
             outcome = "ok"
-            return ToolResult(call_id, text)
+            return ToolResult(call_id, _text(found, tool.name))
         finally:
             metrics.TOOL_CALLS.labels(tool.name, outcome).inc()
 
 
-_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_DATACLASS
+def _text(found: object, tool: str) -> str:
+    """What a tool returned, as text. It has done its work: that it cannot be shown is no failure of the work."""
+    try:
+        text = found if isinstance(found, str) else _json(found)
+    except MISTAKES:
+        log.exception("tool.unreadable", tool=tool)
+        return "done; what it returned cannot be shown"
+    if len(text) > _MOST:
+        return f"done; what it returned has {len(text):,} characters, too many to be shown: ask for less"
+    return text.encode(errors="replace").decode()
+
+
+def _json(found: object) -> str:
+    try:
+        return orjson.dumps(found, default=str, option=_OPTIONS).decode()
+    except orjson.JSONEncodeError:  # whole numbers of more than 64 bits, among others
+        return json.dumps(found, default=str, ensure_ascii=False)
+
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_DATACLASS
+_MOST = 500_000
+"""Characters of a result that are searched for personal data at all: about half a second."""
 
 
 def _refusal(call: ToolCall, why: str) -> ToolResult:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from string import Formatter
-from typing import Annotated, Any, NewType, Union, get_args, get_origin, get_type_hints, overload
+from types import NoneType
+from typing import Annotated, Any, NewType, get_args, get_origin, get_type_hints, overload
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
-from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from schemas import SettingsError
 from workers.models import ToolSpec
 
+from .signature import CUSTOMER_FIX, NAME, argument_fault, function_fault, holds, members, summary_fault
 from .text import in_chinese
+from .threads import in_thread
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """A parameter of this type is given the same key whenever the same action is run again after a crash."""
@@ -96,37 +97,50 @@ def tool(
 
 def read_tool(function: Function) -> Tool:
     """The tool that a function is. Raises SettingsError with the place and the fix."""
-    name, where = getattr(function, "__name__", "?"), place(function)
+    name, where = str(getattr(function, "__name__", "?")), place(function)
+    what = f"{where}: the tool {name if NAME.fullmatch(name) else ascii(name)}"
+    if fault := function_fault(function, name):
+        raise SettingsError(f"{what} {fault}")
     marks: _Marks = getattr(function, "__spillway_tool__", _Marks(confirm=False, summary=None))
-    description = inspect.getdoc(function)
-    if not description:
-        raise SettingsError(f"{where}: the tool {name} has no docstring: say in it what the tool does, for the model")
     if marks.confirm and marks.summary is None:
-        raise SettingsError(
-            f"{where}: the tool {name} has confirm=True and no summary: say what the customer agrees to"
-        )
-    fields, customer, optional, key = _parameters(function, name, where)
+        raise SettingsError(f"{what} has confirm=True and no summary: say what the customer agrees to")
+    hints, customer, optional, key = _parameters(function, name, where)
     if key is not None and not marks.confirm:
-        raise SettingsError(
-            f"{where}: the tool {name} takes an IdempotencyKey, which only confirm=True has: mark it so"
-        )
+        raise SettingsError(f"{what} takes an IdempotencyKey, which only confirm=True has: mark it so")
+    for parameter, (hint, default) in hints.items():
+        if fault := argument_fault(parameter, hint, default, (Customer, IdempotencyKey)):
+            raise SettingsError(f"{what}: its parameter {parameter} {fault}")
+    if marks.summary is not None and (fault := summary_fault(marks.summary, hints)):
+        raise SettingsError(f"{what}: its summary {fault}")
+    fields: dict[str, Any] = {
+        # Under a name that is none of BaseModel's own: a parameter may be called `schema` or `copy`.
+        _FIELD + parameter: (Annotated[_described(hint), Field(alias=parameter)], ... if default is _NONE else default)
+        for parameter, (hint, default) in hints.items()
+    }
     try:
         arguments = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-        schema = arguments.model_json_schema()
-    except PydanticUserError as error:
-        raise SettingsError(f"{where}: the tool {name}: {str(error).splitlines()[0]}") from None
-    schema.pop("title", None)
-    for described in schema.get("properties", {}).values():
-        described.pop("title", None)
+        schema = arguments.model_json_schema(schema_generator=_Schema)
+        schema.pop("title", None)
+        for described in schema.get("properties", {}).values():
+            described.pop("title", None)
+        written = orjson.dumps(schema).decode()
+    except Exception as error:  # the hints are the user's: whatever pydantic says of them is theirs to read
+        raise SettingsError(f"{what}: {str(error).strip().splitlines()[0]}") from None
+    if holds(arguments.__pydantic_core_schema__, Customer):
+        raise SettingsError(f"{what}: an argument holds a Customer, which no model may write: {CUSTOMER_FIX}")
     return Tool(
-        ToolSpec(name, description, orjson.dumps(schema).decode()),
+        ToolSpec(name, inspect.getdoc(function) or "", written),
         partial(_check, arguments),
         partial(_run, function, customer, key),
         marks.confirm,
-        None if marks.summary is None else _summary(marks.summary, tuple(fields), f"{where}: the tool {name}"),
+        None if marks.summary is None else _summary(marks.summary),
         customer is not None and not optional,
         key is not None,
     )
+
+
+Hints = dict[str, tuple[Any, Any]]
+"""Hint and default by the parameter's name."""
 
 
 def place(function: object) -> str:
@@ -136,36 +150,44 @@ def place(function: object) -> str:
     return f"{module}:{code.co_firstlineno}" if code else str(module)
 
 
-def _parameters(function: Function, name: str, where: str) -> tuple[dict[str, Any], str | None, bool, str | None]:
-    """(fields of the model's arguments, the customer's parameter, whether that is optional, the key's parameter)."""
+def _parameters(function: Function, name: str, where: str) -> tuple[Hints, str | None, bool, str | None]:
+    """(the model's arguments, the customer's parameter, whether that is optional, the key's parameter)."""
+    what = f"{where}: the tool {name}"
     try:
         hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters.values()
     except Exception as error:
-        raise SettingsError(f"{where}: the tool {name}: its type hints cannot be read: {error}") from None
-    fields: dict[str, Any] = {}
+        raise SettingsError(f"{what}: its type hints cannot be read: {error}") from None
+    arguments: Hints = {}
     customer, optional, key = None, False, None
-    for parameter in inspect.signature(function).parameters.values():
+    given: set[Any] = set()
+    for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise SettingsError(
-                f"{where}: the tool {name}: *{parameter.name} cannot be described to a model: name each one"
-            )
+            raise SettingsError(f"{what}: *{parameter.name} cannot be described to a model: name each one")
         if parameter.name not in hints:
             fix = f"{parameter.name}: str"
-            raise SettingsError(
-                f"{where}: the tool {name}: its parameter {parameter.name} has no type hint: write {fix}"
-            )
-        hint = hints[parameter.name]
-        if hint is Customer or (get_origin(hint) in _UNIONS and Customer in get_args(hint)):
-            customer, optional = parameter.name, hint is not Customer
-        elif hint is IdempotencyKey:
+            raise SettingsError(f"{what}: its parameter {parameter.name} has no type hint: write {fix}")
+        kinds = members(hints[parameter.name])
+        if twice := next((one for one in (Customer, IdempotencyKey) if one in kinds and one in given), None):
+            raise SettingsError(f"{what}: {parameter.name} is its second {twice.__name__}: leave one of them out")
+        given.update(kinds)
+        if kinds <= {Customer, NoneType} and Customer in kinds:
+            customer, optional = parameter.name, NoneType in kinds
+        elif kinds <= {IdempotencyKey, NoneType} and IdempotencyKey in kinds:
             key = parameter.name
         else:
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (_described(hint), default)
-    return fields, customer, optional, key
+            arguments[parameter.name] = hints[parameter.name], parameter.default
+    return arguments, customer, optional, key
 
 
-_UNIONS = (Union, type(int | str))
+_FIELD = "argument_"
+_NONE = inspect.Parameter.empty
+
+
+class _Schema(GenerateJsonSchema):
+    """Says nothing of a default that JSON has no word for, in the schema or on the terminal."""
+
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
 
 def _described(hint: Any) -> Any:
@@ -185,7 +207,7 @@ def _check(arguments: type[BaseModel], given: str) -> Arguments:
             f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()[:5]
         )
         raise ToolError(f"wrong arguments: {wrong}") from None
-    return {name: getattr(found, name) for name in arguments.model_fields}
+    return {name.removeprefix(_FIELD): getattr(found, name) for name in arguments.model_fields}
 
 
 async def _run(
@@ -203,24 +225,20 @@ async def _run(
         given[key_name] = key
     if inspect.iscoroutinefunction(function):
         return await function(**given)
-    return await asyncio.to_thread(function, **given)
+    return await in_thread(function, **given)
 
 
-def _summary(
-    given: Summary, names: tuple[str, ...], what: str
-) -> Callable[[Arguments, Customer | None, str], Awaitable[str]]:
+def _summary(given: Summary) -> Callable[[Arguments, Customer | None, str], Awaitable[str]]:
     texts = {"": given} if isinstance(given, str) else given
     if not isinstance(texts, Mapping):
         function = texts
 
-        async def ask(arguments: Arguments, customer: Customer | None, _: str) -> str:
+        async def ask(arguments: Arguments, customer: Customer | None, _: str) -> Any:
             if inspect.iscoroutinefunction(function):
-                return str(await function(arguments, customer))
-            return str(await asyncio.to_thread(function, arguments, customer))
+                return await function(arguments, customer)
+            return await in_thread(function, arguments, customer)
 
         return ask
-    for text in texts.values():
-        _check_text(text, names, what)
     written = dict(texts)
 
     async def fill(arguments: Arguments, _: Customer | None, said: str) -> str:
@@ -228,13 +246,3 @@ def _summary(
         return written.get(language, next(iter(written.values()))).format(**arguments)
 
     return fill
-
-
-def _check_text(text: str, names: tuple[str, ...], what: str) -> None:
-    try:
-        wanted = {part.replace("[", ".").split(".")[0] for _, part, _, _ in Formatter().parse(text) if part is not None}
-    except ValueError as error:
-        raise SettingsError(f"{what}: its summary {text!r}: {error}") from None
-    if unknown := wanted - set(names):
-        there = ", ".join(names) or "none"
-        raise SettingsError(f"{what}: its summary {text!r} has no argument {min(unknown)!r}; there are: {there}")

@@ -90,9 +90,9 @@ class SQLiteStore:
         """See `Store.release`."""
         await self._ask(lambda database: tables.release(database, claim), writes=True)
 
-    async def save_state(self, conversation_id: str, state: State) -> None:
+    async def save_state(self, claim: Claim, state: State) -> bool:
         """See `Store.save_state`."""
-        await self._ask(lambda database: tables.save_state(database, conversation_id, state), writes=True)
+        return await self._ask(lambda database: tables.save_state(database, claim, state), writes=True)
 
     async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """See `Store.save_summary`."""
@@ -197,6 +197,10 @@ def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
         if database.in_transaction:
             database.execute("ROLLBACK")
         return [StoreError(f"sqlite: {error}")] * len(batch)
+    except Exception as error:  # what one of them asks for cannot be stored at all: the others shall not suffer
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        return [error] if len(batch) == 1 else [_perform(database, [request])[0] for request in batch]
     return results
 
 
@@ -204,7 +208,7 @@ def _settle(batch: list[_Request], results: list[Any]) -> None:
     for request, result in zip(batch, results, strict=True):
         if request.future.done():
             continue  # whoever asked was cancelled
-        if isinstance(result, StoreError):
+        if isinstance(result, Exception):
             request.future.set_exception(result)
         else:
             request.future.set_result(result)

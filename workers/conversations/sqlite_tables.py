@@ -117,13 +117,15 @@ def release(database: sqlite3.Connection, claim: Claim) -> None:
     database.execute("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?", claim)
 
 
-def save_state(database: sqlite3.Connection, conversation_id: str, state: State) -> None:
+def save_state(database: sqlite3.Connection, claim: Claim, state: State) -> bool:
     """See `Store.save_state`."""
-    database.execute(
-        "INSERT INTO conversations (conversation_id, state, at) VALUES (?, ?, ?)"
+    kept = database.execute(
+        "INSERT INTO conversations (conversation_id, state, at) SELECT ?, ?, ? WHERE EXISTS"
+        " (SELECT 1 FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?)"
         " ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at",
-        (conversation_id, state.encode(), int(time.time())),
+        (claim.conversation_id, state.encode(), int(time.time()), *claim),
     )
+    return kept.rowcount > 0
 
 
 def save_summary(

@@ -20,6 +20,7 @@ class Pending(BaseModel):
     desk: str | None = None
     """The specialist whose tool it is."""
     user_id: str | None
+    tenant: str | None = None
     """Who may say the word."""
     summary: str
     expires_at: float
@@ -27,7 +28,7 @@ class Pending(BaseModel):
     turn_id: str | None = None
     """The turn that said yes: from then on only a redelivery of it may go on. None before."""
     result: str | None = None
-    """What the tool returned. None while it has not, or when a crash came between."""
+    """What the tool returned, as a model may read it. None while it has not, or when a crash came between."""
     failed: bool = False
     """Whether that is an error."""
 

@@ -92,8 +92,11 @@ class Store(Protocol):
     async def release(self, claim: Claim) -> None:
         """Ends a claim, if its owner still holds it: another may begin at once."""
 
-    async def save_state(self, conversation_id: str, state: State) -> None:
-        """Keeps the state before the turn has ended, for what must survive a crash."""
+    async def save_state(self, claim: Claim, state: State) -> bool:
+        """Keeps the state before the turn has ended, for what must survive a crash, if its owner still holds the claim.
+
+        Returns whether it did: a worker that was stopped for a while must not put an old state in the place of a new one.
+        """
 
     async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost."""

@@ -49,6 +49,8 @@ class Redactor:
         self, *, kinds: Collection[str] = KINDS, fields: Sequence[str] = (), detectors: Sequence[Detector] = ()
     ) -> None:
         """``fields`` are names whose values are personal, in any language; ``detectors`` come after the built-in ones."""
+        if isinstance(fields, str):
+            raise ValueError(f"Redactor: fields={fields!r} is one text; write fields=({fields!r},)")  # noqa: TRY004 - as its other mistakes
         unknown = set(kinds) - set(KINDS)
         if unknown:
             raise ValueError(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")

@@ -36,8 +36,8 @@ SPENDING_S = 3 * 86_400
 HISTORY = 200
 """The latest exchanges that are kept of a conversation."""
 
-_LOAD, _RECORD, _SPENT, _CLAIMS, _KEEP = (
-    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "keep")
+_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY = (
+    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "state", "summary")
 )
 _CLAIM_MS, _KEEP_TEXT = b"%d" % int(CLAIM_S * 1000), b"%d" % KEEP_S
 _LIMITS = (_KEEP_TEXT, b"%d" % SPENDING_S, b"%d" % HISTORY)
@@ -119,13 +119,17 @@ class RedisStore:
         """See `Store.release`."""
         await self._claims([claim], b"0")
 
-    async def save_state(self, conversation_id: str, state: State) -> None:
+    async def save_state(self, claim: Claim, state: State) -> bool:
         """See `Store.save_state`."""
-        await self._keep(conversation_id, state.encode())
+        shard = self._shard(claim.conversation_id)
+        keys = _keys(shard, claim.conversation_id, claim.turn_id)[1:]
+        return bool(await self._run(shard, _STATE, keys, (claim.owner.encode(), _KEEP_TEXT, state.encode())))
 
     async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """See `Store.save_summary`. Said again after a StoreError, its cost is counted once."""
-        await self._keep(conversation_id, summary.encode(), b"%d" % summarised, _usd(cost_usd))
+        shard = self._shard(conversation_id)
+        key = _keys(shard, conversation_id, "")[2]
+        await self._run(shard, _SUMMARY, (key,), (summary.encode(), b"%d" % summarised, _usd(cost_usd)))
 
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
@@ -147,10 +151,6 @@ class RedisStore:
             keys, owners = zip(*held, strict=True)
             asked.append(self._run(shard, _CLAIMS, keys, (milliseconds, *owners)))
         await asyncio.gather(*asked)
-
-    async def _keep(self, conversation_id: str, *value: bytes) -> None:
-        shard = self._shard(conversation_id)
-        await self._run(shard, _KEEP, _keys(shard, conversation_id, "")[2:], (_KEEP_TEXT, *value))
 
     async def _run(self, shard: int, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> bytes:
         answer: bytes = await self._nodes.ask(shard, lambda pipe: pipe.run(script, keys, arguments))

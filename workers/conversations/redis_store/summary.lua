@@ -1,0 +1,17 @@
+-- Keeps a summary of a conversation, outside of a turn's end: only where there is a conversation, and only in the place of a
+-- summary of fewer exchanges.
+--
+-- KEYS: conversation. ARGV: the summary, of how many exchanges, and what it cost in USD
+local conversation = KEYS[1]
+if redis.call('EXISTS', conversation) == 0 then
+  return 'OK'
+end
+local found = redis.call('HMGET', conversation, 'summary', 'summarised')
+if found[1] == ARGV[1] and found[2] == ARGV[2] then
+  return 'OK' -- said again by a worker that heard no answer: it is there, and paid for
+end
+redis.call('HINCRBYFLOAT', conversation, 'summary_usd', ARGV[3])
+if tonumber(found[2] or '0') < tonumber(ARGV[2]) then
+  redis.call('HSET', conversation, 'summary', ARGV[1], 'summarised', ARGV[2])
+end
+return 'OK'
