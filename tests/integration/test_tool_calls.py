@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from rehearsal.model_api import ModelApi
 from workers.models import Clients, Completion, Message, Model, OnText, Prompt, ToolResult, ToolSpec
@@ -56,3 +57,22 @@ async def test_a_failed_call_and_a_malformed_one_are_told_too(model: Model) -> N
         PROMPT.following(said, Message("tool", results=(ToolResult(call.call_id, "no", True),)))
     )
     assert "no" in told.text
+
+
+async def test_half_of_a_character_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = rb'{"content": [{"type": "text", "text": "half \ud83d"}], "stop_reason": "end_turn", "usage": {}}'
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=body, content_type="application/json")
+
+    server = web.ServerRunner(web.Server(answer))
+    await server.setup()
+    site = web.TCPSite(server, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{port}")
+    clients = Clients(1)
+    model = clients.model("claude-haiku-4-5", "anthropic", "simulated")
+    assert (await model.complete(PROMPT)).text == "half \N{REPLACEMENT CHARACTER}"
+    await clients.close()
+    await server.cleanup()

@@ -17,7 +17,7 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, parsed, trouble_of, whole_text
 from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
@@ -91,12 +91,12 @@ class AnthropicModel:
         response = await self._client.post("/v1/messages", cast_to=httpx2.Response, body=arguments | self._sampling)
         request_id = response.headers.get("request-id")
         try:
-            body = orjson.loads(response.content)
+            body = parsed(response.content)
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
             calls = tuple(_call(block) for block in body["content"] if block["type"] == "tool_use")
             reason = str(body.get("stop_reason") or "unknown")
             return Completion(whole_text(text), reason, _usage(body["usage"]), request_id, response.headers, calls)
-        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+import orjson
 
 from schemas import Usage
 
@@ -142,6 +145,17 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None  # a header nobody can read asks for nothing
+
+
+def parsed(content: bytes) -> Any:
+    """A provider's JSON. Raises ValueError.
+
+    Some models write half of a character now and then: orjson refuses the whole answer for it, the standard library does not.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(content)
 
 
 def count(value: object) -> int:

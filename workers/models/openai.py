@@ -13,7 +13,7 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Trouble, count, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, parsed, trouble_of, whole_text
 from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
@@ -88,7 +88,7 @@ class OpenAIModel:
         response = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=arguments)
         request_id = response.headers.get("x-request-id")
         try:
-            body = orjson.loads(response.content)
+            body = parsed(response.content)
             choice = body["choices"][0]
             text = choice["message"].get("content") or ""
             calls = tuple(_call(call) for call in choice["message"].get("tool_calls") or ())
@@ -100,7 +100,7 @@ class OpenAIModel:
                 response.headers,
                 calls,
             )
-        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
     async def _streamed(self, arguments: dict[str, Any], on_text: OnText, clock: CallClock) -> Completion:
