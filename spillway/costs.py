@@ -30,7 +30,7 @@ async def read_costs(
     from producers.topic_reader import TopicReader
 
     known = Catalogue.load(catalogue)
-    accounts = Accounts(known, against or largest(known, []))
+    accounts = Accounts(known, against or largest(known))
     known.find(accounts.against)
     async with await TopicReader.of(cluster, cluster.topics.replies) as reader:
         spans = await reader.spans(since_ms)

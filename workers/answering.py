@@ -119,7 +119,7 @@ class Answering:
         try:
             loaded = await self._claimed(received, turn, claim, permit)
             scopes = self._budget.ceilings.scopes(turn.tenant)
-            if (stored := loaded.reply) and not _to_be_answered_again(received, stored):
+            if stored := _standing_reply(received, loaded):
                 recorded = stored.final
                 self._budget.recorded(scopes, effort.cost_usd, time.time())  # spent by an attempt that came to nothing
                 return _answer(turn, stored, _failure_of(stored), loaded)
@@ -142,7 +142,7 @@ class Answering:
         told = False
         while True:
             loaded = await self._patiently(lambda: self._load(turn, claim), permit)
-            if not loaded.claimed_s or (loaded.reply and not _to_be_answered_again(received, loaded.reply)):
+            if not loaded.claimed_s or _standing_reply(received, loaded):
                 return loaded
             if not told:
                 log.info("turn.claimed_by_another", turn_id=turn.turn_id, seconds=round(loaded.claimed_s, 1))
@@ -207,8 +207,7 @@ class Answering:
             loaded = await self._load(turn, claim)
         except StoreError:
             return False  # its reply cannot be recorded before the store answers, and then the first one counts
-        stored = loaded.reply
-        return loaded.claimed_s > 0 or (stored is not None and not _to_be_answered_again(received, stored))
+        return loaded.claimed_s > 0 or _standing_reply(received, loaded) is not None
 
     def _otherwise(self, turn: Turn, effort: Effort, failure: Failure, state: State) -> tuple[Response, Failure | None]:
         """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""
@@ -321,9 +320,10 @@ def _encoded(reply: Reply) -> tuple[bytes, str]:
     return value, ""
 
 
-def _to_be_answered_again(received: Received, stored: StoredReply) -> bool:
-    """A replayed dead letter gets a new try; what was answered meanwhile stays answered."""
-    return replayed(received.headers) and stored.outcome in ("failed", "expired")
+def _standing_reply(received: Received, loaded: Loaded) -> StoredReply | None:
+    """The turn's reply, if it stands. A replayed dead letter gets a new try; what was answered meanwhile stays answered."""
+    stored = loaded.reply
+    return stored if stored and (stored.final or not replayed(received.headers)) else None
 
 
 def _failure_of(stored: StoredReply) -> Failure | None:

@@ -90,9 +90,5 @@ def _upwards(exchanges: int, block: int) -> int:
 
 def _size(exchange: Exchange) -> int:
     """Bytes of UTF-8."""
-    size = len(exchange.said.encode()) + len(exchange.answer.encode())
-    for message in exchange.steps:
-        size += len(message.text.encode())
-        size += sum(len(call.arguments.encode()) + len(call.name) for call in message.calls)
-        size += sum(len(result.text.encode()) for result in message.results)
-    return size
+    said = len(exchange.said.encode()) + len(exchange.answer.encode())
+    return said + sum(message.size for message in exchange.steps)

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from schemas import Usage
 from workers.models import Prompt, ToolSpec
+from workers.models.prompt import BYTES_A_TOKEN
 
 from .limits import Amounts
 
-_BYTES_A_TOKEN = 3.6
 _GAIN = 0.05
 """Weight of the newest reply in the running means."""
 _FIRST_OUTPUT = 256.0
@@ -30,18 +30,18 @@ class TokenEstimate:
     @property
     def bytes_a_token(self) -> float:
         """Of what enters, by now."""
-        return _BYTES_A_TOKEN / self._ratio
+        return BYTES_A_TOKEN / self._ratio
 
     def of(self, prompt: Prompt) -> Amounts:
         """The amounts of one call; for the output its mean and half its usual deviation: it is rarely too low in sum."""
-        entered = _length(prompt) / _BYTES_A_TOKEN * self._ratio
+        entered = _length(prompt) / BYTES_A_TOKEN * self._ratio
         written = min(prompt.max_tokens, (self._output + self._spread / 2) or min(_FIRST_OUTPUT, prompt.max_tokens))
         return {"requests": 1.0, "tokens": entered + written, "input_tokens": entered, "output_tokens": written}
 
     def learn(self, prompt: Prompt, usage: Usage) -> None:
         """Takes the true usage of a call."""
         if usage.input_tokens:
-            true_ratio = (usage.input_tokens + usage.cache_read_tokens) / max(1.0, _length(prompt) / _BYTES_A_TOKEN)
+            true_ratio = (usage.input_tokens + usage.cache_read_tokens) / max(1.0, _length(prompt) / BYTES_A_TOKEN)
             self._ratio += _GAIN * (true_ratio - self._ratio)
         if not self._output:
             self._output = float(usage.output_tokens)
@@ -52,14 +52,8 @@ class TokenEstimate:
 
 def _length(prompt: Prompt) -> int:
     """Bytes of all that the model is told."""
-    total = len(prompt.system.encode()) + _tools_length(prompt.tools)
-    for message in prompt.messages:
-        total += len(message.text.encode())
-        for call in message.calls:
-            total += len(call.name) + len(call.arguments.encode())
-        for result in message.results:
-            total += len(result.text.encode())
-    return total
+    said = sum(message.size for message in prompt.messages)
+    return len(prompt.system.encode()) + _tools_length(prompt.tools) + said
 
 
 @lru_cache(maxsize=64)

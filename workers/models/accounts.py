@@ -13,11 +13,10 @@ from typing import Any
 from schemas import Reply, Usage
 
 from .catalogue import Catalogue, CatalogueModel
+from .prompt import BYTES_A_TOKEN
 
 UNIT = 100_000_000
 """In one USD."""
-_BYTES_A_TOKEN = 3.6
-"""As flow control estimates prompts before a model has told the true count."""
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class Accounts:
         if price is None:
             return
         self._saved.caching += reply.usage.cache_read_tokens * (price.input - price.cache_read) / 1e6
-        self._saved.trimming += left_out_bytes / _BYTES_A_TOKEN * price.input / 1e6
+        self._saved.trimming += left_out_bytes / BYTES_A_TOKEN * price.input / 1e6
 
     def _large(self) -> CatalogueModel:
         return self.catalogue.find(self.against)[1]
@@ -133,11 +132,9 @@ class Accounts:
         return {"day": a_day, "month": a_day * 30, "year": a_day * 365}
 
 
-def largest(catalogue: Catalogue, names: list[str]) -> str:
-    """The dearest of these models; of all that are known where none is."""
-    known = {name: model for name, model in catalogue.models.items() if model.price is not None}
-    among = [name for name in names if name in known] or list(known)
-    return max(among, key=lambda name: known[name].cost_usd(_TYPICAL) or 0.0)
+def largest(catalogue: Catalogue) -> str:
+    """The dearest model whose price is known."""
+    return max(catalogue.models, key=lambda name: catalogue.models[name].cost_usd(_TYPICAL) or 0.0)
 
 
 _TYPICAL = Usage(input_tokens=800, output_tokens=120)

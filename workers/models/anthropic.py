@@ -7,6 +7,8 @@ The retry loop is ours (``max_retries=0``): the SDK's would hold the permit whil
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +35,26 @@ def client(key: str, connections: int, timeouts: Timeouts) -> anthropic.AsyncAnt
     )
 
 
+@contextmanager
+def troubles(late: Callable[[], str]) -> Iterator[None]:
+    """Turns the SDK's and the transport's errors into ModelError; ``late`` says what took too long after a TimeoutError."""
+    try:
+        yield
+    except anthropic.APIStatusError as error:
+        raise _status_error(error) from error
+    except anthropic.APITimeoutError as error:
+        raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
+    except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
+        raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
+    except TimeoutError as error:
+        raise ModelError(late(), Trouble.TIMEOUT) from error
+    except (httpx2.HTTPError, OSError) as error:
+        # Inside a stream the SDK lets the transport's and the parser's own errors through.
+        raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
+    except json.JSONDecodeError as error:
+        raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
+
+
 class AnthropicModel:
     """One model of the Messages API."""
 
@@ -53,24 +75,11 @@ class AnthropicModel:
         """Calls the model once. Raises ModelError."""
         arguments = self._arguments(prompt)
         clock = CallClock(self._timeouts, streamed=on_text is not None)
-        try:
+        with troubles(clock.reason):
             async with clock:
                 if on_text is None:
                     return await self._whole(arguments)
                 return await self._streamed(arguments, on_text, clock)
-        except anthropic.APIStatusError as error:
-            raise status_error(error) from error
-        except anthropic.APITimeoutError as error:
-            raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
-        except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
-            raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
-        except TimeoutError as error:
-            raise ModelError(clock.reason(), Trouble.TIMEOUT) from error
-        except (httpx2.HTTPError, OSError) as error:
-            # Inside a stream the SDK lets the transport's and the parser's own errors through.
-            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
-        except json.JSONDecodeError as error:
-            raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -197,7 +206,7 @@ _TROUBLE_OF_TYPE = {
 }
 
 
-def status_error(error: anthropic.APIStatusError) -> ModelError:
+def _status_error(error: anthropic.APIStatusError) -> ModelError:
     if isinstance(error, (anthropic.EnforcedSpendLimitReachedError, anthropic.ContractSpendLimitReachedError)):
         trouble = Trouble.SPENDING_LIMIT
     elif error.status_code < 400:  # an error event inside a stream arrives with the stream's own status, 200

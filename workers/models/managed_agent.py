@@ -7,19 +7,17 @@ session stands, then listens, then sends; so it goes on after a crash, a cancell
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import anthropic
 import httpx2
+import structlog
 
 from schemas import SettingsError
 
 from .anthropic import client as messages_client
-from .anthropic import status_error
+from .anthropic import troubles
 from .model import Completion, ModelError, OnText, Trouble
 from .options import ModelOptions
 from .prompt import Message, Prompt
@@ -27,6 +25,8 @@ from .sessions.agency import Agency
 from .sessions.memory import Memory, declined, news
 from .sessions.run import SessionRun
 from .timeouts import CallClock, Timeouts
+
+log = structlog.get_logger()
 
 PREFIX = "managed:"
 """Of the model's name, where a user asks for it."""
@@ -93,7 +93,7 @@ class ManagedAgentModel:
         desk = self._agency.desk(self._model, prompt)
         begun = self._begun.pop((desk, prompt.messages), None)
         memory, waits_for = begun or Memory.read(prompt.sessions.get(desk)), None
-        async with _troubles():
+        with troubles(lambda: "the session does not answer"):
             if memory is not None and memory.session_id not in self._useless:
                 waits_for = await self._at_rest(memory, prompt)
             if memory is None or waits_for is None:
@@ -179,27 +179,9 @@ class ManagedAgentModel:
         try:
             async with asyncio.timeout(INTERRUPT_S):
                 await self._sessions.events.send(session, events=[{"type": "user.interrupt"}])
-        except (anthropic.AnthropicError, httpx2.HTTPError, OSError, TimeoutError):
-            pass  # the next call on this session sees to it
-
-
-@asynccontextmanager
-async def _troubles() -> AsyncIterator[None]:
-    """Turns the SDK's and the transport's errors into ModelError, as for the Messages API."""
-    try:
-        yield
-    except anthropic.APIStatusError as error:
-        raise status_error(error) from error
-    except anthropic.APITimeoutError as error:
-        raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
-    except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
-        raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
-    except TimeoutError as error:
-        raise ModelError("the session does not answer", Trouble.TIMEOUT) from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
-    except json.JSONDecodeError as error:
-        raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
+        except (anthropic.AnthropicError, httpx2.HTTPError, OSError, TimeoutError) as error:
+            # The next call on this session sees to it.
+            log.warning("session.not_interrupted", session=session, error=str(error))
 
 
 def _keep(kept: dict[_K, _V], key: _K, value: _V) -> None:

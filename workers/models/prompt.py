@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+BYTES_A_TOKEN = 3.6
+"""Of prompts in UTF-8, before a model's replies have taught better."""
+
 
 class ToolCall(NamedTuple):
     """A tool that a model asks for."""
@@ -34,6 +37,16 @@ class Message(NamedTuple):
     """Of an assistant that wants to know something first."""
     results: tuple[ToolResult, ...] = ()
     """Of a tool message: one for each call of the message before it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8 that a model is told."""
+        size = len(self.text.encode())
+        for call in self.calls:
+            size += len(call.name) + len(call.arguments.encode())
+        for result in self.results:
+            size += len(result.text.encode())
+        return size
 
 
 class ToolSpec(NamedTuple):
