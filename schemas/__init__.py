@@ -4,7 +4,17 @@ Workers and producers both know this package; it knows neither.
 """
 
 from .cluster import Cluster, ClusterError
-from .codec import DecodeError, decode_delta, decode_reply, decode_turn, encode, identity
+from .codec import (
+    DecodeError,
+    decode_command,
+    decode_delta,
+    decode_reply,
+    decode_turn,
+    decode_worker_state,
+    encode,
+    identity,
+)
+from .command import EVERYBODY, Command
 from .deadletter import Failure, Reason, dead_letter_headers
 from .delta import Delta
 from .environment import Environment, SettingsError
@@ -13,12 +23,15 @@ from .headers import Headers, carried, replayed
 from .reply import Action, Outcome, Reply, ReplyError, Usage
 from .topics import Topics, TopicSpec
 from .turn import MAX_TEXT, Confirm, Priority, Turn, new_id
+from .worker_state import ModelState, PartitionState, Spending, WorkerState
 
 __all__ = [
+    "EVERYBODY",
     "MAX_TEXT",
     "Action",
     "Cluster",
     "ClusterError",
+    "Command",
     "Confirm",
     "DecodeError",
     "Delta",
@@ -26,22 +39,28 @@ __all__ = [
     "Failure",
     "Handoff",
     "Headers",
+    "ModelState",
     "Outcome",
+    "PartitionState",
     "Priority",
     "Reason",
     "Reply",
     "ReplyError",
     "Said",
     "SettingsError",
+    "Spending",
     "TopicSpec",
     "Topics",
     "Turn",
     "Usage",
+    "WorkerState",
     "carried",
     "dead_letter_headers",
+    "decode_command",
     "decode_delta",
     "decode_reply",
     "decode_turn",
+    "decode_worker_state",
     "encode",
     "identity",
     "new_id",

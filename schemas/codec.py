@@ -11,10 +11,12 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from .command import Command
 from .deadletter import Failure, Reason
 from .delta import Delta
 from .reply import Reply
 from .turn import Turn
+from .worker_state import WorkerState
 
 Message = TypeVar("Message", bound=BaseModel)
 
@@ -57,6 +59,16 @@ def decode_reply(value: bytes | None) -> Reply:
 def decode_delta(value: bytes | None) -> Delta:
     """The delta in a record. Raises DecodeError."""
     return _decode(Delta, value)
+
+
+def decode_worker_state(value: bytes | None) -> WorkerState:
+    """A worker's state in a record. Raises DecodeError."""
+    return _decode(WorkerState, value)
+
+
+def decode_command(value: bytes | None) -> Command:
+    """The command in a record. Raises DecodeError."""
+    return _decode(Command, value)
 
 
 def identity(value: bytes | None) -> tuple[str, str] | None:

@@ -6,17 +6,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .command import Command
 from .delta import Delta
 from .handoff import Handoff
 from .reply import Reply
 from .topics import Topics, TopicSpec
 from .turn import Turn
+from .worker_state import WorkerState
 
 _MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
     "turn": (Turn, "A chat turn"),
     "reply": (Reply, "The final reply of a turn"),
     "delta": (Delta, "A fragment of a streamed reply"),
     "handoff": (Handoff, "A conversation that a person takes over"),
+    "workerState": (WorkerState, "A worker's state"),
+    "command": (Command, "An operator's word to the fleet"),
 }
 
 
@@ -41,6 +45,8 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
         "deltas": _channel(specs[topics.deltas], "delta"),
         "deadLetters": _channel(specs[topics.dead_letters], "turn"),
         "handoffs": _channel(specs[topics.handoffs], "handoff"),
+        "workers": _channel(specs[topics.workers], "workerState"),
+        "commands": _channel(specs[topics.commands], "command"),
     }
     return {
         "asyncapi": "3.0.0",
@@ -53,6 +59,8 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
             "receiveDelta": _operation("receive", "deltas", "delta"),
             "receiveDeadLetter": _operation("receive", "deadLetters", "turn"),
             "receiveHandoff": _operation("receive", "handoffs", "handoff"),
+            "receiveWorkerState": _operation("receive", "workers", "workerState"),
+            "sendCommand": _operation("send", "commands", "command"),
         },
         "components": {
             "messages": {

@@ -27,9 +27,9 @@ from aiokafka.errors import (
 )
 
 from schemas import Cluster
+from schemas.completion import MAX_METADATA
 
 from . import metrics
-from .completion import MAX_METADATA
 from .progress import CommitPoint, Ledger
 from .received import Received, receive
 from .vitals import Lasting

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from . import completion
+from schemas import completion
 
 
 class CommitPoint(NamedTuple):

@@ -155,7 +155,7 @@ async def test_a_flood_in_one_partition_does_not_stop_the_others(
 
 
 async def test_a_map_of_another_log_is_not_believed(cluster: Cluster, fleet: Fleet, chat: ChatClient) -> None:
-    from workers import completion
+    from schemas import completion
 
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()

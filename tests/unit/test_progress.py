@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import completion
+from schemas import completion
 from workers.progress import Ledger
 
 offsets = st.integers(0, 2**40)

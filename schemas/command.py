@@ -1,0 +1,28 @@
+"""A command: an operator's word to the fleet, as it lies on ``chat.commands``, keyed by worker id or ``*`` for all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+EVERYBODY = "*"
+"""The key of a command to all workers."""
+
+
+class Command(BaseModel):
+    """What to do. Obeying one twice is harmless.
+
+    A worker that starts obeys the pauses that are still on the topic, so that one that was started meanwhile does not
+    work against them; it never obeys a `drain` that is older than itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command_id: str = Field(min_length=1, max_length=128)
+    command: Literal["pause", "resume", "drain"] = Field(
+        description="`pause` or `resume` intake; `drain` finishes what is in flight and leaves."
+    )
+    partition: int | None = Field(default=None, ge=0, description="Only this partition; of `pause` and `resume`.")
+    issued_by: str = Field(default="", max_length=256, description="Who said so, for the audit.")
+    issued_at: AwareDatetime
