@@ -1,7 +1,10 @@
-"""The way in and out for frontends: send turns, await and stream their replies, create the topics, replay dead letters."""
+"""The way in and out for frontends: send turns, await and stream their replies, create the topics, replay dead letters,
+see the workers and tell them what to do.
+"""
 
 from .client import ChatClient, ReplyTimeoutError, new_turn
 from .deadletters import DeadLetters, NoSuchLetterError, Purge, Replayed
+from .fleet import Fleet
 from .letters import DeadLetter, Filter, LetterId
 from .plan import Plan
 from .provision import TopicSettings, TopicState, apply_topics
@@ -12,6 +15,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Filter",
+    "Fleet",
     "LetterId",
     "NoSuchLetterError",
     "Plan",

@@ -22,12 +22,13 @@ from .handoff import Handoff, Said
 from .headers import Headers, carried, replayed
 from .reply import Action, Outcome, Reply, ReplyError, Usage
 from .topics import Topics, TopicSpec
-from .turn import MAX_TEXT, Confirm, Priority, Turn, new_id
+from .turn import MAX_TEXT, ONLY, Confirm, Priority, Turn, new_id
 from .worker_state import ModelState, PartitionState, Spending, WorkerState
 
 __all__ = [
     "EVERYBODY",
     "MAX_TEXT",
+    "ONLY",
     "Action",
     "Cluster",
     "ClusterError",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 EVERYBODY = "*"
 """The key of a command to all workers."""
@@ -26,3 +26,9 @@ class Command(BaseModel):
     partition: int | None = Field(default=None, ge=0, description="Only this partition; of `pause` and `resume`.")
     issued_by: str = Field(default="", max_length=256, description="Who said so, for the audit.")
     issued_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _drains_whole_workers(self) -> Self:
+        if self.command == "drain" and self.partition is not None:
+            raise ValueError("drain takes no partition: a worker leaves with all of its own")
+        return self

@@ -14,6 +14,9 @@ from .topics import Topics, TopicSpec
 from .turn import Turn
 from .worker_state import WorkerState
 
+_KEYS = {"workerState": "the worker id", "command": "the worker id, or * for all"}
+"""What the key is where it is not the conversation id."""
+
 _MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
     "turn": (Turn, "A chat turn"),
     "reply": (Reply, "The final reply of a turn"),
@@ -74,7 +77,7 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
                     },
                     "bindings": {
                         "kafka": {
-                            "key": {"type": "string", "description": "the conversation id"},
+                            "key": {"type": "string", "description": _KEYS.get(name, "the conversation id")},
                             "bindingVersion": "0.5.0",
                         }
                     },

@@ -15,6 +15,9 @@ Priority = Literal["high", "normal", "low"]
 MAX_TEXT = 32_768
 """Most characters in a turn's text."""
 
+ONLY = "spillway.only"
+"""Attribute of a turn that comes too late for a model: ``faq`` lets the FAQ alone answer it."""
+
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): unique, and in the order of the clock to a millisecond."""

@@ -40,6 +40,11 @@ class Spending(BaseModel):
     day_usd: float = 0.0
     hour_ceiling_usd: float | None = None
     day_ceiling_usd: float | None = None
+    shared: bool = Field(
+        default=False,
+        description="Whether the amounts are those of all workers of one store, read from there because a ceiling is set:"
+        " take the largest. Otherwise each worker counts the costs of its own replies since its start: add them up.",
+    )
 
 
 class WorkerState(BaseModel):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
-from schemas import Action, Reason, Reply, Turn
+from schemas import ONLY, Action, Reason, Reply, Turn
 
 from .asking import AnsweredMeanwhile, Asked, Asking, Expired, GaveUp, Question
 from .assistants import Assistant, IdempotencyKey, Signals
@@ -111,6 +111,8 @@ class Responder:
             disguise = self._disguise(way)
             exchange = Exchange(disguise.hide(turn.text), found.text)
             return Response(by_rule(turn, effort, found.text), exchange, _state(way, disguise, None))
+        if turn.attributes.get(ONLY) == "faq":
+            raise Expired  # a frontend saw that it would be, before a model came to it
         return await self._by_model(way)
 
     def _person_wanted(self, turn: Turn) -> str | None:

@@ -1,0 +1,190 @@
+"""Access: who calls, and what that one may open. Tokens are for customers, API keys for servers and operators."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jwt
+import structlog
+
+log = structlog.get_logger()
+
+ALGORITHMS = ("EdDSA", "HS256")
+_LEEWAY_S = 10
+"""Clocks of the shop's backend and of the gateway may differ by so much."""
+_REMEMBERED = 20_000
+"""Tokens that were checked, so that a signature is not checked anew for every turn."""
+_LOOK_S = 5.0
+"""Between two looks whether the file of keys has changed."""
+
+
+class Unauthorised(Exception):
+    """Nobody, or nobody we know; the message says why without repeating what was given."""
+
+
+class Caller(NamedTuple):
+    """Who calls."""
+
+    name: str
+    """For limits and the audit: the user, or the name of the key."""
+    user_id: str | None = None
+    tenant: str | None = None
+    conversations: tuple[str, ...] = ()
+    """Ids that may be opened; a trailing ``*`` is a prefix."""
+    server: bool = False
+    """Holds an API key: speaks for any user."""
+    admin: bool = False
+    expires_at: float = float("inf")
+    """Seconds since the epoch."""
+
+    def may_open(self, conversation: str) -> bool:
+        """Whether this conversation is theirs."""
+        return self.server or any(
+            conversation.startswith(allowed[:-1]) if allowed.endswith("*") else conversation == allowed
+            for allowed in self.conversations
+        )
+
+
+ANYBODY = Caller("anybody", server=True, admin=True)
+"""Who calls an open gateway."""
+
+
+class KeySet:
+    """The JSON Web Key Set in a file, read again when the file changes: so keys are rotated without a restart."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises ValueError when it holds no key that can be used."""
+        self._file = file
+        self._looked_at = 0.0
+        self._changed_at = 0.0
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._load()
+
+    def find(self, kid: str | None, now: float) -> jwt.PyJWK | None:
+        """The key of this id; without an id the only one there is. ``now`` on any steady clock."""
+        if now - self._looked_at > _LOOK_S:
+            self._looked_at = now
+            try:
+                if self._file.stat().st_mtime != self._changed_at:
+                    self._load()
+            except (OSError, ValueError) as error:
+                log.error(
+                    "keys.unreadable", file=str(self._file), error=str(error), fix="the keys from before are used"
+                )
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    @property
+    def version(self) -> float:
+        """Changes with the keys."""
+        return self._changed_at
+
+    def _load(self) -> None:
+        changed_at = self._file.stat().st_mtime
+        try:
+            found = jwt.PyJWKSet.from_json(self._file.read_text()).keys
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self._file} is no JSON Web Key Set with a key that can be used: {error}") from None
+        usable = {key.key_id: key for key in found if key.algorithm_name in ALGORITHMS}
+        if not usable:
+            raise ValueError(f"{self._file} has no key for {' or '.join(ALGORITHMS)}")
+        self._keys, self._changed_at = usable, changed_at
+
+
+class Access:
+    """Knows callers by what they bring."""
+
+    def __init__(self, keys: KeySet | None, api_keys: Mapping[str, str], admin_keys: Mapping[str, str]) -> None:
+        """Keys by name. With nothing at all, everybody may do everything."""
+        self._open = keys is None and not api_keys and not admin_keys
+        self._keys = keys
+        # Only digests are kept, and compared in constant time.
+        self._servers = [
+            (_digest(key), Caller(name, server=True, admin=admin))
+            for named, admin in ((api_keys, False), (admin_keys, True))
+            for name, key in named.items()
+        ]
+        self._known: OrderedDict[tuple[str, float], Caller] = OrderedDict()
+
+    def caller(self, brought: str | None, *, by_url: bool = False) -> Caller:
+        """Who brings this token or key; ``by_url`` says that it stood in the address, where API keys do not belong.
+
+        Raises Unauthorised.
+        """
+        if self._open:
+            return ANYBODY
+        if not brought:
+            raise Unauthorised("no token: send Authorization: Bearer ...")
+        if brought.count(".") != 2:
+            return self._server(brought, by_url)
+        if self._keys is None:
+            raise Unauthorised("this gateway takes no tokens: SPILLWAY_GATEWAY_KEYS is not set")
+        caller = self._known.get((brought, self._keys.version))
+        if caller is None:
+            caller = self._customer(self._keys, brought)
+            self._known[brought, self._keys.version] = caller
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        if caller.expires_at + _LEEWAY_S < time.time():
+            raise Unauthorised("the token has expired")
+        return caller
+
+    def _server(self, brought: str, by_url: bool) -> Caller:
+        digest = _digest(brought)
+        found = [caller for known, caller in self._servers if hmac.compare_digest(known, digest)]
+        if not found:
+            raise Unauthorised("this key is not known here")
+        if by_url:
+            raise Unauthorised(
+                "an API key does not belong in an address, which is logged on its way: send it as a header"
+            )
+        return found[0]
+
+    def _customer(self, keys: KeySet, token: str) -> Caller:
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = keys.find(kid, time.monotonic())
+            if key is None:
+                raise Unauthorised("the token's key (kid) is not known here")
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],  # never what the token itself says
+                leeway=_LEEWAY_S,
+                options={"require": ["exp"], "verify_aud": False},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise Unauthorised(f"the token is not valid: {error}") from None
+        return _caller(claims)
+
+
+def _caller(claims: Mapping[str, object]) -> Caller:
+    conversations, tenant, user = claims.get("conversations", ()), claims.get("tenant"), claims.get("sub")
+    if isinstance(conversations, str):
+        conversations = [conversations]
+    if not isinstance(conversations, list | tuple) or not all(isinstance(entry, str) for entry in conversations):
+        raise Unauthorised("the token's conversations are no list of ids")
+    if tenant is not None and not isinstance(tenant, str):
+        raise Unauthorised("the token's tenant is no text")
+    scopes = claims.get("scope", "")
+    expires_at = claims["exp"]
+    assert isinstance(expires_at, int | float)
+    return Caller(
+        name=str(user) if user else f"token for {','.join(conversations)[:64]}",
+        user_id=str(user) if user else None,
+        tenant=tenant,
+        conversations=tuple(conversations),
+        admin=isinstance(scopes, str) and "admin" in scopes.split(),
+        expires_at=float(expires_at),
+    )
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()

@@ -1,0 +1,109 @@
+"""The HTTP application: which address is what, and what holds for every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import hdrs, web
+
+from schemas import ClusterError
+
+from . import metrics
+from .door import KEY, Door
+from .event_stream import events
+from .problem import Problem
+from .turns import get_turn, post_confirm, post_turn
+from .websocket import websocket
+
+log = structlog.get_logger()
+
+PAGES = Path(__file__).with_name("pages")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_ALLOWED = (
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Conversation-Id, traceparent, tracestate"
+)
+_EXPOSED = "Location, Retry-After"
+
+
+def application(door: Door) -> web.Application:
+    """Everything that the gateway serves."""
+    app = web.Application(
+        client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[_problems], handler_args={}
+    )
+    app[KEY] = door
+    app.on_response_prepare.append(_headers)
+    app.add_routes(
+        [
+            web.post("/v1/conversations/{conversation_id}/turns", post_turn),
+            web.post("/v1/conversations/{conversation_id}/confirm", post_confirm),
+            web.get("/v1/conversations/{conversation_id}/events", events, allow_head=False),
+            web.get("/v1/conversations/{conversation_id}/ws", websocket, allow_head=False),
+            web.get("/v1/turns/{turn_id}", get_turn, allow_head=False),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure is one clear answer; what is our mistake is logged whole and told in one line."""
+    try:
+        _same_site(request)
+        if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+            return web.Response(status=204)  # `_headers` says what is allowed
+        return await handler(request)
+    except Problem as problem:
+        response = problem.response()
+    except web.HTTPException as error:
+        response = _from_aiohttp(error)
+    except ClusterError as error:
+        log.warning("gateway.kafka_away", error=str(error))
+        response = Problem(503, "Kafka does not answer now", code="kafka_away", retry_after_s=2.0).response()
+    metrics.REFUSED.labels(str(response.status)).inc()
+    return response
+
+
+def _from_aiohttp(error: web.HTTPException) -> web.Response:
+    if error.status < 400:
+        raise error
+    details = {404: "there is nothing at this address: see /openapi.json", 413: "the body is too large"}
+    response = Problem(error.status, details.get(error.status, error.text or error.reason)).response()
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _same_site(request: web.Request) -> None:
+    """Keeps other pages in the user's browser out, where no token does: raises Problem.
+
+    A page anywhere may open WebSockets to any address, and give an address of its own the name of this machine.
+    """
+    door = Door.of(request)
+    if door.settings.gateway_open and urlsplit(f"//{request.host}").hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise Problem(403, "an open gateway is called by localhost or 127.0.0.1 only")
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or origin in door.settings.origins or urlsplit(origin).netloc == request.host:
+        return
+    if door.settings.gateway_open or hdrs.UPGRADE in request.headers:
+        raise Problem(403, "this origin is not in SPILLWAY_GATEWAY_CORS")
+
+
+async def _headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What holds for every answer."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    origins = Door.of(request).settings.origins
+    if not origins:
+        return
+    response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+    if (origin := request.headers.get(hdrs.ORIGIN)) in origins:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+        if request.method == hdrs.METH_OPTIONS:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, OPTIONS"
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = _ALLOWED
+            response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = "600"

@@ -1,0 +1,122 @@
+import { newId } from "./ids.js";
+
+const KEPT_TURNS = 100;
+const KEPT_CHARACTERS = 400_000;
+const KEPT_DONE = 500;
+
+/**
+ * One turn as the page knows it.
+ *
+ * `delivery`: "sending", "waiting" (between two tries), "accepted" (Kafka has it) or "failed".
+ * `shown` and `next`: what the deltas said so far, and the sequence that continues it; `gap`: one was missed, wait for the end.
+ * `decided`: what the user said to the action of this turn's reply, null until then.
+ */
+export function newTurn({ text = null, confirms = null, id = newId() }) {
+  return {
+    id,
+    text,
+    confirms,
+    delivery: "sending",
+    problem: null,
+    place: null,
+    started: false,
+    shown: "",
+    next: 0,
+    gap: false,
+    action: null,
+    decided: null,
+    reply: null,
+    at: Date.now(),
+  };
+}
+
+export class Turns {
+  #turns = new Map();
+  #done;
+
+  constructor(saved = null) {
+    for (const turn of saved?.turns ?? []) this.#turns.set(turn.id, turn);
+    this.#done = new Set(saved?.done ?? []);
+  }
+
+  [Symbol.iterator]() {
+    return this.#turns.values();
+  }
+
+  get size() {
+    return this.#turns.size;
+  }
+
+  get(id) {
+    return this.#turns.get(id);
+  }
+
+  add(turn) {
+    this.#turns.set(turn.id, turn);
+    return turn;
+  }
+
+  /** The turn an event changed, or null where there is nothing new in it. */
+  apply(type, data) {
+    const known = CHANGES[type];
+    if (!known || !data.turn_id || this.#done.has(data.turn_id)) return null;
+    // A turn of another tab or another device in the same conversation is shown too.
+    const turn = this.#turns.get(data.turn_id) ?? this.add(newTurn({ id: data.turn_id }));
+    turn.delivery = "accepted";
+    turn.problem = null;
+    known(turn, data);
+    if (turn.reply) this.#done.add(turn.id);
+    return turn;
+  }
+
+  /** Small enough for sessionStorage: the oldest finished turns go first. */
+  snapshot() {
+    const turns = [...this.#turns.values()];
+    let room = KEPT_CHARACTERS;
+    const kept = turns
+      .reverse()
+      .filter((turn, age) => {
+        room -= (turn.text?.length ?? 0) + turn.shown.length + (turn.reply?.text.length ?? 0);
+        return !turn.reply || (age < KEPT_TURNS && room >= 0);
+      })
+      .reverse();
+    return { turns: kept, done: [...this.#done].slice(-KEPT_DONE) };
+  }
+}
+
+const CHANGES = {
+  queued(turn, { ahead, estimated_wait_s }) {
+    turn.place = { ahead, estimated_wait_s };
+    turn.started = false;
+  },
+  started(turn) {
+    turn.place = null;
+    turn.started = true;
+  },
+  delta(turn, { sequence, text, restart }) {
+    turn.place = null;
+    turn.started = true;
+    if (sequence === 0 || restart) {
+      turn.shown = text;
+      turn.next = sequence + 1;
+      turn.gap = false;
+    } else if (sequence > turn.next) {
+      turn.gap = true;
+    } else if (sequence === turn.next && !turn.gap) {
+      turn.shown += text;
+      turn.next += 1;
+    }
+  },
+  confirmation_required(turn, { action, text }) {
+    turn.action = action;
+    turn.shown = text ?? turn.shown;
+    turn.gap = true;
+  },
+  done(turn, { reply }) {
+    const { text, outcome, action, error } = reply;
+    turn.reply = { text: text ?? "", outcome, error: error ? { code: error.code } : null };
+    turn.action = action ?? turn.action;
+    turn.shown = "";
+    turn.place = null;
+  },
+};

@@ -1,0 +1,163 @@
+"""A turn's place in the queue: how many are before it, and for how long. Pure: times are arguments.
+
+Kafka knows what is done (the group's committed offsets, and the completion maps beside them); the workers say how many
+turns they answer at once. Until a worker has been busy for a while, its rate follows from Little's law: so many at once,
+each for so long. Once turns wait, what it really gets done is measured, which knows of rate limits and outages too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+WINDOW_S = 15.0
+"""Over which the rate of a busy worker is measured."""
+_SURE_S = 3.0
+"""Of being busy, after which the measured rate is believed."""
+
+
+class Place(NamedTuple):
+    """Where a turn is that has not begun."""
+
+    ahead: int
+    """Turns that will begin before it."""
+    estimated_wait_s: float | None
+    """Until it begins, in seconds; None while nothing is known."""
+
+
+class PartitionBacklog(NamedTuple):
+    """One partition of the requests: what is done and what is not."""
+
+    undone: tuple[int, ...]
+    """Offsets below `end` that are not done, ascending."""
+    end: int
+    """Nothing from here on is done, as far as is known."""
+    log_end: int
+    """The next offset that will be written."""
+
+    @property
+    def waiting(self) -> int:
+        """Turns that are not done."""
+        return len(self.undone) + max(0, self.log_end - self.end)
+
+    @property
+    def done(self) -> int:
+        """Grows by one with each turn that is done."""
+        return self.end - len(self.undone)
+
+    def undone_before(self, offset: int) -> int:
+        """Turns that are not done and came before this one."""
+        return bisect_left(self.undone, offset) + max(0, offset - self.end)
+
+    def is_done(self, offset: int) -> bool:
+        """Whether the turn at this offset has its reply or its dead letter."""
+        if offset >= self.end:
+            return False
+        at = bisect_left(self.undone, offset)
+        return at == len(self.undone) or self.undone[at] != offset
+
+
+class WorkerShare(NamedTuple):
+    """Who answers which partitions."""
+
+    partitions: tuple[int, ...]
+    permits: int
+    """Turns it answers at once."""
+
+
+@dataclass(slots=True)
+class _Drain:
+    """What one worker gets done."""
+
+    done: int = 0
+    busy: deque[tuple[float, int]] = field(default_factory=deque)
+    """(time, done by then) while turns waited for a permit, without a break."""
+
+    def note(self, now: float, done: int, *, waits: bool) -> None:
+        self.done += done
+        if not waits:
+            self.busy.clear()
+            return
+        self.busy.append((now, self.done))
+        while self.busy[0][0] < now - WINDOW_S:
+            self.busy.popleft()
+
+    def rate(self) -> float | None:
+        """Turns a second; None before it was busy for long enough."""
+        if not self.busy or (span := self.busy[-1][0] - self.busy[0][0]) < _SURE_S:
+            return None
+        return (self.busy[-1][1] - self.busy[0][1]) / span
+
+
+class Queue:
+    """The turns that wait, of all partitions, and how fast they become fewer."""
+
+    def __init__(self) -> None:
+        self.partitions: Mapping[int, PartitionBacklog] = {}
+        self.service_s: float | None = None
+        """How long a turn takes its worker, in the mean; None while no reply was seen."""
+        self._owners: dict[int, str] = {}
+        self._shares: Mapping[str, WorkerShare] = {}
+        self._drains: dict[str, _Drain] = {}
+        self._undone: dict[str, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Turns that are not done."""
+        return sum(backlog.waiting for backlog in self.partitions.values())
+
+    def sample(self, partitions: Mapping[int, PartitionBacklog], shares: Mapping[str, WorkerShare], now: float) -> None:
+        """Takes what Kafka and the workers say now; ``shares`` by worker id. Ask about once a second."""
+        before, self.partitions, self._shares = self.partitions, partitions, shares
+        self._owners = {partition: name for name, share in shares.items() for partition in share.partitions}
+        self._drains = {name: self._drains.get(name, _Drain()) for name in shares}
+        for name, share in shares.items():
+            owned = [partition for partition in share.partitions if partition in partitions]
+            self._undone[name] = sum(partitions[partition].waiting for partition in owned)
+            done = sum(max(0, partitions[p].done - before[p].done) for p in owned if p in before)
+            self._drains[name].note(now, done, waits=self._undone[name] > share.permits)
+
+    def seen(self, service_s: float) -> None:
+        """A reply came whose turn took so long to answer."""
+        self.service_s = service_s if self.service_s is None else self.service_s + 0.02 * (service_s - self.service_s)
+
+    def is_done(self, partition: int, offset: int) -> bool:
+        """Whether that turn is known to be done."""
+        backlog = self.partitions.get(partition)
+        return backlog is not None and backlog.is_done(offset)
+
+    def place(self, partition: int, offset: int) -> Place:
+        """Of the turn at this offset, if it has not begun."""
+        backlog = self.partitions.get(partition)
+        if backlog is None:
+            return Place(0, None)
+        before = backlog.undone_before(offset)
+        name = self._owners.get(partition)
+        if name is None:
+            return Place(before, None)
+        # A worker takes the turns of all its partitions as they come: those of the others go before it in proportion.
+        all_before = before * max(1.0, self._undone[name] / max(1, backlog.waiting))
+        ahead = max(0, round(all_before) - self._shares[name].permits + 1) if before else 0
+        if not ahead:
+            return Place(0, 0.0)
+        rate = self._rate(name)
+        return Place(ahead, round(ahead / rate, 1) if rate else None)
+
+    def next_wait_s(self, partition: int) -> float | None:
+        """How long a turn would wait that came to this partition now; None while nothing is known."""
+        backlog = self.partitions.get(partition)
+        return None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end)).estimated_wait_s
+
+    def longest_wait_s(self) -> float:
+        """How long a new turn would wait at most; partitions of which nothing is known count as empty."""
+        return max((self.next_wait_s(partition) or 0.0 for partition in self.partitions), default=0.0)
+
+    def _rate(self, name: str) -> float | None:
+        measured = self._drains[name].rate()
+        if measured is not None:
+            return measured
+        permits = self._shares[name].permits
+        return permits / self.service_s if self.service_s and permits else None

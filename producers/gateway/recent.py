@@ -1,0 +1,72 @@
+"""The recent records of one topic, bounded in bytes: what most readers that come back have missed. Pure.
+
+One buffer for all conversations: the oldest record of the topic goes first, whoever it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .record import Record
+
+_OVERHEAD_BYTES = 500
+"""Of the objects around one record, as CPython counts them."""
+
+
+class Recent:
+    """Records in the order they were read, found by conversation and by turn."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._order: deque[Record] = deque()
+        self._conversations: dict[bytes, deque[Record]] = {}
+        self._turns: dict[str, Record] = {}
+        self._complete_from: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def begin(self, partition: int, offset: int) -> None:
+        """The partition is followed from here on; what was kept of it before no longer counts as whole."""
+        self._complete_from[partition] = offset
+
+    def add(self, record: Record) -> None:
+        """Keeps it, and lets go of the oldest that no longer fit."""
+        self._order.append(record)
+        self._conversations.setdefault(record.conversation, deque()).append(record)
+        if record.turn_id is not None:
+            self._turns[record.turn_id] = record
+        self._bytes += _size(record)
+        while self._bytes > self._most_bytes:
+            self._drop_oldest()
+
+    def since(self, conversation: bytes, partition: int, offset: int) -> list[Record] | None:
+        """The conversation's records from ``offset`` of its partition on; None when some may be missing here."""
+        if offset < self._complete_from.get(partition, 1 << 62):
+            return None
+        kept = self._conversations.get(conversation, ())
+        return [record for record in kept if record.offset >= offset and record.partition == partition]
+
+    def of(self, conversation: bytes) -> tuple[Record, ...]:
+        """What is kept of a conversation, oldest first."""
+        return tuple(self._conversations.get(conversation, ()))
+
+    def of_turn(self, turn_id: str) -> Record | None:
+        """The latest record of a turn that is kept."""
+        return self._turns.get(turn_id)
+
+    def _drop_oldest(self) -> None:
+        record = self._order.popleft()
+        self._bytes -= _size(record)
+        own = self._conversations[record.conversation]
+        own.popleft()
+        if not own:
+            del self._conversations[record.conversation]
+        if record.turn_id is not None and self._turns.get(record.turn_id) is record:
+            del self._turns[record.turn_id]
+        self._complete_from[record.partition] = max(record.offset + 1, self._complete_from.get(record.partition, 0))
+
+
+def _size(record: Record) -> int:
+    return len(record.value) + len(record.conversation) + _OVERHEAD_BYTES

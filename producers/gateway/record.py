@@ -1,0 +1,57 @@
+"""A record as the gateway keeps it: of a conversation, at a place in one of the three topics that it follows."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+
+class Stream(Enum):
+    """Which topic a record lies on."""
+
+    REQUESTS = "requests"
+    REPLIES = "replies"
+    DELTAS = "deltas"
+
+
+class Record(NamedTuple):
+    """One turn, reply or delta, not decoded."""
+
+    stream: Stream
+    partition: int
+    offset: int
+    conversation: bytes
+    """The conversation's id, which is the record's key."""
+    value: bytes
+    turn_id: str | None
+    """None for what is no JSON object that names a turn."""
+    timestamp: int
+    """Milliseconds since the epoch."""
+
+    @classmethod
+    def of(cls, stream: Stream, raw: ConsumerRecord) -> Record | None:
+        """From a record of Kafka; None of one without a value."""
+        if raw.value is None:
+            return None
+        turn_id, conversation = _names(raw.value)
+        return cls(stream, raw.partition, raw.offset, raw.key or conversation, raw.value, turn_id, raw.timestamp)
+
+
+def _names(value: bytes) -> tuple[str | None, bytes]:
+    """(turn id, conversation id) as the value says them; None and empty where it does not."""
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None, b""
+    if not isinstance(fields, dict):
+        return None, b""
+    turn_id, conversation = fields.get("turn_id"), fields.get("conversation_id")
+    return (
+        turn_id if isinstance(turn_id, str) else None,
+        conversation.encode() if isinstance(conversation, str) else b"",
+    )

@@ -1,0 +1,141 @@
+"""Turns over HTTP: one in, the user's word on an action, and how a turn stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from aiohttp import web
+
+from schemas import DecodeError, Turn, decode_reply
+
+from .acceptance import Accepted
+from .calling import body_of, caller_of, carried_headers, checked_id, conversation_of, turn_of, wait_of
+from .door import Door
+from .messages import ConfirmIn, TurnIn, parse
+from .problem import Problem
+from .record import Record, Stream
+
+_LOOKED_BACK_S = 900.0
+"""How far back a turn is searched whose id does not tell its time (as a UUIDv7 does), in seconds."""
+_ANSWERED_WITHIN_S = 600.0
+
+
+async def post_turn(request: web.Request) -> web.Response:
+    """202 with the turn's id, or 200 with its reply when that came within `wait`."""
+    return await _post(request, TurnIn)
+
+
+async def post_confirm(request: web.Request) -> web.Response:
+    """The same for the user's word on a pending action."""
+    return await _post(request, ConfirmIn)
+
+
+async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> web.Response:
+    door = Door.of(request)
+    caller = caller_of(request, door.access)
+    conversation = conversation_of(request, caller)
+    sent = parse(kind, await body_of(request, door.settings.gateway_body_s))
+    turn = turn_of(sent, caller, conversation, request.headers.get("Idempotency-Key"))
+    accepted = await door.acceptance.accept(turn, carried_headers(request))
+    wait_s = wait_of(request, sent.wait)
+    reply = await reply_within(door, accepted, wait_s) if wait_s else None
+    location = {"Location": f"/v1/turns/{in_path(turn.turn_id)}"}
+    if reply is not None:
+        return json_response({**_told(turn, "done"), "event_id": str(accepted.cursor), "reply": reply})
+    told = {
+        **_told(turn, "queued"),
+        "stream": accepted.turn.stream,
+        "place": door.acceptance.place(accepted.request)._asdict(),
+        "event_id": str(accepted.cursor),
+    }
+    return json_response(told, 202, location)
+
+
+async def reply_within(door: Door, accepted: Accepted, wait_s: float) -> dict[str, Any] | None:
+    """The turn's final reply, or None when it did not come in time."""
+    subscription = await door.hub.subscribe(accepted.turn.conversation_id, accepted.cursor)
+    try:
+        async with asyncio.timeout(wait_s):
+            while events := await subscription.events():
+                for event in events:
+                    if event.name == "done" and event.data["turn_id"] == accepted.turn.turn_id:
+                        reply: dict[str, Any] = event.data["reply"]
+                        return reply
+    except TimeoutError:
+        pass  # the turn goes on: its reply is on the topic
+    finally:
+        door.hub.leave(subscription)
+    return None
+
+
+async def get_turn(request: web.Request) -> web.Response:
+    """How a turn stands. A turn of somebody else is as unknown as one that never was."""
+    door = Door.of(request)
+    caller = caller_of(request, door.access)
+    turn_id = checked_id(request.match_info["turn_id"], "the turn's id")
+    conversation = request.query.get("conversation_id")
+    if conversation is None and not caller.server and len(caller.conversations) == 1:
+        conversation = caller.conversations[0]
+    found = _recent(door, turn_id)
+    if found is None and conversation and not conversation.endswith("*") and caller.may_open(conversation):
+        found = await _searched(door, turn_id, checked_id(conversation, "conversation_id"))
+    if found is None or not caller.may_open(found.conversation.decode(errors="replace")):
+        raise Problem(
+            404, "no such turn is known here: give ?conversation_id= for one that is older than a few minutes"
+        )
+    return json_response(_stands(door, turn_id, found))
+
+
+def _recent(door: Door, turn_id: str) -> Record | None:
+    recent = door.hub.tail.recent
+    return recent[Stream.REPLIES].of_turn(turn_id) or recent[Stream.REQUESTS].of_turn(turn_id)
+
+
+async def _searched(door: Door, turn_id: str, conversation: str) -> Record | None:
+    """In Kafka, around the time when the turn was sent."""
+    since = sent_at(turn_id) or time.time() - _LOOKED_BACK_S
+    for stream in (Stream.REPLIES, Stream.REQUESTS):
+        records = await door.hub.between(stream, conversation, since - 1.0, since + _ANSWERED_WITHIN_S)
+        if found := [record for record in records if record.turn_id == turn_id]:
+            return found[0]
+    return None
+
+
+def _stands(door: Door, turn_id: str, found: Record) -> dict[str, Any]:
+    told = {"turn_id": turn_id, "conversation_id": found.conversation.decode(errors="replace")}
+    if found.stream is Stream.REPLIES:
+        try:
+            return {**told, "status": "done", "reply": decode_reply(found.value).model_dump(mode="json")}
+        except DecodeError as error:
+            raise Problem(404, f"the reply of this turn cannot be read: {error}") from None
+    if door.hub.has_begun(found):
+        return {**told, "status": "started"}
+    return {**told, "status": "queued", "place": door.acceptance.place(found)._asdict()}
+
+
+def sent_at(turn_id: str) -> float | None:
+    """When a UUIDv7 was made, in seconds since the epoch; None of other ids."""
+    try:
+        known = uuid.UUID(turn_id)
+    except ValueError:
+        return None
+    return (known.int >> 80) / 1000 if known.version == 7 else None
+
+
+def in_path(text: str) -> str:
+    """As it stands in a path."""
+    return quote(text, safe="")
+
+
+def json_response(data: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON body."""
+    return web.Response(status=status, body=orjson.dumps(data), content_type="application/json", headers=headers)
+
+
+def _told(turn: Turn, status: str) -> dict[str, Any]:
+    return {"turn_id": turn.turn_id, "conversation_id": turn.conversation_id, "status": status}
