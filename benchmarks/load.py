@@ -44,7 +44,7 @@ def topics(scenario: Scenario) -> Topics:
 async def create_topics(bootstrap: str, scenario: Scenario) -> None:
     """Every topic of the scenario; records carry the broker's clock, so a reply is timed when it is durable."""
     names = topics(scenario)
-    others = (names.replies, names.deltas, names.dead_letters, names.handoffs)
+    others = (names.replies, names.deltas, names.dead_letters, names.handoffs, names.workers, names.commands)
     partitions = {names.requests: scenario.partitions, **dict.fromkeys(others, 1)}
     configs = {"message.timestamp.type": "LogAppendTime"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

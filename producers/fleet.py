@@ -13,7 +13,8 @@ import time
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas import (
@@ -35,6 +36,7 @@ SILENT_S = 5.0
 FORGOTTEN_S = 600.0
 """A worker whose last state is older, in seconds, is no longer shown."""
 _RETRY_S = 0.5
+_STEP_MS = 200
 _CATCH_UP_S = 30.0
 _COMMAND_S = 10.0
 _MOST_UNREAD = 1_000
@@ -55,14 +57,14 @@ class Fleet:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             **cluster.connection(),
         )
+        self._positions: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Has read every state there is. Raises ClusterError when the cluster does not answer or has no topics."""
         try:
+            await self._check_topics()
             await self._consumer.start()
-            existing = await self._consumer.topics()
-            self._cluster.missing(existing, (self._topics.workers, self._topics.commands))
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._catch_up()
         except TimeoutError:
@@ -134,6 +136,15 @@ class Fleet:
             producer._message_accumulator.fail_all(ClusterError("the command was given up"))
             await producer.stop()
 
+    async def _check_topics(self) -> None:
+        """By itself: a consumer of a topic that does not exist waits for it."""
+        admin = AIOKafkaAdminClient(**self._cluster.connection())
+        try:
+            await admin.start()
+            self._cluster.missing(await admin.list_topics(), (self._topics.workers, self._topics.commands))
+        finally:
+            await admin.close()
+
     async def _catch_up(self) -> None:
         partitions = self._consumer.assignment()
         since = int((time.time() - FORGOTTEN_S) * 1000)
@@ -141,7 +152,8 @@ class Fleet:
         ends = await self._consumer.end_offsets(partitions)
         for partition, end in ends.items():
             start = starts[partition]
-            self._consumer.seek(partition, end if start is None else start.offset)
+            self._positions[partition] = end if start is None else start.offset
+            self._consumer.seek(partition, self._positions[partition])
         while any([await self._consumer.position(partition) < end for partition, end in ends.items()]):
             await self._read(timeout_ms=200)
 
@@ -156,15 +168,33 @@ class Fleet:
     async def _read(self, timeout_ms: int) -> None:
         try:
             batches = await self._consumer.getmany(timeout_ms=timeout_ms)
-        except UnicodeDecodeError as error:  # the name of a record's header: aiokafka can read nothing behind it
-            log.warning("%s has a record that cannot be read: %s", self._topics.workers, error)
-            await self._consumer.seek_to_end()  # every worker reports again within a second
+        except UnicodeDecodeError:
+            await self._step_over()
             return
-        for records in batches.values():
-            for record in records:
-                self._unread[record.key or b""] = record.value
+        for partition, records in batches.items():
+            self._keep(partition, records)
         if len(self._unread) > _MOST_UNREAD:
             self._settle()
+
+    async def _step_over(self) -> None:
+        """aiokafka cannot read a record whose header name is not UTF-8, and drops what it had read before it."""
+        ends = await self._consumer.end_offsets(list(self._positions))
+        for partition, end in ends.items():
+            self._consumer.seek(partition, self._positions[partition])
+            try:
+                while self._positions[partition] < end and (
+                    batches := await self._consumer.getmany(partition, timeout_ms=_STEP_MS, max_records=1)
+                ):
+                    self._keep(partition, batches[partition])
+            except UnicodeDecodeError as error:
+                log.warning("%s has a record that cannot be read: %s", self._topics.workers, error)
+                self._positions[partition] += 1
+                self._consumer.seek(partition, self._positions[partition])
+
+    def _keep(self, partition: TopicPartition, records: list[ConsumerRecord]) -> None:
+        for record in records:
+            self._unread[record.key or b""] = record.value
+        self._positions[partition] = records[-1].offset + 1
 
     def _settle(self) -> None:
         """Decodes what has come since somebody asked last."""

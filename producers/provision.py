@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 
 from schemas import Cluster, ClusterError, Environment, TopicSpec
+
+_LOOK_S = 0.1
+_LOOKS = 100
 
 
 class TopicSettings(Environment):
@@ -75,7 +79,16 @@ async def _create(admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], settin
         if code:
             raise ClusterError(f"topic {name} cannot be created: {message or error.__name__}")
         created.add(name)
+    await _seen(admin, {topic.name for topic in topics})
     return created
+
+
+async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """A broker tells of a new topic a moment after it was created: whoever starts next must find it."""
+    for _ in range(_LOOKS):
+        if names <= set(await admin.list_topics()):
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _default_replication(admin: AIOKafkaAdminClient) -> int:

@@ -95,7 +95,12 @@ class Topics:
             TopicSpec(
                 self.workers,
                 "state of the workers",
-                {"cleanup.policy": "compact", "segment.ms": str(_HOUR)},
+                # Deleted too: a worker that was killed leaves no tombstone, and its name never comes again.
+                {
+                    "cleanup.policy": "compact,delete",
+                    "retention.ms": str(_HOUR),
+                    "segment.ms": str(10 * _MINUTE),
+                },
                 partitions=1,
             ),
             TopicSpec(self.commands, "commands to the workers", {"retention.ms": str(_HOUR)}, partitions=1),

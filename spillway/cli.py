@@ -17,6 +17,7 @@ from .assistant import assistant
 from .command import CommandFailed, Json, fail, print_json, run
 from .dlq import dlq
 from .handoffs import handoffs
+from .token import token
 
 app = typer.Typer(
     name="spillway",
@@ -31,6 +32,7 @@ app.add_typer(topics, name="topics")
 app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
+app.add_typer(token, name="token")
 
 
 def main() -> NoReturn:

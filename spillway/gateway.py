@@ -10,6 +10,7 @@ from producers.gateway import Gateway, GatewaySettings
 from schemas import Cluster
 from workers import logs
 from workers.health import Health
+from workers.memory import settle_memory
 
 _BEAT_S = 0.5
 _BLOCKED_S = 30.0
@@ -31,6 +32,7 @@ async def serve(cluster: Cluster, settings: GatewaySettings) -> None:
     async with Gateway.running(cluster, settings) as gateway:
         health = Health(settings.health_port, live=live, ready=gateway.ready, refresh=gateway.refresh_metrics)
         await health.start()
+        settle_memory()
         try:
             while not stop.is_set():
                 beaten = time.monotonic()

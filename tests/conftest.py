@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["rehearsal.fixtures"]
+pytest_plugins = ["rehearsal.fixtures", "tests.integration.gateway"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,20 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
-from schemas import Failure, Headers, Outcome, Reason, Reply, Turn, decode_reply, encode, identity, replayed
+from schemas import (
+    Failure,
+    Headers,
+    ModelState,
+    Outcome,
+    Reason,
+    Reply,
+    Spending,
+    Turn,
+    decode_reply,
+    encode,
+    identity,
+    replayed,
+)
 from schemas import headers as names
 
 from . import metrics
@@ -102,6 +115,14 @@ class Answering:
     def permits(self) -> int:
         """How many turns the providers are believed to take at once."""
         return self._chain.limit
+
+    def models(self) -> tuple[ModelState, ...]:
+        """The models and how they are."""
+        return self._chain.models()
+
+    def spending(self) -> Spending:
+        """What was spent in this hour and day."""
+        return self._budget.spending(time.time())
 
     async def answer(self, received: Received, permit: Permit) -> Answer:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ from schemas import Cluster
 from schemas.completion import MAX_METADATA
 
 from . import metrics
+from .commands import Pauses
 from .progress import CommitPoint, Ledger
 from .received import Received, receive
 from .vitals import Lasting
@@ -76,16 +78,18 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         client_id: str,
         *,
         most_held: int,
+        pauses: Pauses,
         before_revoke: Callable[[], Awaitable[None]],
         lost: Callable[[set[int]], None],
         tuning: IntakeTuning = IntakeTuning(),
     ) -> None:
         """``most_held`` bounds the turns polled and not done; each partition has an equal share of it, so that a flood
-        in one does not stop the others. ``before_revoke`` is awaited before partitions are given up, bounded by its own
-        patience; ``lost`` is told which ones went for good.
+        in one does not stop the others. Nothing is taken of a partition while it is in ``pauses``. ``before_revoke`` is
+        awaited before partitions are given up, bounded by its own patience; ``lost`` is told which ones went for good.
         """
         self._topic = cluster.topics.requests
         self._most_held = most_held
+        self._pauses = pauses
         self._group = group
         self._client_id = client_id
         self._before_revoke = before_revoke
@@ -113,6 +117,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._full: set[TopicPartition] = set()
         self._map_full: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
+        self._put_back: set[TopicPartition] = set()
         self._restoring: asyncio.Task[None] | None = None
         self._commit_lock = asyncio.Lock()
         self._probe_s = tuning.probe_s
@@ -134,6 +139,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     def partitions(self) -> list[int]:
         """Partitions owned and restored."""
         return sorted(partition.partition for partition in self._owned)
+
+    @property
+    def ledgers(self) -> dict[int, Ledger]:
+        """Progress by partition; during a rebalance that of the partitions owned before."""
+        return {partition.partition: ledger for partition, ledger in self._ledgers.items()}
 
     @property
     def held(self) -> int:
@@ -162,6 +172,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         self.polled_at = time.monotonic()
         self._balance(room <= 0)
+        self._put_back.clear()
         try:
             batches = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(1, room))
         except NoOffsetForPartitionError:
@@ -177,7 +188,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         ledger = self._ledgers.get(partition)
         if ledger is None or partition not in self._owned:
             return []
+        if self._withheld(partition):
+            self._consumer.seek(partition, ledger.position)
+            return []
         return [receive(record, ledger) for record in records if ledger.polled(record.offset)]
+
+    def _withheld(self, partition: TopicPartition) -> bool:
+        """Whether what this poll brings of it came before a pause, perhaps from beyond what was put back since."""
+        return partition in self._put_back or self._pauses.paused(partition.partition)
 
     async def _isolate(self) -> list[Received]:
         """aiokafka cannot read a record whose header name is not UTF-8, nor what lies behind it in its batch.
@@ -186,12 +204,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         one is held where it is, aloud, until an operator steps over it: skipping the batch would lose readable turns.
         """
         turns: list[Received] = []
+        self._put_back.clear()
         for partition in self._owned:
             # What the failed poll had already taken off the other partitions is read once more.
             self._consumer.seek(partition, self._ledgers[partition].position)
         for partition in self._owned - self._full:
             try:
-                while len(turns) < _STEP and (
+                while (len(turns) < _STEP and not self._withheld(partition)) and (
                     batch := await self._consumer.getmany(partition, timeout_ms=1000, max_records=1)
                 ):
                     turns += self._take(partition, batch[partition])
@@ -208,7 +227,29 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                     fix="set the group's offset of this partition behind that record's batch, then restart the worker",
                 )
                 break
-        return turns
+        # A pause that came meanwhile found these in no lane.
+        late = [turn for turn in turns if self._withheld(self._place(turn)) and self.can_put_back(turn)]
+        self.put_back(late)
+        return [turn for turn in turns if turn not in late]
+
+    def _place(self, turn: Received) -> TopicPartition:
+        return TopicPartition(self._topic, turn.partition)
+
+    def can_put_back(self, turn: Received) -> bool:
+        """Whether Kafka still has this turn at the place where it was polled."""
+        return self._ledgers.get(self._place(turn)) is turn.ledger
+
+    def put_back(self, turns: Iterable[Received]) -> None:
+        """Leaves turns that have not begun to Kafka, to be polled again; ask `can_put_back` for each."""
+        offsets = defaultdict[TopicPartition, list[int]](list)
+        for turn in turns:
+            offsets[self._place(turn)].append(turn.offset)
+        for partition, those in offsets.items():
+            ledger = self._ledgers[partition]
+            ledger.put_back(those)
+            self._put_back.add(partition)
+            if partition in self._owned:  # otherwise a rebalance is under way, which seeks to the same place
+                self._consumer.seek(partition, ledger.position)
 
     async def commit(self, *, patience_s: float = 5.0) -> None:
         """Commits every partition's progress that moved. A commit that fails is made up for by the next."""
@@ -339,9 +380,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         full = set()
         for partition in self._owned:
             bound = share * 9 // 10 if partition in self._full else share
-            if partition in self._map_full | self._unreadable or self._ledgers[partition].pending >= max(1, bound):
+            ledger = self._ledgers[partition]
+            # What a restart or a pause left to be polled again takes no memory, and must come for anything to get better.
+            map_full = partition in self._map_full and ledger.held == ledger.pending
+            if map_full or partition in self._unreadable or ledger.held >= max(1, bound):
                 full.add(partition)
-        wanted = self._owned if crowded else full
+        by_operator = {partition for partition in self._owned if self._pauses.paused(partition.partition)}
+        wanted = self._owned if crowded else full | by_operator
         paused = self._consumer.paused() & self._owned
         self._consumer.pause(*(wanted - paused))
         self._consumer.resume(*(paused - wanted))

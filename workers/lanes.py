@@ -10,7 +10,7 @@ Pure: the time is an argument and nothing here waits. The promises it keeps, pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from .flow.fairness import FairQueue, Sender
@@ -114,6 +114,12 @@ class Lanes(Generic[Item]):
             self._enqueue(lane_id, lane, at, sender)
         else:
             del self._lanes[lane_id]
+
+    def untaken(self) -> Iterator[Item]:
+        """The turns offered and not yet taken."""
+        for lane in self._lanes.values():
+            for _, item, _ in lane.waiting:
+                yield item
 
     def forget(self, unwanted: Callable[[Item], bool]) -> int:
         """Drops the waiting turns that are unwanted, such as those of a partition that went; returns how many."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -30,6 +29,7 @@ from .flow.chain import Chain
 from .flow.hedge import Hedge
 from .flow.shared_limits import SharedLimits
 from .health import Health
+from .memory import settle_memory
 from .models import Clients
 from .settings import WorkerSettings
 from .worker import Worker, worker_name
@@ -106,23 +106,13 @@ async def _work(worker: Worker, store: Store, cluster: Cluster) -> None:
     for wish in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wish, worker.stop)
     tidying = asyncio.create_task(_forget_old(store), name="store.forget")
-    _settle_memory()
+    settle_memory()
     try:
         await worker.run()
     except KafkaError as error:
         raise cluster.explain(error) from error
     finally:
         tidying.cancel()
-
-
-def _settle_memory() -> None:
-    """Keeps the collector off what lives as long as the process, and from running at every few turns.
-
-    A turn's objects die by reference count; a full collection walks every object of the SDKs for tens of milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 async def check_topics(cluster: Cluster) -> None:
@@ -136,7 +126,9 @@ async def check_topics(cluster: Cluster) -> None:
         raise cluster.explain(error) from error
     finally:
         await admin.close()
-    cluster.missing(existing, (topics.requests, topics.replies, topics.deltas, topics.dead_letters, topics.handoffs))
+    fleet = (topics.workers, topics.commands)
+    answers = (topics.replies, topics.deltas, topics.dead_letters, topics.handoffs)
+    cluster.missing(existing, (topics.requests, *answers, *fleet))
 
 
 async def _forget_old(store: Store) -> None:

@@ -7,6 +7,7 @@ never polled because Kafka has nothing there (compaction, transaction markers) c
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from schemas import completion
@@ -74,6 +75,14 @@ class Ledger:
     def done(self, offset: int) -> None:
         """The turn at this offset has its durable reply or dead letter. Saying it twice is harmless."""
         self._pending.discard(offset)
+
+    def put_back(self, offsets: Iterable[int]) -> None:
+        """These were polled, are not done, and nobody works on them any more: whoever polls again from `position` gets
+        each of them once more, and nothing of what is done or in flight.
+        """
+        self._awaited = deque(sorted({*self._awaited, *offsets}))
+        if self._awaited:
+            self.position = min(self.position, self._awaited[0])
 
     def commit_point(self, limit: int = completion.MAX_METADATA) -> CommitPoint:
         """Offset and completion map to commit now."""

@@ -18,10 +18,24 @@ from typing import Any, Protocol
 
 import structlog
 
-from schemas import Cluster, Delta, Failure, Reason, Topics, Turn, carried, dead_letter_headers, encode
+from schemas import (
+    Cluster,
+    Command,
+    Delta,
+    Failure,
+    Reason,
+    Spending,
+    Topics,
+    Turn,
+    WorkerState,
+    carried,
+    dead_letter_headers,
+    encode,
+)
 
 from . import metrics
 from .answering import Answer
+from .commands import Commands, Pauses
 from .deltas import DeltaStream
 from .intake import Intake, IntakeTuning, within
 from .lanes import Lanes
@@ -29,6 +43,7 @@ from .mistakes import MISTAKES, raise_if_ours
 from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .received import Received
+from .reporting import KnowsModels, Moment, Person, Rate, Reports, Tally, state_of
 from .settings import WorkerSettings
 from .vitals import PATIENCE, Lasting, Patience, Vitals, most_overdue
 from .watchdog import BEAT_S, Watchdog, stack_of_task
@@ -83,11 +98,13 @@ class Worker:
         self._topics: Topics = cluster.topics
         self._settings = settings
         self._lanes: Lanes[Received] = Lanes(settings.concurrency, settings.weights())
+        self._pauses = Pauses()
         self._intake = Intake(
             cluster,
             settings.group,
             self.name,
             most_held=settings.max_waiting,
+            pauses=self._pauses,
             before_revoke=self._before_revoke,
             lost=self._lost,
             tuning=tuning,
@@ -105,6 +122,10 @@ class Worker:
         self._began: dict[Received, float] = {}  # the turns in flight and when each began, oldest first
         self._can_answer, self._untracked = Lasting(), Lasting()
         self._publishing_since: float | None = None
+        self._person = Person(self.name, settings.group, settings.concurrency, datetime.now(UTC))
+        self._tally, self._rate = Tally(), Rate(self._loop.time())
+        self._reports = Reports(cluster, self.name)
+        self._commands = Commands(cluster, self.name, self._person.started_at, self._obey)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -113,9 +134,12 @@ class Worker:
         topics, tasks = self._topics, list[asyncio.Task[None]]()
         try:
             await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
+            await self._reports.start()
+            await self._commands.start()
             await self._intake.start()
             log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
-            for work in (self._take_in, self._commit, self._outbox.run, self._feel_pulse, self._intake.probe):
+            works = (self._take_in, self._commit, self._outbox.run, self._feel_pulse, self._intake.probe)
+            for work in (*works, self._report, self._commands.run):
                 tasks.append(asyncio.create_task(work(), name=f"worker.{work.__name__.strip('_')}"))
             tasks.append(asyncio.create_task(self._stop_wished(), name="worker.stop"))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -137,18 +161,22 @@ class Worker:
     async def _drain(self, intake: asyncio.Task[None]) -> None:
         """Turns in flight finish within the bound; what waits goes back to Kafka by not being committed."""
         intake.cancel()
+        self._intake.put_back(self._forget(self._intake.can_put_back))
         self._lanes.forget(lambda _: True)
         tasks = [task for task, _ in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.drain_s)
         left = len(self._running)
+        leaving = asyncio.create_task(self._reports.leave())  # where Kafka is away, both wait for it at once
         try:
             await asyncio.wait_for(self._outbox.flushed(), 5.0)
         except TimeoutError:
             log.warning("drain.unpublished", records=self._outbox.waiting)
+        await leaving
         log.info("worker.drained", unfinished=left)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        self._holding = True  # the end of one turn must not be the beginning of the next
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,7 +187,11 @@ class Worker:
     async def close(self) -> None:
         """Leaves the group and closes the connections; `run` does it by itself."""
         await self._intake.stop()
-        await within(self._outbox.stop(), "producer")
+        await asyncio.gather(
+            within(self._outbox.stop(), "producer"),
+            within(self._reports.stop(), "reports"),
+            within(self._commands.stop(), "commands"),
+        )
 
     # -- one turn's way ----------------------------------------------------------------------------------------------
 
@@ -241,6 +273,7 @@ class Worker:
         outgoing: list[Outgoing] = []
         if answer.failure is not None:
             metrics.DEAD_LETTERS.labels(answer.failure.reason.value).inc()
+            self._tally.dead_letters[answer.failure.reason.value] += 1
             outgoing.append(self._dead_letter(received, answer.failure))
         if answer.reply is not None:
             headers = carried(received.headers) if received.headers else ()
@@ -251,6 +284,7 @@ class Worker:
         if answer.handoff is not None:
             outgoing.append(Outgoing(self._topics.handoffs, answer.conversation_id.encode(), answer.handoff))
         metrics.TURNS.labels(answer.outcome).inc()
+        self._tally.outcomes[answer.outcome] += 1
         self._outbox.publish(outgoing, lambda: received.ledger.done(received.offset))
 
     def _dead_letter(self, received: Received, failure: Failure) -> Outgoing:
@@ -290,21 +324,59 @@ class Worker:
 
     def _lost(self, partitions: set[int]) -> None:
         """The rebalance is over: turns of partitions that went are somebody else's now."""
+        self._forget(lambda received: received.partition in partitions)
+        for received, (task, _) in list(self._running.items()):
+            if received.partition in partitions:
+                task.cancel()
+        self._holding = False
+        self._dispatch()
+
+    def _forget(self, unwanted: Callable[[Received], bool]) -> list[Received]:
+        """Drops waiting turns; returns them."""
         forgotten: list[Received] = []
 
         def gone(received: Received) -> bool:
-            if received.partition in partitions:
+            if unwanted(received):
                 forgotten.append(received)
                 return True
             return False
 
         self._lanes.forget(gone)
         self._held_bytes -= sum(received.size for received in forgotten)
-        for received, (task, _) in list(self._running.items()):
-            if received.partition in partitions:
-                task.cancel()
-        self._holding = False
+        return forgotten
+
+    def _obey(self, command: Command) -> None:
+        """An operator's word. What a pause finds waiting goes back to Kafka; what has begun ends as always."""
+        if command.command == "drain":
+            self.stop()
+            return
+        self._pauses.obey(command)
+        pauses, intake = self._pauses, self._intake
+        intake.put_back(self._forget(lambda turn: pauses.paused(turn.partition) and intake.can_put_back(turn)))
         self._dispatch()
+
+    async def _report(self) -> None:
+        await self._reports.run(self.state)
+
+    def state(self) -> WorkerState:
+        """This worker at this moment, as it reports itself."""
+        answers, outcomes = self._answers, self._tally.outcomes
+        known = answers if isinstance(answers, KnowsModels) else None
+        moment = Moment(
+            joined=self._intake.joined,
+            stopping=self._stop.is_set(),
+            trouble=self.ready(),
+            permits=min(self._settings.concurrency, answers.permits()),
+            ledgers=self._intake.ledgers,
+            waiting=self._lanes.untaken(),
+            running=self._running,
+            pauses=self._pauses,
+            tally=self._tally,
+            answered_a_second=self._rate.note(outcomes.total(), self._loop.time()),
+            models=known.models() if known else (),
+            spending=known.spending() if known else Spending(),
+        )
+        return state_of(self._person, moment, datetime.now(UTC))
 
     async def _commit(self) -> None:
         while True:

@@ -106,8 +106,8 @@ class Acceptance:
         metrics.ACCEPTED.labels(api).inc()
         return accepted.result()
 
-    def place(self, request: Record) -> Place:
-        """Where a turn is in the queue."""
+    def place(self, request: Record) -> Place | None:
+        """Where a turn is in the queue; None while that is not known."""
         return self._hub.backlog.queue.place(request.partition, request.offset)
 
     def refresh_metrics(self) -> None:
@@ -137,8 +137,8 @@ class Acceptance:
         left_s = self._settings.turn_ttl_s
         if turn.expires_at is not None:
             left_s = (turn.expires_at - turn.sent_at).total_seconds()
-        if wait_s is None or wait_s <= left_s:
-            return turn
+        if wait_s is None or left_s <= 0 or wait_s <= left_s:
+            return turn  # also one that has expired already: its reply says so
         if self._settings.gateway_when_busy == "faq":
             return turn.model_copy(
                 update={"priority": "high", "attributes": {**turn.attributes, ONLY: "faq"}},
@@ -155,22 +155,21 @@ class Acceptance:
         key, value, began = turn.conversation_id.encode(), encode_turn(turn), time.monotonic()
         cursor, partition = self._hub.tail.cursor(key), self._hub.tail.partition(Stream.REQUESTS, key)
         self._unacknowledged += 1
+        sent: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(self._settings.gateway_accept_s):
-                sent: asyncio.Future[Any] = await self._producer.send(
+                sent = await self._producer.send(
                     self._topic, value=value, key=key, partition=partition, headers=list(headers)
                 )
+                sent.add_done_callback(self._settled)
+                acknowledged = await asyncio.shield(sent)
         except MessageSizeTooLargeError:
-            self._unacknowledged -= 1
             raise Problem(413, f"the turn has {len(value):,} bytes, more than a record takes") from None
         except (KafkaError, TimeoutError) as error:
-            self._unacknowledged -= 1
             raise _away(turn) from error
-        sent.add_done_callback(self._settled)
-        done, _ = await asyncio.wait([sent], timeout=self._settings.gateway_accept_s)
-        if not done or sent.exception() is not None:
-            raise _away(turn)
-        acknowledged = sent.result()
+        finally:
+            if sent is None:
+                self._unacknowledged -= 1
         metrics.ACKNOWLEDGED.observe(time.monotonic() - began)
         record = Record(
             Stream.REQUESTS,
@@ -202,5 +201,5 @@ def _away(turn: Turn) -> Problem:
 
 def _digest(turn: Turn) -> bytes:
     """Of what was said; not of when."""
-    said = turn.model_dump_json(include={"text", "confirm", "user_id", "tenant", "attributes"})
-    return hashlib.blake2b(said.encode(), digest_size=16).digest()
+    said = repr((turn.text, turn.confirm, turn.user_id, turn.tenant, turn.attributes))
+    return hashlib.blake2b(said.encode(errors="surrogatepass"), digest_size=16).digest()

@@ -66,8 +66,8 @@ class KeySet:
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._load()
 
-    def find(self, kid: str | None, now: float) -> jwt.PyJWK | None:
-        """The key of this id; without an id the only one there is. ``now`` on any steady clock."""
+    def version(self, now: float) -> float:
+        """Changes with the keys; looks at the file now and then. ``now`` in seconds of any steady clock."""
         if now - self._looked_at > _LOOK_S:
             self._looked_at = now
             try:
@@ -77,14 +77,13 @@ class KeySet:
                 log.error(
                     "keys.unreadable", file=str(self._file), error=str(error), fix="the keys from before are used"
                 )
+        return self._changed_at
+
+    def find(self, kid: str | None) -> jwt.PyJWK | None:
+        """The key of this id; without an id the only one there is."""
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
-
-    @property
-    def version(self) -> float:
-        """Changes with the keys."""
-        return self._changed_at
 
     def _load(self) -> None:
         changed_at = self._file.stat().st_mtime
@@ -126,10 +125,10 @@ class Access:
             return self._server(brought, by_url)
         if self._keys is None:
             raise Unauthorised("this gateway takes no tokens: SPILLWAY_GATEWAY_KEYS is not set")
-        caller = self._known.get((brought, self._keys.version))
+        known = brought, self._keys.version(time.monotonic())
+        caller = self._known.get(known)
         if caller is None:
-            caller = self._customer(self._keys, brought)
-            self._known[brought, self._keys.version] = caller
+            caller = self._known[known] = self._customer(self._keys, brought)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         if caller.expires_at + _LEEWAY_S < time.time():
@@ -150,7 +149,7 @@ class Access:
     def _customer(self, keys: KeySet, token: str) -> Caller:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-            key = keys.find(kid, time.monotonic())
+            key = keys.find(kid)
             if key is None:
                 raise Unauthorised("the token's key (kid) is not known here")
             claims = jwt.decode(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -11,7 +10,7 @@ from aiohttp import hdrs, web
 
 from schemas import ClusterError
 
-from . import metrics
+from . import console, metrics, openai_api, openapi, static, ui_stream
 from .door import KEY, Door
 from .event_stream import events
 from .problem import Problem
@@ -20,7 +19,6 @@ from .websocket import websocket
 
 log = structlog.get_logger()
 
-PAGES = Path(__file__).with_name("pages")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Conversation-Id, traceparent, tracestate"
@@ -30,9 +28,7 @@ _EXPOSED = "Location, Retry-After"
 
 def application(door: Door) -> web.Application:
     """Everything that the gateway serves."""
-    app = web.Application(
-        client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[_problems], handler_args={}
-    )
+    app = web.Application(client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[_problems])
     app[KEY] = door
     app.on_response_prepare.append(_headers)
     app.add_routes(
@@ -42,8 +38,14 @@ def application(door: Door) -> web.Application:
             web.get("/v1/conversations/{conversation_id}/events", events, allow_head=False),
             web.get("/v1/conversations/{conversation_id}/ws", websocket, allow_head=False),
             web.get("/v1/turns/{turn_id}", get_turn, allow_head=False),
+            *console.routes(),
+            *openai_api.routes(),
+            *ui_stream.routes(),
+            *openapi.routes(),
+            *static.routes(),
         ]
     )
+    console.attach(app, door)
     return app
 
 
@@ -94,6 +96,7 @@ def _same_site(request: web.Request) -> None:
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
     """What holds for every answer."""
     response.headers.setdefault("Cache-Control", "no-store")
+    response.headers[hdrs.SERVER] = "spillway"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     origins = Door.of(request).settings.origins

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_WRITTEN = re.compile(r"(\d{1,18})-(\d{1,18})")
+_WRITTEN = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
 class CursorError(ValueError):

@@ -105,6 +105,8 @@ class Gateway:
 
     async def _leave(self) -> None:
         """No new connections; events and WebSockets are ended, requests may finish."""
+        if self.leaving:
+            return
         self.leaving = True
         await self._site.stop()
         self._door.hub.close()

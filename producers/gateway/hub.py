@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from producers.fleet import Fleet
 from schemas import Cluster
@@ -33,6 +33,8 @@ class Hub:
         self._fleet = fleet
         self._history = History(cluster)
         self._subscriptions: dict[bytes, list[Subscription]] = {}
+        self.listeners: list[Callable[[Record], None]] = []
+        """Told of each record of all conversations, once. They must be quick and raise nothing."""
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -111,6 +113,8 @@ class Hub:
         )
 
     def _heard(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener(record)
         for subscription in self._subscriptions.get(record.conversation, ()):
             subscription.take(record)
             if record.stream is Stream.REQUESTS:
@@ -154,7 +158,8 @@ class Hub:
 
     def _tell_place(self, subscription: Subscription) -> None:
         for turn_id, request in subscription.pending.items():
-            subscription.placed(turn_id, self.backlog.queue.place(request.partition, request.offset))
+            if (place := self.backlog.queue.place(request.partition, request.offset)) is not None:
+                subscription.placed(turn_id, place)
 
     async def _beat(self) -> None:
         """A sign of life for each connection every `BEAT_S`, a slice of them at a time."""

@@ -28,6 +28,11 @@ class Place(NamedTuple):
     """Until it begins, in seconds; None while nothing is known."""
 
 
+def as_json(place: Place | None) -> dict[str, int | float | None] | None:
+    """As it is told."""
+    return None if place is None else {"ahead": place.ahead, "estimated_wait_s": place.estimated_wait_s}
+
+
 class PartitionBacklog(NamedTuple):
     """One partition of the requests: what is done and what is not."""
 
@@ -129,11 +134,11 @@ class Queue:
         backlog = self.partitions.get(partition)
         return backlog is not None and backlog.is_done(offset)
 
-    def place(self, partition: int, offset: int) -> Place:
-        """Of the turn at this offset, if it has not begun."""
+    def place(self, partition: int, offset: int) -> Place | None:
+        """Of the turn at this offset, if it has not begun; None while no worker has ever said how far it is."""
         backlog = self.partitions.get(partition)
         if backlog is None:
-            return Place(0, None)
+            return None
         before = backlog.undone_before(offset)
         name = self._owners.get(partition)
         if name is None:
@@ -149,7 +154,8 @@ class Queue:
     def next_wait_s(self, partition: int) -> float | None:
         """How long a turn would wait that came to this partition now; None while nothing is known."""
         backlog = self.partitions.get(partition)
-        return None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end)).estimated_wait_s
+        place = None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end))
+        return None if place is None else place.estimated_wait_s
 
     def longest_wait_s(self) -> float:
         """How long a new turn would wait at most; partitions of which nothing is known count as empty."""

@@ -94,11 +94,10 @@ class Tail:
 
     def cursor(self, conversation: bytes) -> Cursor:
         """Where a reader of this conversation stands who has heard all that was heard here."""
+        replies, deltas = Stream.REPLIES, Stream.DELTAS
         return Cursor(
-            *(
-                self.positions[stream, self.partition(stream, conversation)]
-                for stream in (Stream.REPLIES, Stream.DELTAS)
-            )
+            self.positions[replies, self.partition(replies, conversation)],
+            self.positions[deltas, self.partition(deltas, conversation)],
         )
 
     def since(self, stream: Stream, conversation: bytes, offset: int) -> list[Record] | None:

@@ -17,6 +17,7 @@ from .acceptance import Accepted
 from .calling import body_of, caller_of, carried_headers, checked_id, conversation_of, turn_of, wait_of
 from .door import Door
 from .messages import ConfirmIn, TurnIn, parse
+from .place import as_json
 from .problem import Problem
 from .record import Record, Stream
 
@@ -50,7 +51,7 @@ async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> w
     told = {
         **_told(turn, "queued"),
         "stream": accepted.turn.stream,
-        "place": door.acceptance.place(accepted.request)._asdict(),
+        "place": as_json(door.acceptance.place(accepted.request)),
         "event_id": str(accepted.cursor),
     }
     return json_response(told, 202, location)
@@ -79,11 +80,13 @@ async def get_turn(request: web.Request) -> web.Response:
     caller = caller_of(request, door.access)
     turn_id = checked_id(request.match_info["turn_id"], "the turn's id")
     conversation = request.query.get("conversation_id")
-    if conversation is None and not caller.server and len(caller.conversations) == 1:
+    if conversation is not None:
+        checked_id(conversation, "conversation_id")
+    elif not caller.server and len(caller.conversations) == 1:
         conversation = caller.conversations[0]
     found = _recent(door, turn_id)
     if found is None and conversation and not conversation.endswith("*") and caller.may_open(conversation):
-        found = await _searched(door, turn_id, checked_id(conversation, "conversation_id"))
+        found = await _searched(door, turn_id, conversation)
     if found is None or not caller.may_open(found.conversation.decode(errors="replace")):
         raise Problem(
             404, "no such turn is known here: give ?conversation_id= for one that is older than a few minutes"
@@ -98,9 +101,10 @@ def _recent(door: Door, turn_id: str) -> Record | None:
 
 async def _searched(door: Door, turn_id: str, conversation: str) -> Record | None:
     """In Kafka, around the time when the turn was sent."""
-    since = sent_at(turn_id) or time.time() - _LOOKED_BACK_S
+    sent = sent_at(turn_id)
+    since, until = (time.time() - _LOOKED_BACK_S, time.time()) if sent is None else (sent, sent + _ANSWERED_WITHIN_S)
     for stream in (Stream.REPLIES, Stream.REQUESTS):
-        records = await door.hub.between(stream, conversation, since - 1.0, since + _ANSWERED_WITHIN_S)
+        records = await door.hub.between(stream, conversation, since - 1.0, until + 1.0)
         if found := [record for record in records if record.turn_id == turn_id]:
             return found[0]
     return None
@@ -115,7 +119,7 @@ def _stands(door: Door, turn_id: str, found: Record) -> dict[str, Any]:
             raise Problem(404, f"the reply of this turn cannot be read: {error}") from None
     if door.hub.has_begun(found):
         return {**told, "status": "started"}
-    return {**told, "status": "queued", "place": door.acceptance.place(found)._asdict()}
+    return {**told, "status": "queued", "place": as_json(door.acceptance.place(found))}
 
 
 def sent_at(turn_id: str) -> float | None:

@@ -16,6 +16,7 @@ from .door import Door
 from .event import Event
 from .event_stream import STUCK_S, cursor_of, subscribed
 from .messages import ConfirmIn, TurnIn, parse
+from .place import as_json
 from .problem import Problem
 from .subscription import Subscription
 
@@ -94,7 +95,7 @@ class _Listener:
                 answer = await self._answer(fields)
             except Problem as problem:
                 named = {"turn_id": turn_id} if isinstance(turn_id, str) else {}
-                answer = {"type": "error", **problem.fields(), **named}
+                answer = {**problem.fields(), **named, "type": "error"}
             try:
                 await self._socket.send_str(orjson.dumps(answer).decode())
             except ConnectionError:
@@ -114,7 +115,7 @@ class _Listener:
             "type": "accepted",
             "turn_id": turn.turn_id,
             "stream": accepted.turn.stream,
-            "place": self._door.acceptance.place(accepted.request)._asdict(),
+            "place": as_json(self._door.acceptance.place(accepted.request)),
             "event_id": str(accepted.cursor),
         }
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from schemas import Spending
+
 Verdict = Literal["free", "economy", "stop"]
 HOUR_S = 3600
 EVERYONE = ""
@@ -66,6 +68,7 @@ class Budget:
 
     ceilings: Ceilings
     _accounts: dict[str, _Account] = field(default_factory=dict)
+    _own: _Account = field(default_factory=_Account)  # what this worker has recorded since it started
 
     def learn(self, spent: Mapping[str, Spent]) -> None:
         """Takes what the store says. It only grows within an hour: an older word does not count."""
@@ -87,6 +90,10 @@ class Budget:
 
     def recorded(self, scopes: Iterable[str], usd: float, now: float) -> None:
         """What was spent is in the store now."""
+        if usd:
+            self._own.turn_to(int(now) // HOUR_S)
+            self._own.in_hour += usd
+            self._own.in_day += usd
         for scope in scopes:
             account = self._account(scope, int(now) // HOUR_S)
             account.pending -= usd
@@ -96,6 +103,21 @@ class Budget:
     def used(self, now: float) -> float:
         """Share of everyone's tightest ceiling that is used."""
         return max(self._shares(EVERYONE, 0.0, now), default=0.0)
+
+    def spending(self, now: float) -> Spending:
+        """What was spent: by everyone where there is a ceiling for everyone, else by this worker since it started."""
+        hour, day = self.ceilings.of(EVERYONE)
+        shared, at = (hour, day) != (None, None), int(now) // HOUR_S
+        account = self._account(EVERYONE, at) if shared else self._own
+        if not shared:
+            account.turn_to(max(at, account.hour))
+        return Spending(
+            hour_usd=account.in_hour,
+            day_usd=account.in_day,
+            hour_ceiling_usd=hour,
+            day_ceiling_usd=day,
+            shared=shared,
+        )
 
     def _shares(self, scope: str, usd: float, now: float) -> Iterator[float]:
         account = self._account(scope, int(now) // HOUR_S)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from schemas import ModelState
 from workers import metrics
 from workers.models import Completion, ModelError, OnText, Prompt, Trouble
 
@@ -89,6 +90,19 @@ class Chain:
             return None
         return "no model can be asked: " + "; ".join(
             f"{upstream.name}: {upstream.breaker.reason}" for upstream in self.upstreams
+        )
+
+    def models(self) -> tuple[ModelState, ...]:
+        """All upstreams and how they are now."""
+        now = self._loop.time()
+        return tuple(
+            ModelState(
+                name=upstream.name,
+                breaker=upstream.breaker.state(now),
+                reason=upstream.breaker.reason,
+                quota_left=max(0.0, upstream.rate.room(now)),
+            )
+            for upstream in self.upstreams
         )
 
     def refresh_metrics(self) -> None:

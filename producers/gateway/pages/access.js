@@ -14,7 +14,7 @@ export class Access {
   constructor() {
     const query = new URLSearchParams(location.search);
     const fragment = new URLSearchParams(location.hash.slice(1));
-    if (fragment.size) history.replaceState(history.state, "", location.pathname + location.search);
+    if (location.hash) history.replaceState(history.state, "", location.pathname + location.search);
     this.embedded = query.get("embed") === "1" && window.parent !== window;
     this.title = fragment.get("title") ?? query.get("title") ?? recall("title");
     this.token = fragment.has("token") ? fragment.get("token") || null : recall("token");

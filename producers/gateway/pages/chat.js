@@ -170,6 +170,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing) surroundings.tell("close");
 });
 
+// Another link to this page, opened in the same tab, changes nothing but the fragment.
+window.addEventListener("hashchange", () => location.reload());
 window.addEventListener("online", () => conversation.online());
 window.addEventListener("offline", () => {
   status.state = "offline";

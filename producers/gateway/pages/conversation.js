@@ -4,6 +4,8 @@ import { Outbox } from "./outbox.js";
 import { Turns, newTurn } from "./turns.js";
 
 const SAVE_EVERY_MS = 200;
+/** Fragments of answers are kept this long. */
+const OLD_MS = 600_000;
 
 /**
  * One conversation: its turns, the way in and the way out. `onTurn` hears every turn that changed, `onState` how the connection
@@ -20,6 +22,7 @@ export class Conversation {
   #onTurn;
   #name;
   #saving = null;
+  #ended = false;
 
   constructor({ id, gateway, onTurn, onState }) {
     this.#name = `conversation:${id}`;
@@ -49,6 +52,7 @@ export class Conversation {
 
   end() {
     this.save();
+    this.#ended = true;
     this.#listener.stop();
     this.#outbox.stop();
   }
@@ -100,7 +104,7 @@ export class Conversation {
 
   #take(type, data) {
     if (type === "open") {
-      this.#lookAfterAll();
+      this.#lookAfterAll(data.resumed);
       return;
     }
     const turn = this.turns.apply(type, data);
@@ -112,10 +116,14 @@ export class Conversation {
     this.#changed(turn);
   }
 
-  /** After a silence the stream tells what is new; a turn that was answered beyond what it can tell is asked for. */
-  #lookAfterAll() {
+  /**
+   * A connection that goes on from an event id tells all that was missed, so nothing is asked: when a gateway leaves, all its
+   * pages come back at once. A turn is asked for where the connection begins anew, or what it would tell may be gone.
+   */
+  #lookAfterAll(resumed) {
     for (const turn of this.turns) {
-      if (turn.delivery === "accepted" && !turn.reply) this.#lookAfter(turn);
+      const old = Date.now() - turn.at > OLD_MS;
+      if (turn.delivery === "accepted" && !turn.reply && (old || !resumed)) this.#lookAfter(turn);
     }
   }
 
@@ -123,6 +131,7 @@ export class Conversation {
     const { status, body } = await this.#gateway.look(turn.id);
     if (status !== 200 || turn.reply) return;
     if (body.reply) this.#take("done", { turn_id: turn.id, reply: body.reply });
+    else if (body.status === "started" && !turn.started) this.#take("started", { turn_id: turn.id });
     else if (body.status === "queued" && body.place && !turn.started && !turn.shown) {
       this.#take("queued", { turn_id: turn.id, ...body.place });
     }
@@ -134,11 +143,14 @@ export class Conversation {
   }
 
   #changed(turn) {
+    // What was asked before the end may be answered after it.
+    if (this.#ended) return;
     this.#onTurn(turn);
     this.#saveSoon();
   }
 
   #saveSoon() {
+    if (this.#ended) return;
     this.#saving ??= setTimeout(() => this.save(), SAVE_EVERY_MS);
   }
 }

@@ -9,7 +9,7 @@ const GOOD_MS = 5_000;
 
 /**
  * Keeps one connection to a conversation's events. `onState` hears "connecting", "open", "lost", "offline", "unauthorised" and
- * "forbidden"; `onEvent(type, data, id)` hears the events, in order.
+ * "forbidden"; `onEvent(type, data)` hears the events, in order; an `open` that went on from an event id is `resumed`.
  */
 export class Listener {
   lastEventId;
@@ -112,13 +112,19 @@ export class Listener {
     }
     if (type === "open") {
       this.#opened = true;
+      data.resumed = this.lastEventId !== null;
       // One who goes on has everything up to their own id, not up to this one.
       this.lastEventId ??= id ?? data.event_id ?? null;
       this.#onState("open");
     } else if (id) {
       this.lastEventId = id;
     }
-    this.#onEvent(type, data);
+    try {
+      this.#onEvent(type, data);
+    } catch (error) {
+      // A fault of the page is none of the connection's: it is told, and the next event may fare better.
+      reportError(error);
+    }
   }
 
   #refused(response) {

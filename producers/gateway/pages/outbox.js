@@ -1,6 +1,7 @@
 import { Pause, backoff } from "./backoff.js";
 
-const TRIES = 7;
+/** About half a minute of trying; then the user is asked. */
+const TRIES = 10;
 const LONGEST_WAIT_MS = 60_000;
 
 /** What to do after an answer that is no success: wait so long, or give up. Pure. */

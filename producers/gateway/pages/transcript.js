@@ -2,6 +2,8 @@ import { ICONS, icon, make, patch } from "./elements.js";
 import { markdown } from "./markdown.js";
 
 const NEAR_END_PX = 80;
+/** Problems that the same message would meet again. */
+const REFUSED = ["invalid", "refused", "too_large", "conflict"];
 
 /**
  * The turns as they are read. The element is a live log: what is added is announced. So words that are still streaming are
@@ -92,16 +94,14 @@ export class Transcript {
 
   #note(turn) {
     const words = this.#words;
-    if (turn.reply || turn.started || turn.shown || turn.text === null && !turn.confirms) return [];
-    if (turn.delivery === "sending") return [make("span", {}, words.sending)];
-    if (turn.delivery === "accepted") return [make("span", {}, words.sent)];
+    if (turn.reply || turn.started || turn.shown || isStranger(turn)) return [];
+    // Screen readers hear of the waiting from the status line; of a failure they hear here.
+    if (turn.delivery === "sending") return [make("span", { "aria-hidden": "true" }, words.sending)];
+    if (turn.delivery === "accepted") return [make("span", { "aria-hidden": "true" }, words.sent)];
     const failed = turn.delivery === "failed";
-    const again = ["invalid", "refused", "too_large", "conflict"].includes(turn.problem?.code);
-    return [
-      make("span", { class: failed ? "bad" : "" }, words.problem(turn.problem ?? {}, failed)),
-      !again && make("button", { type: "button", class: "text", onclick: () => this.#acts.retry(turn) },
-        failed ? words.retry : words.retryNow),
-    ].filter(Boolean);
+    const text = make("span", { class: failed ? "bad" : "" }, words.problem(turn.problem ?? {}, failed));
+    if (REFUSED.includes(turn.problem?.code)) return [text];
+    return [text, this.#button("text", failed ? words.retry : words.retryNow, () => this.#acts.retry(turn))];
   }
 
   #reply(view, turn) {
@@ -129,21 +129,20 @@ export class Transcript {
     const words = make("div", { class: "words", dir: "auto" }, markdown(text));
     const first = words.firstElementChild ?? words.appendChild(make("p"));
     first.prepend(make("span", { class: "unseen" }, this.#words.assistant));
-    const parts = text ? [words] : [];
+    // Often an action's summary is all there is to say; it is not said twice.
+    const asks = turn.action && outcome === "confirmation_required";
+    const parts = text && !(asks && text.trim() === turn.action.summary.trim()) ? [words] : [];
     if (outcome === "handed_off") {
       parts.push(make("p", { class: "notice" }, icon(ICONS.person), make("span", {}, this.#words.handedOff)));
     }
     if (outcome === "expired" || outcome === "failed") parts.push(this.#nothing(turn, outcome));
-    if (turn.action && outcome === "confirmation_required") parts.push(this.#confirmation(view, turn));
+    if (asks) parts.push(this.#confirmation(view, turn));
     return parts;
   }
 
   #nothing(turn, outcome) {
-    const own = turn.text !== null || turn.confirms;
-    return make("div", { class: "nothing" },
-      make("span", {}, this.#words[outcome]),
-      own && make("button", { type: "button", class: "text", onclick: () => this.#acts.sendAgain(turn) }, this.#words.sendAgain) || null,
-    );
+    const again = this.#button("text", this.#words.sendAgain, () => this.#acts.sendAgain(turn));
+    return make("div", { class: "nothing" }, make("span", {}, this.#words[outcome]), isStranger(turn) ? null : again);
   }
 
   #confirmation(view, turn) {
@@ -155,16 +154,23 @@ export class Transcript {
       // setTimeout takes no more than 2^31 ms.
       view.timer = setTimeout(() => this.#draw(turn), Math.min(left + 50, 2 ** 31 - 1));
     }
-    const button = (accept, text) =>
-      make("button", { type: "button", class: accept ? "strong" : "soft", disabled: !open,
-        "aria-pressed": turn.decided === null ? null : String(turn.decided === accept),
-        onclick: () => this.#acts.decide(turn, accept) }, text);
-    const end = turn.decided === true ? words.youAgreed : turn.decided === false ? words.youDeclined : words.tooLate;
-    return make("div", { class: "confirmation", role: "group", "aria-label": words.confirmLabel },
+    const button = (accept, text) => {
+      const node = this.#button(accept ? "strong" : "soft", text, () => this.#acts.decide(turn, accept));
+      node.disabled = !open;
+      if (turn.decided !== null) node.setAttribute("aria-pressed", String(turn.decided === accept));
+      return node;
+    };
+    return make(
+      "div",
+      { class: "confirmation", role: "group", "aria-label": words.confirmLabel },
       make("p", { class: "summary", dir: "auto" }, turn.action.summary),
       make("div", { class: "choice" }, button(true, words.agree), button(false, words.decline)),
-      open ? null : make("p", { class: "decided" }, end),
+      open || turn.decided !== null ? null : make("p", { class: "late" }, words.tooLate),
     );
+  }
+
+  #button(kind, text, act) {
+    return make("button", { type: "button", class: kind, onclick: act }, text);
   }
 
   #scrolled() {
@@ -184,6 +190,8 @@ function section(view, name, key, content) {
   view[name].replaceChildren(...content());
 }
 
+/** A turn of another tab or device: what the user said there is not known here. */
+const isStranger = (turn) => turn.text === null && !turn.confirms;
 const saidKey = (turn) => `${turn.text === null}${turn.confirms?.accept}`;
 const noteKey = (turn) =>
   JSON.stringify([turn.delivery, turn.problem, turn.started || turn.shown !== "", turn.reply !== null]);

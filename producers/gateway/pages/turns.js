@@ -97,7 +97,7 @@ const CHANGES = {
     turn.place = null;
     turn.started = true;
     if (sequence === 0 || restart) {
-      turn.shown = text;
+      turn.shown = String(text);
       turn.next = sequence + 1;
       turn.gap = false;
     } else if (sequence > turn.next) {
@@ -114,7 +114,7 @@ const CHANGES = {
   },
   done(turn, { reply }) {
     const { text, outcome, action, error } = reply;
-    turn.reply = { text: text ?? "", outcome, error: error ? { code: error.code } : null };
+    turn.reply = { text: String(text ?? ""), outcome, error: error ? { code: error.code } : null };
     turn.action = action ?? turn.action;
     turn.shown = "";
     turn.place = null;

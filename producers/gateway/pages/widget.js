@@ -61,6 +61,9 @@
     }
   `;
 
+  const BUBBLE = "M12 4c-5 0-9 3.3-9 7.5 0 2.4 1.3 4.5 3.4 5.9V21l3.6-1.8c.7.1 1.3.2 2 .2 5 0 9-3.4 9-7.9S17 4 12 4Z";
+  const DOWN = "M5 9l7 7 7-7";
+
   const phone = window.matchMedia("(max-width: 480px), (max-height: 420px)");
   const host = document.createElement("div");
   const root = host.attachShadow({ mode: "open" });
@@ -76,20 +79,21 @@
   dialog.id = "chat";
   dialog.setAttribute("aria-label", words.frame);
   button.setAttribute("aria-controls", dialog.id);
-  button.append(drawing(), news);
+  const drawn = { closed: drawing(BUBBLE), open: drawing(DOWN) };
+  button.append(drawn.closed, drawn.open, news);
   root.append(dialog, button);
   say(false);
 
   let frame = null;
   let ready = false;
 
-  function drawing() {
+  function drawing(path) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", "0 0 24 24");
     svg.setAttribute("aria-hidden", "true");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("d", "M12 4c-5 0-9 3.3-9 7.5 0 2.4 1.3 4.5 3.4 5.9V21l3.6-1.8c.7.1 1.3.2 2 .2 5 0 9-3.4 9-7.9S17 4 12 4Z");
-    svg.append(path);
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    line.setAttribute("d", path);
+    svg.append(line);
     return svg;
   }
 
@@ -97,6 +101,8 @@
     const label = dialog.open ? words.close : fresh ? words.news : words.open;
     button.setAttribute("aria-expanded", String(dialog.open));
     button.setAttribute("aria-label", label);
+    drawn.closed.toggleAttribute("hidden", dialog.open);
+    drawn.open.toggleAttribute("hidden", !dialog.open);
     news.hidden = !fresh || dialog.open;
   }
 
@@ -116,7 +122,6 @@
     frame.title = words.frame;
     // The chat hears only the page that the browser names to it, whatever the shop's own policy about referrers.
     frame.referrerPolicy = "origin";
-    frame.allow = "clipboard-write";
     frame.src = address();
     dialog.append(frame);
   }

@@ -1,0 +1,383 @@
+"""The gateway measured: many open connections, many turns in, time to the first word, several gateways side by side.
+
+    python -m benchmarks.front [connections] [websockets] [posts] [first-word] [gateways]
+
+Real Kafka, worker processes, the simulated model API; load on loopback only; each measurement ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import orjson
+import psutil
+import uvloop
+from aiohttp import web
+from rich.console import Console
+
+from benchmarks.whole import model_api, workers
+from producers import ChatClient, TopicSettings, apply_topics, new_turn
+from rehearsal.fleet import WorkerProcess
+from rehearsal.kafka import EmbeddedKafka
+from rehearsal.tally import percentile
+from schemas import Cluster, Delta
+
+console = Console(width=120)
+ROOT = Path(__file__).resolve().parent.parent
+Figures = dict[str, float | int | str]
+
+CONNECTIONS = 10_000
+RATE = 200.0
+LOADED_S = 30.0
+
+
+@contextlib.asynccontextmanager
+async def gateways(cluster: Cluster, count: int = 1, **settings: object) -> AsyncIterator[list[WorkerProcess]]:
+    """Gateway processes, open on loopback, that are ready."""
+    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+        environment = {
+            "SPILLWAY_KAFKA": cluster.kafka,
+            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "SPILLWAY_GATEWAY_OPEN": "true",
+            "SPILLWAY_GATEWAY_PORT": "0",
+            **{f"SPILLWAY_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        command = [sys.executable, "-m", "spillway", "gateway"]
+        started = [WorkerProcess(f"gateway-{n}", Path(folder), environment, command) for n in range(count)]
+        try:
+            await asyncio.gather(*(process.ready() for process in started))
+            yield started
+        finally:
+            for process in started:
+                process.close()
+
+
+def port_of(process: WorkerProcess) -> int:
+    """Where a gateway listens."""
+    return int(str(process.logged("gateway.listening", "port")))
+
+
+def used(process: WorkerProcess) -> tuple[float, int]:
+    """(CPU seconds, resident bytes) of a process."""
+    seen = psutil.Process(process.pid)
+    times = seen.cpu_times()
+    return times.user + times.system, seen.memory_info().rss
+
+
+class Listener(asyncio.Protocol):
+    """One client that listens to a conversation: as little as can tell when a reply arrived."""
+
+    def __init__(self, request: bytes, arrived: Callable[[bytes, float], None]) -> None:
+        self._request, self._arrived = request, arrived
+        self._rest = b""
+        self.opened = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asks for the events."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        """Finds replies in what comes."""
+        if not self.opened.done() and (b"event: open" in data or b'"type":"open"' in data):
+            self.opened.set_result(None)
+        if b"created_at" in data or self._rest:
+            whole = self._rest + data
+            at = whole.find(b'"created_at":"')
+            if at >= 0 and len(whole) > at + 60:
+                self._rest = b""
+                self._arrived(whole[at + 14 : at + 41], time.time())
+            else:
+                self._rest = whole[-512:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Counts as a failure while it opens."""
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError("closed before it was open"))
+
+
+async def listening(cluster: Cluster, *, socket: bool) -> Figures:
+    """Many connections, each of a conversation of its own, and turns to some of them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    late_ms: list[float] = []
+
+    def arrived(created_at: bytes, now: float) -> None:
+        late_ms.append((now - _seconds(created_at)) * 1000)
+
+    with model_api(300.0) as url:
+        async with workers(cluster, url, 1, concurrency=200), gateways(cluster) as [gateway]:
+            port, loop = port_of(gateway), asyncio.get_running_loop()
+            _, empty = used(gateway)
+            listeners: list[Listener] = []
+            for first in range(0, CONNECTIONS, 500):
+                opening = [
+                    loop.create_connection(
+                        partial(Listener, _asks(number, port, socket=socket), arrived), "127.0.0.1", port
+                    )
+                    for number in range(first, first + 500)
+                ]
+                opened = [protocol for _, protocol in await asyncio.gather(*opening)]
+                await asyncio.gather(*(listener.opened for listener in opened))
+                listeners += opened
+            await asyncio.sleep(2)
+            _, full = used(gateway)
+            await _turns(port, RATE, 5.0)
+            late_ms.clear()
+            before, began = used(gateway)[0], time.monotonic()
+            sent = await _turns(port, RATE, LOADED_S)
+            await _until(lambda: len(late_ms) >= sent, 10.0)
+            busy = (used(gateway)[0] - before) / (time.monotonic() - began)
+            peak = used(gateway)[1]
+            for listener in listeners:
+                listener.transport.abort()
+    return {
+        "connections": len(listeners),
+        "KiB a connection": round((full - empty) / len(listeners) / 1024, 1),
+        "KiB a connection, under load": round((peak - empty) / len(listeners) / 1024, 1),
+        "turns": sent,
+        "replies heard": len(late_ms),
+        "reply written to heard, p50 ms": round(percentile(late_ms, 0.5), 1),
+        "p99 ms": round(percentile(late_ms, 0.99), 1),
+        "most ms": round(max(late_ms), 1),
+        "gateway CPU, share of a core": round(busy, 2),
+    }
+
+
+def _asks(number: int, port: int, *, socket: bool) -> bytes:
+    path, host = f"/v1/conversations/c-{number}", f"Host: 127.0.0.1:{port}\r\n"
+    if not socket:
+        return f"GET {path}/events HTTP/1.1\r\n{host}\r\n".encode()
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    return f"GET {path}/ws HTTP/1.1\r\n{host}{upgrade}\r\n".encode()
+
+
+async def _turns(port: int, rate: float, seconds: float) -> int:
+    """Sends turns over HTTP to random conversations, each at its moment."""
+    rng, sent, began = random.Random(5), 0, time.monotonic()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session:
+        posting: set[asyncio.Task[None]] = set()
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            url = f"http://127.0.0.1:{port}/v1/conversations/c-{rng.randrange(CONNECTIONS)}/turns"
+            task = asyncio.create_task(_post(session, url))
+            posting.add(task)
+            task.add_done_callback(posting.discard)
+            sent += 1
+        await asyncio.gather(*posting)
+    return sent
+
+
+async def _post(session: aiohttp.ClientSession, url: str) -> None:
+    async with session.post(url, json={"text": "Is SKU001 in stock?"}) as response:
+        assert response.status == 202, await response.text()
+
+
+async def _until(done: Callable[[], bool], patience_s: float) -> None:
+    give_up = time.monotonic() + patience_s
+    while not done() and time.monotonic() < give_up:
+        await asyncio.sleep(0.05)
+
+
+def _seconds(written: bytes) -> float:
+    return datetime.fromisoformat(written.decode().rstrip('",')).timestamp()
+
+
+class Poster(asyncio.Protocol):
+    """One keep-alive client that sends the next turn when the last was answered."""
+
+    def __init__(self, path: str, deadline: float, taken: Callable[[float], None]) -> None:
+        self._path, self._deadline, self._taken = path, deadline, taken
+        self._number, self._sent_at = 0, 0.0
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begins."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """One answer is one packet here: they are small and one at a time."""
+        if data.startswith((b"HTTP/1.1 202", b"HTTP/1.1 200")):
+            self._taken(time.monotonic() - self._sent_at)
+        elif data.startswith(b"HTTP/1.1"):
+            self.ended.set_exception(AssertionError(data.decode(errors="replace")))
+            return
+        else:
+            return
+        if time.monotonic() < self._deadline:
+            self._next()
+        else:
+            self._transport.close()
+            self.ended.set_result(None)
+
+    def _next(self) -> None:
+        self._number += 1
+        body = orjson.dumps({"text": "Is SKU001 in stock?", "attributes": {"page": "/p/SKU001", "n": self._number}})
+        head = f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        self._sent_at = time.monotonic()
+        self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+async def posts(cluster: Cluster) -> Figures:
+    """Turns accepted a second by one gateway, and by a bare aiohttp that echoes the same body."""
+    figures: Figures = {}
+    async with gateways(cluster, turns_a_second=1e6, tenant_turns_a_second=1e6) as [gateway]:
+        port = port_of(gateway)
+        figures |= await _posted("gateway", gateway, port)
+    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+        command = [sys.executable, "-m", "benchmarks.front", "echo"]
+        echo = WorkerProcess("echo", Path(folder), {"PYTHONPATH": str(ROOT)}, command)
+        try:
+            await _until(lambda: "{" in echo.last_line(), 10.0)
+            figures |= await _posted("bare echo", echo, int(str(echo.logged("listening", "port"))))
+        finally:
+            echo.close()
+    ms = figures["gateway, ms CPU a POST"], figures["bare echo, ms CPU a POST"]
+    figures["ratio"] = round(float(ms[0]) / float(ms[1]), 2)
+    return figures
+
+
+async def _posted(name: str, process: WorkerProcess, port: int) -> Figures:
+    taken: list[float] = []
+    loop, clients = asyncio.get_running_loop(), 64
+
+    async def load(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        made = [
+            await loop.create_connection(
+                partial(Poster, f"/v1/conversations/c-{n}/turns", deadline, taken.append), "127.0.0.1", port
+            )
+            for n in range(clients)
+        ]
+        await asyncio.gather(*(poster.ended for _, poster in made))
+
+    await load(2.0)
+    taken.clear()
+    cpu, began = used(process)[0], time.monotonic()
+    await load(10.0)
+    spent = used(process)[0] - cpu
+    return {
+        f"{name}, accepted a second": round(len(taken) / (time.monotonic() - began)),
+        f"{name}, ms CPU a POST": round(spent / len(taken) * 1000, 3),
+        f"{name}, p50 ms": round(percentile(taken, 0.5) * 1000, 1),
+        f"{name}, p99 ms": round(percentile(taken, 0.99) * 1000, 1),
+    }
+
+
+async def echo() -> None:
+    """The bare framework: aiohttp on uvloop, reading JSON and giving it back."""
+
+    async def back(request: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(orjson.loads(await request.read())), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/conversations/{conversation_id}/turns", back)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(orjson.dumps({"event": "listening", "port": runner.addresses[0][1]}).decode(), flush=True)
+    await asyncio.Event().wait()
+
+
+async def first_word(cluster: Cluster) -> Figures:
+    """From sending a streamed turn to its first word, through the gateway and beside it, less the model's own time."""
+    turns = 60
+    with model_api(300.0, jitter=0.0) as url:
+        async with workers(cluster, url, 1), gateways(cluster) as [gateway]:
+            base = f"http://127.0.0.1:{port_of(gateway)}/v1/conversations"
+            async with aiohttp.ClientSession() as session, ChatClient(cluster) as chat:
+                async with session.post(f"{url}/v1/messages", json=_PROMPT, headers=_KEY) as warm:
+                    await warm.read()
+                model = [await _model_first_word(session, url) for _ in range(turns)]
+                gateway_s = [await _gateway_first_word(session, f"{base}/c-{n}") for n in range(turns)]
+                kafka = [await _kafka_first_word(chat, n) for n in range(turns)]
+    own = percentile(model, 0.5)
+    return {
+        "model alone, p50 ms": round(own * 1000, 1),
+        "gateway over the model, p50 ms": round((percentile(gateway_s, 0.5) - own) * 1000, 1),
+        "gateway over the model, p99 ms": round((percentile(gateway_s, 0.99) - percentile(model, 0.99)) * 1000, 1),
+        "Kafka client over the model, p50 ms": round((percentile(kafka, 0.5) - own) * 1000, 1),
+    }
+
+
+_KEY = {"x-api-key": "simulated", "anthropic-version": "2023-06-01"}
+_PROMPT = {
+    "model": "claude-haiku-4-5",
+    "max_tokens": 1024,
+    "stream": True,
+    "messages": [{"role": "user", "content": "Is SKU001 in stock?"}],
+}
+
+
+async def _model_first_word(session: aiohttp.ClientSession, url: str) -> float:
+    began = time.monotonic()
+    async with session.post(f"{url}/v1/messages", json=_PROMPT, headers=_KEY) as response:
+        async for line in response.content:
+            if b"text_delta" in line:
+                first = time.monotonic() - began
+                await response.read()
+                return first
+    raise AssertionError("no word")
+
+
+async def _gateway_first_word(session: aiohttp.ClientSession, conversation: str) -> float:
+    async with session.get(f"{conversation}/events") as events:
+        await events.content.readuntil(b"event: open")
+        began = time.monotonic()
+        async with session.post(f"{conversation}/turns", json={"text": "Is SKU001 in stock?", "stream": True}) as sent:
+            assert sent.status == 202
+        await events.content.readuntil(b"event: delta")
+        first = time.monotonic() - began
+        await events.content.readuntil(b"event: done")
+        return first
+
+
+async def _kafka_first_word(chat: ChatClient, number: int) -> float:
+    began, first = time.monotonic(), 0.0
+    async for heard in chat.stream(new_turn("Is SKU001 in stock?", conversation_id=f"k-{number}")):
+        if isinstance(heard, Delta) and not first:
+            first = time.monotonic() - began
+    return first
+
+
+MEASUREMENTS: dict[str, Callable[[Cluster], Coroutine[None, None, Figures]]] = {
+    "connections": lambda cluster: listening(cluster, socket=False),
+    "websockets": lambda cluster: listening(cluster, socket=True),
+    "posts": posts,
+    "first-word": first_word,
+}
+
+
+async def main(names: list[str]) -> None:
+    """Each measurement on topics of its own."""
+    with EmbeddedKafka.running() as kafka:
+        for name in names or MEASUREMENTS:
+            cluster = Cluster(kafka=kafka.bootstrap_servers, topic_prefix=f"front-{name}-{os.getpid()}")
+            await apply_topics(cluster, TopicSettings())
+            figures = await MEASUREMENTS[name](cluster)
+            console.print(f"[bold]{name}[/]")
+            for figure, value in figures.items():
+                console.print(f"  {figure:42} {value:>12,}" if not isinstance(value, str) else f"  {figure:42} {value}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["echo"]:
+        uvloop.run(echo())
+    else:
+        uvloop.run(main(sys.argv[1:]))

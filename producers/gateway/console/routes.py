@@ -1,0 +1,27 @@
+"""Addresses of the console."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from . import commands, handoffs, letters, live, page, past, replaying
+
+
+def routes() -> list[web.RouteDef]:
+    """The page, and its data under ``/console/api``, each of which asks for an admin's key itself."""
+    api = "/console/api"
+    return [
+        web.get("/console", page.console_page),
+        web.get("/console/plotly.min.js", page.plotly),
+        web.get(f"{api}/whoami", live.whoami, allow_head=False),
+        web.get(f"{api}/live", live.live, allow_head=False),
+        web.get(f"{api}/dead-letters", letters.browse, allow_head=False),
+        web.post(f"{api}/dead-letters/replay", replaying.replay),
+        web.post(f"{api}/dead-letters/purge", replaying.purge),
+        web.get(f"{api}/dead-letters/{{id}}", letters.show, allow_head=False),
+        web.get(f"{api}/jobs/{{id}}", replaying.job, allow_head=False),
+        web.post(f"{api}/jobs/{{id}}/stop", replaying.stop),
+        web.get(f"{api}/handoffs", handoffs.latest, allow_head=False),
+        web.get(f"{api}/audit", past.audit, allow_head=False),
+        web.post(f"{api}/commands", commands.say),
+    ]
