@@ -33,7 +33,10 @@ class DecodeError(ValueError):
 
 def encode(message: BaseModel, *, unset: bool = True) -> bytes:
     """Compact UTF-8 JSON; timestamps in RFC 3339 with Z. ``unset=False`` leaves out fields that were not given."""
-    return orjson.dumps(message.model_dump(exclude_unset=not unset), option=_OPTIONS)
+    try:
+        return orjson.dumps(message.model_dump(exclude_unset=not unset), option=_OPTIONS)
+    except TypeError:  # an integer of more than 64 bits among the attributes: JSON has them, orjson does not
+        return message.model_dump_json(exclude_unset=not unset).encode()
 
 
 def decode_turn(value: bytes | None, key: bytes | None = None) -> Turn:

@@ -79,6 +79,7 @@ def wait_of(request: web.Request, wait: float) -> float:
 def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempotency_key: str | None = None) -> Turn:
     """The turn that this caller means. Raises Problem."""
     user_id, tenant = sent.user_id, sent.tenant
+    made_id = turn_id_of(conversation, idempotency_key)
     if not caller.server:
         for claim, own, name in ((caller.user_id, user_id, "user_id"), (caller.tenant, tenant, "tenant")):
             if own is not None and own != claim:
@@ -87,7 +88,7 @@ def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempot
             raise Problem(403, "priority: high is for servers with an API key")
         user_id, tenant = caller.user_id, caller.tenant
     fields: dict[str, Any] = {
-        "turn_id": sent.turn_id or turn_id_of(conversation, idempotency_key),
+        "turn_id": sent.turn_id or made_id,
         "conversation_id": conversation,
         "sent_at": datetime.now(UTC),
         "text": sent.text if isinstance(sent, TurnIn) else None,

@@ -185,6 +185,19 @@ async def test_what_waits_is_counted_and_grows_old(
     assert max(value for value in history["queued_p99"] if value is not None) > 1_000
 
 
+async def test_ten_thousand_waiting_turns_cost_the_gateway_little(
+    fleet: Fleet, chat: ChatClient, api: Api, model_api: ModelApi
+) -> None:
+    await fleet.start()
+    await api.post("commands", {"command": "pause"}, 202)
+    await api.seen(lambda now: bool(now["workers"]) and now["workers"][0]["state"] == "paused")
+    await chat.send_many([new_turn("x", conversation_id=f"c-{number % 500}") for number in range(10_000)])
+    await api.seen(lambda now: now["now"]["waiting"] == 10_000)
+    costs = [(await api.seen(lambda _: True))["gateway"]["sample_ms"] for _ in range(3)]
+    assert min(costs) < 5.0, costs
+    assert (await api.get("dead-letters"))["letters"] == []
+
+
 async def test_all_consoles_are_told_the_same(api: Api) -> None:
     async def three() -> list[Any]:
         found = []

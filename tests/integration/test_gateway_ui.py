@@ -18,11 +18,12 @@ import aiohttp
 import pytest
 
 from producers.gateway import Gateway
+from producers.gateway.record import Stream
 from rehearsal.model_api import ModelApi, parse_reply
 from schemas import Cluster, decode_turn
 from workers.assistants import Assistant, HandOff, tool
 
-from .conftest import Fleet, read_topic
+from .conftest import Fleet, read_topic, until
 from .gateway import Hand, gateway, hand, serving, token, write_keys
 
 __all__ = ["gateway", "hand"]
@@ -192,11 +193,10 @@ async def test_a_page_that_is_opened_again_goes_on(
         await chat.do("send", message={"text": "Hello"})
         submitted = await chat.until(lambda said: said.get("status") == "submitted" and said["messages"])
         turn = ("c-1", submitted["messages"][0]["id"])
-        await chat.until(lambda said: "data" in said)
-        assert chat.data("data-queued")[0]["ahead"] == 0
+        await until(lambda: gateway._door.hub.tail.recent[Stream.REQUESTS].of_turn(turn[1]) is not None)
         await hand.delta(turn, 0, "It is ")
-        await chat.until(lambda said: "started" in json.dumps(said))
         await chat.until(lambda said: said.get("status") == "streaming")
+        assert chat.data("data-started") == [{"turn_id": turn[1]}]
     async with page(modules, gateway, RESUME="yes") as chat:
         await chat.until(lambda said: any(text(message) == "It is " for message in said.get("messages", ())))
         await hand.delta(turn, 1, "in shops", restart=False)

@@ -355,3 +355,13 @@ def test_plotly_is_let_in_by_hashes_alone() -> None:
     assert "unsafe" not in policy
     assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
     assert style_hash("") == plotly.styles[0]
+
+
+def test_without_plotly_the_policy_is_that_of_the_other_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_plotly.cache_clear()
+    monkeypatch.setattr("producers.gateway.console.page.find_spec", lambda _: None)
+    try:
+        assert find_plotly() is None
+        assert "style-src 'self';" in content_policy(())
+    finally:
+        find_plotly.cache_clear()

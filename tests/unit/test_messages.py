@@ -220,3 +220,8 @@ def test_exported_names() -> None:
     for package in (schemas, producers):
         assert len(set(package.__all__)) == len(package.__all__)
         assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_integers_of_any_size_travel() -> None:
+    turn = Turn(turn_id="t", conversation_id="c", text="x", attributes={"n": 10**40, "m": -(10**40)})
+    assert decode_turn(encode(turn)).attributes == turn.attributes

@@ -41,8 +41,7 @@ class Sampler:
         self._coming: asyncio.Future[bytes | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.consoles = 0
-        self.cost_s = 0.0
-        """What the last look took."""
+        self._cost_s = 0.0
 
     def start(self) -> None:
         """Listens, and looks from now on."""
@@ -94,7 +93,7 @@ class Sampler:
                 self._sample()
             except Exception as error:
                 log.error("console.sample_failed", error=repr(error), exc_info=True)
-            self.cost_s = time.monotonic() - began
+            self._cost_s = time.monotonic() - began
             await asyncio.sleep(max(0.0, began + SAMPLE_S - time.monotonic()))
 
     def _sample(self) -> None:
@@ -141,6 +140,7 @@ class Sampler:
             "wait_s": round(door.hub.backlog.queue.longest_wait_s(), 1),
             "kafka_away_s": None if away is None else round(time.monotonic() - away, 1),
             "consoles": self.consoles,
+            "sample_ms": round(1000 * self._cost_s, 2),
         }
 
 

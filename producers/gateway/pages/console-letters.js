@@ -4,7 +4,7 @@ import { count, NOTHING, time, visible } from "./console-format.js";
 import { cell, Table } from "./console-table.js";
 
 const PAGE = 50;
-const REASONS = ["", "undecodable", "invalid", "key_mismatch", "retries_exhausted", "rejected_by_model", "handler_error", "unknown_action", "over_budget"];
+const REASONS = ["undecodable", "invalid", "key_mismatch", "retries_exhausted", "rejected_by_model", "handler_error", "unknown_action", "over_budget"];
 
 /** Dead letters: found, looked at, sent again, deleted; the last two are shown before they are done. */
 export class Letters {
@@ -13,7 +13,7 @@ export class Letters {
   #rows = [];
   #next = null;
   #fields = {
-    reason: make("select", {}, ...REASONS.map((reason) => make("option", { value: reason }, reason || "any"))),
+    reason: make("input", { list: "reasons", spellcheck: "false", placeholder: "any" }),
     conversation: make("input", { spellcheck: "false" }),
     tenant: make("input", { spellcheck: "false" }),
     since: make("input", { type: "datetime-local", step: "1" }),
@@ -32,7 +32,7 @@ export class Letters {
 
   constructor(about, session) {
     this.#session = session;
-    const form = make("form", { class: "filters" }, ...Object.entries(this.#fields).map(([name, field]) => make("label", {}, name[0].toUpperCase() + name.slice(1), field)), make("button", { class: "main" }, "Find"));
+    const form = make("form", { class: "filters" }, ...Object.entries(this.#fields).map(([name, field]) => make("label", {}, name[0].toUpperCase() + name.slice(1), field)), make("button", { class: "main" }, "Find"), make("datalist", { id: "reasons" }, ...REASONS.map((reason) => make("option", { value: reason }))));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#load(false);

@@ -116,6 +116,7 @@ class Console {
     of("troubles").replaceChildren();
     delete of("troubles").dataset.shown;
     of("link").textContent = of("who").textContent = "";
+    delete of("link").dataset.state;
     of("leave").hidden = true;
     of("key").hidden = false;
     of("refused").textContent = why;
