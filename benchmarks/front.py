@@ -1,6 +1,6 @@
 """The gateway measured: many open connections, many turns in, time to the first word, several gateways side by side.
 
-    python -m benchmarks.front [connections] [websockets] [posts] [first-word] [gateways]
+    python -m benchmarks.front [connections] [websockets] [gateways] [posts] [first-word] [place]
 
 Real Kafka, worker processes, the simulated model API; load on loopback only; each measurement ends by itself.
 """
@@ -30,8 +30,10 @@ from rich.console import Console
 
 from benchmarks.whole import model_api, workers
 from producers import ChatClient, TopicSettings, apply_topics, new_turn
+from producers.feed import Feed
 from rehearsal.fleet import WorkerProcess
 from rehearsal.kafka import EmbeddedKafka
+from rehearsal.spike import Offered, Spike
 from rehearsal.tally import percentile
 from schemas import Cluster, Delta
 
@@ -92,6 +94,8 @@ class Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Finds replies in what comes."""
+        if b"\x89\x00" in data:
+            self.transport.write(b"\x8a\x80\x00\x00\x00\x00")  # a ping is answered, or the gateway takes us for dead
         if not self.opened.done() and (b"event: open" in data or b'"type":"open"' in data):
             self.opened.set_result(None)
         if b"created_at" in data or self._rest:
@@ -109,8 +113,8 @@ class Listener(asyncio.Protocol):
             self.opened.set_exception(ConnectionError("closed before it was open"))
 
 
-async def listening(cluster: Cluster, *, socket: bool) -> Figures:
-    """Many connections, each of a conversation of its own, and turns to some of them."""
+async def listening(cluster: Cluster, *, socket: bool, count: int = 1) -> Figures:
+    """Many connections, each of a conversation of its own, at so many gateways, and turns to some of them."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     late_ms: list[float] = []
 
@@ -118,9 +122,9 @@ async def listening(cluster: Cluster, *, socket: bool) -> Figures:
         late_ms.append((now - _seconds(created_at)) * 1000)
 
     with model_api(300.0) as url:
-        async with workers(cluster, url, 1, concurrency=200), gateways(cluster) as [gateway]:
-            port, loop = port_of(gateway), asyncio.get_running_loop()
-            _, empty = used(gateway)
+        async with workers(cluster, url, 1, concurrency=200), gateways(cluster, count) as served:
+            ports, loop = [port_of(gateway) for gateway in served], asyncio.get_running_loop()
+            empty = sum(used(gateway)[1] for gateway in served)
             listeners: list[Listener] = []
             for first in range(0, CONNECTIONS, 500):
                 opening = [
@@ -128,22 +132,26 @@ async def listening(cluster: Cluster, *, socket: bool) -> Figures:
                         partial(Listener, _asks(number, port, socket=socket), arrived), "127.0.0.1", port
                     )
                     for number in range(first, first + 500)
+                    for port in (ports[number % count],)
                 ]
                 opened = [protocol for _, protocol in await asyncio.gather(*opening)]
                 await asyncio.gather(*(listener.opened for listener in opened))
                 listeners += opened
             await asyncio.sleep(2)
-            _, full = used(gateway)
-            await _turns(port, RATE, 5.0)
+            full = sum(used(gateway)[1] for gateway in served)
+            await _turns(ports, RATE, 5.0)
+            await asyncio.sleep(2)
             late_ms.clear()
-            before, began = used(gateway)[0], time.monotonic()
-            sent = await _turns(port, RATE, LOADED_S)
+            before, began = [used(gateway)[0] for gateway in served], time.monotonic()
+            sent = await _turns(ports, RATE, LOADED_S)
             await _until(lambda: len(late_ms) >= sent, 10.0)
-            busy = (used(gateway)[0] - before) / (time.monotonic() - began)
-            peak = used(gateway)[1]
+            seconds = time.monotonic() - began
+            busy = [(used(gateway)[0] - spent) / seconds for gateway, spent in zip(served, before, strict=True)]
+            peak = sum(used(gateway)[1] for gateway in served)
             for listener in listeners:
                 listener.transport.abort()
     return {
+        "gateways": count,
         "connections": len(listeners),
         "KiB a connection": round((full - empty) / len(listeners) / 1024, 1),
         "KiB a connection, under load": round((peak - empty) / len(listeners) / 1024, 1),
@@ -152,7 +160,7 @@ async def listening(cluster: Cluster, *, socket: bool) -> Figures:
         "reply written to heard, p50 ms": round(percentile(late_ms, 0.5), 1),
         "p99 ms": round(percentile(late_ms, 0.99), 1),
         "most ms": round(max(late_ms), 1),
-        "gateway CPU, share of a core": round(busy, 2),
+        "CPU of each gateway, share of a core": ", ".join(f"{share:.2f}" for share in busy),
     }
 
 
@@ -167,13 +175,14 @@ def _asks(number: int, port: int, *, socket: bool) -> bytes:
     return f"GET {path}/ws HTTP/1.1\r\n{host}{upgrade}\r\n".encode()
 
 
-async def _turns(port: int, rate: float, seconds: float) -> int:
+async def _turns(ports: list[int], rate: float, seconds: float) -> int:
     """Sends turns over HTTP to random conversations, each at its moment."""
     rng, sent, began = random.Random(5), 0, time.monotonic()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session:
         posting: set[asyncio.Task[None]] = set()
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            port = ports[number % len(ports)]
             url = f"http://127.0.0.1:{port}/v1/conversations/c-{rng.randrange(CONNECTIONS)}/turns"
             task = asyncio.create_task(_post(session, url))
             posting.add(task)
@@ -356,11 +365,65 @@ async def _kafka_first_word(chat: ChatClient, number: int) -> float:
     return first
 
 
+async def place(cluster: Cluster) -> Figures:
+    """A spike that one worker cannot keep up with: how long turns were told to wait when accepted, and how long they did."""
+    told: dict[str, float | None] = {}
+    waited: dict[str, float] = {}
+    with model_api(1000.0) as url:
+        async with workers(cluster, url, 2, concurrency=20), gateways(cluster) as [gateway]:
+            base = f"http://127.0.0.1:{port_of(gateway)}/v1/conversations"
+            feed = Feed(cluster, cluster.topics.replies, lambda record: _note(waited, record.value))
+            await feed.start()
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+                asking = []
+                spike = Spike(calm=5.0, peak=100.0, opens_s=5.0, climb_s=10.0, ends_s=40.0, conversations=3000)
+                began = time.monotonic()
+                for offered in spike.turns():
+                    await asyncio.sleep(max(0.0, began + offered.at - time.monotonic()))
+                    asking.append(asyncio.create_task(_told(session, base, offered, told)))
+                await asyncio.gather(*asking)
+                await _until(lambda: len(waited) >= len(told), 120.0)
+            await feed.stop()
+    known = [(float(said), waited[turn]) for turn, said in told.items() if said is not None and turn in waited]
+    if os.environ.get("DBG"):
+        for low in range(0, 60, 5):
+            b = [(said, real) for said, real in known if low <= real < low + 5]
+            if b: print(low, len(b), "said", round(sum(x for x, _ in b)/len(b),1), "real", round(sum(y for _, y in b)/len(b),1), "spread", round(percentile([abs(x-y) for x,y in b],0.9),1))
+    errors = [said - real for said, real in known if real > 1.0]
+    shares = [abs(said - real) / real for said, real in known if real > 1.0]
+    return {
+        "turns": len(told),
+        "answered": len(waited),
+        "with an estimate": len(known),
+        "that waited for more than 1 s": len(errors),
+        "the longest waited s": round(max(waited.values()), 1),
+        "error, median s": round(percentile(errors, 0.5), 2),
+        "error in either direction, p50": f"{percentile(shares, 0.5):.0%}",
+        "error in either direction, p90": f"{percentile(shares, 0.9):.0%}",
+        "told 0 and waited for more than 1 s": sum(said == 0 and real > 1 for said, real in known),
+        "told more than 1 s and waited less": sum(said > 1 and real <= 1 for said, real in known),
+    }
+
+
+async def _told(session: aiohttp.ClientSession, base: str, offered: Offered, told: dict[str, float | None]) -> None:
+    async with session.post(f"{base}/{offered.conversation_id}/turns", json={"text": offered.text}) as response:
+        answer = await response.json()
+        if response.status == 202:
+            told[answer["turn_id"]] = (answer["place"] or {}).get("estimated_wait_s")
+
+
+def _note(waited: dict[str, float], value: bytes) -> None:
+    reply = orjson.loads(value)
+    waited[reply["turn_id"]] = reply["queued_ms"] / 1000
+
+
 MEASUREMENTS: dict[str, Callable[[Cluster], Coroutine[None, None, Figures]]] = {
     "connections": lambda cluster: listening(cluster, socket=False),
     "websockets": lambda cluster: listening(cluster, socket=True),
+    "gateways": lambda cluster: listening(cluster, socket=False, count=3),
     "posts": posts,
     "first-word": first_word,
+    "place": place,
 }
 
 

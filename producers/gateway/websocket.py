@@ -21,7 +21,8 @@ from .problem import Problem
 from .subscription import Subscription
 
 PROTOCOL = "spillway.v1"
-HEARTBEAT_S = 15.0
+SILENT_S = 60.0
+"""How long a client may send nothing, not even a pong, in seconds."""
 _CLOSE_CODES = {400: 4400, 401: 4401, 403: 4403, 429: 4429}
 """By the status that an HTTP request would get."""
 
@@ -30,7 +31,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     """Serves one connection until either side closes it."""
     door = Door.of(request)
     socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_S,
+        autoping=False,  # pings go with our heartbeats, a slice of the connections at a time; aiohttp's come all at once
         protocols=[PROTOCOL],
         compress=False,  # each connection would hold 64 KiB of window
         max_msg_size=door.settings.gateway_body_kib * 1024,
@@ -47,16 +48,19 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
         except Problem as problem:
             await _close(socket, _CLOSE_CODES.get(problem.status, 1011), problem.detail)
             return socket
-        telling = asyncio.create_task(_tell(socket, subscription, caller), name="gateway.websocket")
+        listener = _Listener(door, caller, conversation, socket)
+        telling = asyncio.create_task(_tell(socket, subscription, caller, listener), name="gateway.websocket")
         try:
-            await _Listener(door, caller, conversation, socket).listen()
+            await listener.listen()
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
     return socket
 
 
-async def _tell(socket: web.WebSocketResponse, subscription: Subscription, caller: Caller) -> None:
+async def _tell(
+    socket: web.WebSocketResponse, subscription: Subscription, caller: Caller, listener: _Listener
+) -> None:
     """Passes the events on; closes the connection when there will be no more."""
     try:
         while told := await subscription.events():
@@ -64,6 +68,10 @@ async def _tell(socket: web.WebSocketResponse, subscription: Subscription, calle
                 return await _close(socket, 4401, "the token has expired")
             async with asyncio.timeout(STUCK_S):
                 for event in told:
+                    if event.name == "heartbeat":
+                        if time.monotonic() - listener.heard_at > SILENT_S:
+                            return await _close(socket, 4408, "nothing came for too long")
+                        await socket.ping()
                     await socket.send_str(event.message().decode())
     except (ConnectionError, TimeoutError):
         return await _close(socket, 1013, "it read too slowly: come back with the last event id")
@@ -82,10 +90,15 @@ class _Listener:
 
     def __init__(self, door: Door, caller: Caller, conversation: str, socket: web.WebSocketResponse) -> None:
         self._door, self._caller, self._conversation, self._socket = door, caller, conversation, socket
+        self.heard_at = time.monotonic()
+        """When anything came, a pong too."""
 
     async def listen(self) -> None:
         """Until the connection ends. A message that cannot be served is answered, and the connection goes on."""
         async for message in self._socket:
+            self.heard_at = time.monotonic()
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 continue
             turn_id = None
