@@ -376,7 +376,7 @@ async def place(cluster: Cluster) -> Figures:
             await feed.start()
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
                 asking = []
-                spike = Spike(calm=5.0, peak=100.0, opens_s=5.0, climb_s=10.0, ends_s=40.0, conversations=3000)
+                spike = Spike(calm=5.0, peak=100.0, opens_s=5.0, climb_s=10.0, ends_s=40.0, conversations=50_000)
                 began = time.monotonic()
                 for offered in spike.turns():
                     await asyncio.sleep(max(0.0, began + offered.at - time.monotonic()))
@@ -385,10 +385,6 @@ async def place(cluster: Cluster) -> Figures:
                 await _until(lambda: len(waited) >= len(told), 120.0)
             await feed.stop()
     known = [(float(said), waited[turn]) for turn, said in told.items() if said is not None and turn in waited]
-    if os.environ.get("DBG"):
-        for low in range(0, 60, 5):
-            b = [(said, real) for said, real in known if low <= real < low + 5]
-            if b: print(low, len(b), "said", round(sum(x for x, _ in b)/len(b),1), "real", round(sum(y for _, y in b)/len(b),1), "spread", round(percentile([abs(x-y) for x,y in b],0.9),1))
     errors = [said - real for said, real in known if real > 1.0]
     shares = [abs(said - real) / real for said, real in known if real > 1.0]
     return {

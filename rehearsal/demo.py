@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -28,13 +29,15 @@ from producers import ChatClient, TopicSettings, apply_topics, new_turn
 from producers.feed import Feed
 from schemas import Cluster, Confirm, Reply, Turn, decode_reply
 
-from .demo_screen import Moment, screen, summary
-from .fleet import FleetError, WorkerProcess
+from .child import taken
+from .demo_screen import Moment, screen, staying, summary
+from .fleet import FleetError, GatewayProcess, WorkerProcess
 from .kafka import EmbeddedKafka
 from .model_api import ModelApi, ModelApiSettings, parse_reply
 from .spike import Spike
 from .tally import Tally, percentile, remembered
 
+_GATEWAY_PORT = 8080
 _KILL_AT_S = 11.0
 _PATIENCE_S = 55.0
 """After the spike began; what is missing then is counted as lost."""
@@ -46,8 +49,11 @@ class DemoError(Exception):
     """The demo cannot run; the message says why and what to do."""
 
 
-def run_demo(*, real: bool, as_json: bool) -> bool:
-    """Runs the demo to its end; returns whether every promise was kept. Raises DemoError."""
+def run_demo(*, real: bool, as_json: bool, stay: bool = False) -> bool:
+    """Runs the demo to its end; returns whether every promise was kept. Raises DemoError.
+
+    With ``stay`` all of it runs on after the report, with a gateway, until SIGINT or SIGTERM.
+    """
     key = next((name for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY") if os.environ.get(name)), None)
     if real and key is None:
         raise DemoError("--real needs ANTHROPIC_API_KEY or OPENAI_API_KEY")
@@ -56,7 +62,7 @@ def run_demo(*, real: bool, as_json: bool) -> bool:
     try:
         status = console.status("starting Apache Kafka")
         with status, EmbeddedKafka.running(progress=status.update) as kafka:
-            return uvloop.run(_Demo(kafka, folder, console, key if real else None, as_json).run(status.stop))
+            return uvloop.run(_Demo(kafka, folder, console, key if real else None, as_json).run(status.stop, stay))
     except FleetError as error:
         raise DemoError(str(error)) from error
     finally:
@@ -80,7 +86,7 @@ class _Demo:
         self._events: list[tuple[float, str]] = []
         self._timeline: list[tuple[float, int, int]] = []
 
-    async def run(self, ready: Callable[[], None]) -> bool:
+    async def run(self, ready: Callable[[], None], stay: bool) -> bool:
         await apply_topics(self._cluster, TopicSettings())
         async with AsyncExitStack() as stack:
             api = None if self._key else await stack.enter_async_context(ModelApi(ModelApiSettings()))
@@ -92,9 +98,31 @@ class _Demo:
             await asyncio.gather(*(worker.ready() for worker in workers))
             ready()
             await self._sale(chat, api, workers)
-        return self._report()
+            kept = self._report()
+            if stay:
+                await self._stay(api, stack)
+        return kept
+
+    async def _stay(self, api: ModelApi | None, stack: AsyncExitStack) -> None:
+        """A worker in place of the one that was killed, a gateway, and both addresses; until it is interrupted."""
+        environment = self._environment(api)
+        worker = WorkerProcess("worker-3", self._folder, environment)
+        stack.enter_context(closing(worker))
+        port = 0 if taken(_GATEWAY_PORT) else _GATEWAY_PORT
+        gateway = GatewayProcess("gateway", self._folder, environment, port)
+        stack.enter_context(closing(gateway))
+        await asyncio.gather(worker.ready(), gateway.ready())
+        self._console.print(staying(gateway.url, self._cluster.kafka))
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(wish, ended.set)
+        await ended.wait()
 
     def _workers(self, api: ModelApi | None) -> list[WorkerProcess]:
+        environment = self._environment(api)
+        return [WorkerProcess(f"worker-{number}", self._folder, environment) for number in (1, 2)]
+
+    def _environment(self, api: ModelApi | None) -> dict[str, str]:
         environment = {
             "SPILLWAY_KAFKA": self._cluster.kafka,
             "SPILLWAY_STORE": f"sqlite:///{self._folder / 'conversations.db'}",
@@ -106,7 +134,7 @@ class _Demo:
         elif self._key == "OPENAI_API_KEY":  # the shop's models are Anthropic's
             model = os.environ.get("SPILLWAY_MODEL", "gpt-6-luna")
             environment |= {"SPILLWAY_MODEL": model, "SPILLWAY_ASSISTANT": ""}
-        return [WorkerProcess(f"worker-{number}", self._folder, environment) for number in (1, 2)]
+        return environment
 
     async def _sale(self, chat: ChatClient, api: ModelApi | None, workers: list[WorkerProcess]) -> None:
         self._began = time.monotonic()

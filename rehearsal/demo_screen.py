@@ -89,6 +89,15 @@ def summary(
     )
 
 
+def staying(url: str, kafka: str) -> Group:
+    """Where everything is that runs on."""
+    places = {"chat page": f"{url}/", "console": f"{url}/console", "API": f"{url}/openapi.json", "Kafka": kafka}
+    table = Table.grid(padding=(0, 2))
+    for name, place in places.items():
+        table.add_row(Text(name, style="bold"), Text(place, style="cyan"))
+    return Group(Text("\nEverything runs on, until Ctrl-C:"), table)
+
+
 def _next() -> Text:
     command = _command()
     steps = {
@@ -97,6 +106,7 @@ def _next() -> Text:
         "model-api": "the simulated models; it prints what to export",
         "worker": "as many as you like",
         'ask "Is SKU001 in stock?"': "a turn of your own",
+        "gateway --open": "the chat page and the console",
     }
     text = Text("Next, each in a terminal of its own:\n")
     for words, about in steps.items():

@@ -101,6 +101,20 @@ class WorkerProcess:
         self._output.close()
 
 
+class GatewayProcess(WorkerProcess):
+    """One ``spillway gateway``, open on this machine."""
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str], port: int = 0) -> None:
+        """``port`` 0 takes a free one."""
+        given = {"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_PORT": str(port)}
+        super().__init__(name, folder, {**given, **environment}, [sys.executable, "-m", "spillway", "gateway"])
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it is ready."""
+        return str(self.logged("gateway.listening", "url"))
+
+
 def _die_with_parent() -> None:
     """Asks Linux to kill this process when the one that started it is gone, however it went (prctl(2))."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

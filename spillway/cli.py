@@ -62,6 +62,7 @@ def main() -> NoReturn:
 @app.command()
 def demo(
     real: Annotated[bool, typer.Option("--real", help="Call the real API whose key is set. This costs money.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Let it run on, with the chat page and the console.")] = False,
     json: Json = False,
 ) -> None:
     """A sale on this machine: real Kafka, simulated models, two workers, a 40x spike, one worker killed, a report."""
@@ -71,7 +72,7 @@ def demo(
     for wish in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(wish, signal.default_int_handler)  # so that it cleans up, as after Ctrl-C
     try:
-        passed = run_demo(real=real, as_json=json)
+        passed = run_demo(real=real, as_json=json, stay=stay)
     except (DemoError, EmbeddedKafkaError) as error:
         raise CommandFailed(str(error)) from error
     if not passed:

@@ -108,7 +108,7 @@ class Acceptance:
 
     def place(self, request: Record) -> Place | None:
         """Where a turn is in the queue; None while that is not known."""
-        return self._hub.backlog.queue.place(request.partition, request.offset)
+        return self._hub.backlog.queue.place(request.partition, request.offset, time.monotonic())
 
     def refresh_metrics(self) -> None:
         """Sets the gauges to what is true now."""
@@ -133,7 +133,7 @@ class Acceptance:
         assert turn.sent_at is not None
         hub = self._hub
         partition = hub.tail.partition(Stream.REQUESTS, turn.conversation_id.encode())
-        wait_s = hub.backlog.queue.next_wait_s(partition)
+        wait_s = hub.backlog.queue.next_wait_s(partition, time.monotonic())
         left_s = self._settings.turn_ttl_s
         if turn.expires_at is not None:
             left_s = (turn.expires_at - turn.sent_at).total_seconds()

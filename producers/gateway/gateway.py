@@ -88,7 +88,7 @@ class Gateway:
         queue = self._door.hub.backlog.queue
         metrics.CONNECTIONS.set(self._door.connections.count)
         metrics.WAITING.set(queue.waiting)
-        metrics.WAIT.set(queue.longest_wait_s())
+        metrics.WAIT.set(queue.longest_wait_s(time.monotonic()))
         self._door.acceptance.refresh_metrics()
 
     async def _weigh(self) -> None:
@@ -98,7 +98,7 @@ class Gateway:
         while True:
             await asyncio.sleep(_DELTAS_EVERY_S)
             heard, now = hub.tail.deltas_heard, time.monotonic()
-            was, wait_s = streaming.on, hub.backlog.queue.longest_wait_s()
+            was, wait_s = streaming.on, hub.backlog.queue.longest_wait_s(now)
             if streaming.note(wait_s, (heard - before) / (now - at)) != was:
                 log.info("gateway.streaming" if streaming.on else "gateway.whole", wait_s=wait_s, deltas=heard - before)
             before, at = heard, now

@@ -13,7 +13,7 @@ from . import metrics
 from .backlog import Backlog
 from .cursor import Cursor
 from .history import History
-from .record import Record, Stream
+from .record import Record, Stream, fields_of
 from .subscription import Subscription
 from .tail import Tail
 
@@ -22,6 +22,8 @@ BEAT_S = 15.0
 _LAGS_S = 2.0
 """How far this gateway may be behind the one that gave an event id, before the topics count as made anew."""
 _SLICES = 60
+_LEAST_SERVICE_S = 0.005
+"""What a turn costs its worker that no model answers, such as one of the FAQ."""
 
 
 class Hub:
@@ -115,10 +117,19 @@ class Hub:
     def _heard(self, record: Record) -> None:
         for listener in self.listeners:
             listener(record)
+        if record.stream is Stream.REPLIES:
+            self._learn(record)
         for subscription in self._subscriptions.get(record.conversation, ()):
             subscription.take(record)
             if record.stream is Stream.REQUESTS:
                 self._tell_place(subscription)
+
+    def _learn(self, record: Record) -> None:
+        """How long turns take their workers, for the estimates."""
+        reply = fields_of(record)
+        model_ms = reply.get("model_ms")
+        if isinstance(model_ms, int | float) and reply.get("outcome") != "expired":
+            self.backlog.queue.seen(max(model_ms / 1000, _LEAST_SERVICE_S))
 
     async def _reached(self, key: bytes, cursor: Cursor) -> Cursor:
         """The cursor, once this gateway has heard as much; or now, when the topics were made anew."""
@@ -157,8 +168,9 @@ class Hub:
             self._tell_place(subscription)
 
     def _tell_place(self, subscription: Subscription) -> None:
+        now = time.monotonic()
         for turn_id, request in subscription.pending.items():
-            if (place := self.backlog.queue.place(request.partition, request.offset)) is not None:
+            if (place := self.backlog.queue.place(request.partition, request.offset, now)) is not None:
                 subscription.placed(turn_id, place)
 
     async def _beat(self) -> None:

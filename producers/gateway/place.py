@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 WINDOW_S = 15.0
 """Over which the rate of a busy worker is measured."""
+_YOUNG_S = 2.0
+"""A sample that is older says nothing of what was done since: Kafka may be away, and the workers with it."""
 _SURE_S = 3.0
 """Of being busy, after which the measured rate is believed."""
 
@@ -108,6 +110,7 @@ class Queue:
         self._shares: Mapping[str, WorkerShare] = {}
         self._drains: dict[str, _Drain] = {}
         self._undone: dict[str, int] = {}
+        self._sampled_at = 0.0
 
     @property
     def waiting(self) -> int:
@@ -116,7 +119,7 @@ class Queue:
 
     def sample(self, partitions: Mapping[int, PartitionBacklog], shares: Mapping[str, WorkerShare], now: float) -> None:
         """Takes what Kafka and the workers say now; ``shares`` by worker id. Ask about once a second."""
-        before, self.partitions, self._shares = self.partitions, partitions, shares
+        before, self.partitions, self._shares, self._sampled_at = self.partitions, partitions, shares, now
         self._owners = {partition: name for name, share in shares.items() for partition in share.partitions}
         self._drains = {name: self._drains.get(name, _Drain()) for name in shares}
         for name, share in shares.items():
@@ -134,7 +137,7 @@ class Queue:
         backlog = self.partitions.get(partition)
         return backlog is not None and backlog.is_done(offset)
 
-    def place(self, partition: int, offset: int) -> Place | None:
+    def place(self, partition: int, offset: int, now: float) -> Place | None:
         """Of the turn at this offset, if it has not begun; None while no worker has ever said how far it is."""
         backlog = self.partitions.get(partition)
         if backlog is None:
@@ -143,23 +146,24 @@ class Queue:
         name = self._owners.get(partition)
         if name is None:
             return Place(before, None)
-        # A worker takes the turns of all its partitions as they come: those of the others go before it in proportion.
-        all_before = before * max(1.0, self._undone[name] / max(1, backlog.waiting))
-        ahead = max(0, round(all_before) - self._shares[name].permits + 1) if before else 0
-        if not ahead:
+        if not before:
             return Place(0, 0.0)
         rate = self._rate(name)
-        return Place(ahead, round(ahead / rate, 1) if rate else None)
+        # A worker takes the turns of all its partitions as they come: those of the others go before it in proportion.
+        all_before = before * max(1.0, self._undone[name] / max(1, backlog.waiting))
+        done_since = (rate or 0.0) * min(now - self._sampled_at, _YOUNG_S)
+        ahead = max(0, round(all_before - done_since) - self._shares[name].permits + 1)
+        return Place(ahead, (round(ahead / rate, 1) if rate else None) if ahead else 0.0)
 
-    def next_wait_s(self, partition: int) -> float | None:
+    def next_wait_s(self, partition: int, now: float) -> float | None:
         """How long a turn would wait that came to this partition now; None while nothing is known."""
         backlog = self.partitions.get(partition)
-        place = None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end))
+        place = None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end), now)
         return None if place is None else place.estimated_wait_s
 
-    def longest_wait_s(self) -> float:
+    def longest_wait_s(self, now: float) -> float:
         """How long a new turn would wait at most; partitions of which nothing is known count as empty."""
-        return max((self.next_wait_s(partition) or 0.0 for partition in self.partitions), default=0.0)
+        return max((self.next_wait_s(partition, now) or 0.0 for partition in self.partitions), default=0.0)
 
     def _rate(self, name: str) -> float | None:
         measured = self._drains[name].rate()

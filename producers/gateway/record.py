@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -40,6 +40,15 @@ class Record(NamedTuple):
             return None
         turn_id, conversation = _names(raw.value)
         return cls(stream, raw.partition, raw.offset, raw.key or conversation, raw.value, turn_id, raw.timestamp)
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """What it says, not checked; nothing where it is no JSON object."""
+    try:
+        fields = orjson.loads(record.value)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _names(value: bytes) -> tuple[str | None, bytes]:

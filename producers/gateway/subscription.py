@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
-
-import orjson
 
 from .cursor import Cursor
 from .event import Event
 from .place import Place
-from .record import Record, Stream
+from .record import Record, Stream, fields_of
 
 SLOW_BYTES = 64 * 1024
 """Of events that wait for a reader, after which its deltas are dropped."""
@@ -96,8 +93,7 @@ class Subscription:
         self.cursor = self.cursor._replace(replies=record.offset + 1)
         if turn_id in self._over:
             return
-        reply = _read(record)
-        if reply is None:
+        if not (reply := fields_of(record)):
             return
         self._over[turn_id] = None
         if len(self._over) > _REMEMBERED:
@@ -114,8 +110,9 @@ class Subscription:
         if record.offset < self.cursor.deltas:
             return
         self.cursor = self.cursor._replace(deltas=record.offset + 1)
-        if turn_id in self._over or (delta := _read(record)) is None:
+        if turn_id in self._over:
             return
+        delta = fields_of(record)
         sequence, begins = delta.get("sequence"), delta.get("restart") is True
         if not isinstance(sequence, int):
             return
@@ -161,11 +158,3 @@ class Subscription:
     def _alert(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
-
-
-def _read(record: Record) -> dict[str, Any] | None:
-    try:
-        fields = orjson.loads(record.value)
-    except orjson.JSONDecodeError:
-        return None
-    return fields if isinstance(fields, dict) else None

@@ -33,43 +33,44 @@ def queue(waiting: int, permits: int = 10, service_s: float | None = 2.0) -> Que
 
 
 def ahead(queue: Queue, partition: int, offset: int) -> int:
-    place = queue.place(partition, offset)
+    place = queue.place(partition, offset, 0.0)
     assert place is not None
     return place.ahead
 
 
 def test_while_permits_are_free_nobody_is_before_anybody() -> None:
-    assert queue(9).place(0, 108) == Place(0, 0.0)
-    assert queue(9).next_wait_s(0) == 0.0
+    assert queue(9).place(0, 108, 0.0) == Place(0, 0.0)
+    assert queue(9).next_wait_s(0, 0.0) == 0.0
 
 
 def test_by_littles_law_before_anything_is_measured() -> None:
     # 10 at once for 2 s each are 5 a second; the turn at 149 has 49 before it, of which 9 leave room for one more.
-    assert queue(50).place(0, 149) == Place(40, 8.0)
+    assert queue(50).place(0, 149, 0.0) == Place(40, 8.0)
 
 
 def test_nothing_is_claimed_while_nothing_is_known() -> None:
-    assert queue(50, service_s=None).place(0, 149) == Place(40, None)
-    assert Queue().place(0, 7) is None
-    assert Queue().next_wait_s(0) is None
-    assert Queue().longest_wait_s() == 0.0
+    assert queue(50, service_s=None).place(0, 149, 0.0) == Place(40, None)
+    assert Queue().place(0, 7, 0.0) is None
+    assert Queue().next_wait_s(0, 0.0) is None
+    assert Queue().longest_wait_s(0.0) == 0.0
     nobody = Queue()
     nobody.sample({0: PartitionBacklog((), 0, 5)}, {}, 0.0)
-    assert nobody.place(0, 4) == Place(4, None)
+    assert nobody.place(0, 4, 0.0) == Place(4, None)
 
 
 def test_a_busy_worker_is_measured() -> None:
     one = queue(200)
     for second in range(1, 11):  # 10 a second, twice of what Little's law says
         one.sample({0: PartitionBacklog((), 100 + 10 * second, 300)}, {"w": WorkerShare((0,), 10)}, float(second))
-    assert one.place(0, 299) == Place(90, 9.0)
+    assert one.place(0, 299, 10.0) == Place(90, 9.0)
+    assert one.place(0, 299, 12.0) == Place(70, 7.0)  # what was surely done since
 
 
 def test_an_outage_is_measured_too_and_gives_no_estimate() -> None:
     one = queue(200)
     for second in range(1, 20):
         one.sample({0: PartitionBacklog((), 100, 300)}, {"w": WorkerShare((0,), 10)}, float(second))
-    assert one.place(0, 299) == Place(190, None)
+    assert one.place(0, 299, 20.0) == Place(190, None)
 
 
 def test_the_other_partitions_of_a_worker_go_before_in_proportion() -> None:

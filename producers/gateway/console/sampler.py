@@ -137,7 +137,7 @@ class Sampler:
         return {
             "connections": door.connections.count,
             "streaming": door.acceptance.streaming.on,
-            "wait_s": round(door.hub.backlog.queue.longest_wait_s(), 1),
+            "wait_s": round(door.hub.backlog.queue.longest_wait_s(time.monotonic()), 1),
             "kafka_away_s": None if away is None else round(time.monotonic() - away, 1),
             "consoles": self.consoles,
             "sample_ms": round(1000 * self._cost_s, 2),
