@@ -109,7 +109,8 @@ class _Demo:
         worker = WorkerProcess("worker-3", self._folder, environment)
         stack.enter_context(closing(worker))
         port = 0 if taken(_GATEWAY_PORT) else _GATEWAY_PORT
-        gateway = GatewayProcess("gateway", self._folder, environment, port)
+        customer = {"SPILLWAY_GATEWAY_OPEN_USER": "u-1"}  # who has the orders 1001 and 1021
+        gateway = GatewayProcess("gateway", self._folder, environment | customer, port)
         stack.enter_context(closing(gateway))
         await asyncio.gather(worker.ready(), gateway.ready())
         self._console.print(staying(gateway.url, self._cluster.kafka))

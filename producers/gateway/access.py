@@ -100,9 +100,16 @@ class KeySet:
 class Access:
     """Knows callers by what they bring."""
 
-    def __init__(self, keys: KeySet | None, api_keys: Mapping[str, str], admin_keys: Mapping[str, str]) -> None:
-        """Keys by name. With nothing at all, everybody may do everything."""
+    def __init__(
+        self,
+        keys: KeySet | None,
+        api_keys: Mapping[str, str],
+        admin_keys: Mapping[str, str],
+        anybody: Caller = ANYBODY,
+    ) -> None:
+        """Keys by name. With nothing at all everybody may do everything, as ``anybody``."""
         self._open = keys is None and not api_keys and not admin_keys
+        self._anybody = anybody
         self._keys = keys
         # Only digests are kept, and compared in constant time.
         self._servers = [
@@ -118,7 +125,7 @@ class Access:
         Raises Unauthorised.
         """
         if self._open:
-            return ANYBODY
+            return self._anybody
         if not brought:
             raise Unauthorised("no token: send Authorization: Bearer ...")
         if brought.count(".") != 2:

@@ -86,7 +86,8 @@ def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempot
                 raise Problem(403, f"{name}: a customer's is what the token says")
         if sent.priority == "high":
             raise Problem(403, "priority: high is for servers with an API key")
-        user_id, tenant = caller.user_id, caller.tenant
+        tenant = caller.tenant
+    user_id = user_id or caller.user_id
     fields: dict[str, Any] = {
         "turn_id": sent.turn_id or made_id,
         "conversation_id": conversation,

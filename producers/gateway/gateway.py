@@ -16,7 +16,7 @@ from schemas import Cluster, SettingsError
 
 from . import metrics
 from .acceptance import Acceptance
-from .access import Access, KeySet
+from .access import ANYBODY, Access, KeySet
 from .admission import Connections
 from .app import application
 from .door import Door
@@ -138,4 +138,5 @@ def _access(settings: GatewaySettings) -> Access:
         keys = KeySet(settings.gateway_keys) if settings.gateway_keys is not None else None
     except (ValueError, OSError) as error:
         raise SettingsError(f"SPILLWAY_GATEWAY_KEYS: {error}") from None
-    return Access(keys, named_keys(settings.gateway_api_keys), named_keys(settings.gateway_admin_keys))
+    anybody = ANYBODY._replace(user_id=settings.gateway_open_user)
+    return Access(keys, named_keys(settings.gateway_api_keys), named_keys(settings.gateway_admin_keys), anybody)

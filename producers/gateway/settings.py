@@ -20,6 +20,8 @@ class GatewaySettings(Environment):
     """Port to listen on; 0 takes a free one and logs it."""
     gateway_open: bool = False
     """Ask for no token or key. On loopback only."""
+    gateway_open_user: str | None = None
+    """Whom an open gateway takes its callers for who do not say who they are."""
     gateway_keys: Path | None = None
     """File with the JSON Web Key Set that tokens are checked with; read again when it changes."""
     gateway_api_keys: SecretStr = SecretStr("")
@@ -94,6 +96,8 @@ class GatewaySettings(Environment):
                 "the gateway has no keys: set SPILLWAY_GATEWAY_KEYS, SPILLWAY_GATEWAY_API_KEYS or "
                 "SPILLWAY_GATEWAY_ADMIN_KEYS, or try it on this machine with --open"
             )
+        if keyed and self.gateway_open:
+            raise ValueError("--open (SPILLWAY_GATEWAY_OPEN) asks for no keys, but keys are set: leave out one of them")
         if self.gateway_open and not _is_loopback(self.gateway_host):
             raise ValueError(
                 f"--open (SPILLWAY_GATEWAY_OPEN) is for loopback only, not for {self.gateway_host}: anybody could read "
