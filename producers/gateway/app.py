@@ -64,6 +64,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except ClusterError as error:
         log.warning("gateway.kafka_away", error=str(error))
         response = Problem(503, "Kafka does not answer now", code="kafka_away", retry_after_s=2.0).response()
+    except Exception:  # a mistake of ours costs this request, not the connection's others
+        log.exception("gateway.mistake", method=request.method, path=request.path)
+        response = Problem(500, "a mistake of the gateway; its log says more", code="internal").response()
     metrics.REFUSED.labels(str(response.status)).inc()
     return response
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from schemas import MAX_TEXT, new_id
 
@@ -32,6 +33,18 @@ _UNSUPPORTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """Parameters that change what the answer is: which values of them are harmless, and why others are refused."""
 
 
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_USER_MESSAGE: JsonDict = {
+    "type": "object",
+    "description": "A message as OpenAI has it; of the others only the last one with role `user` is read.",
+    "required": ["role", "content"],
+    "properties": {
+        "role": {"const": "user"},
+        "content": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+    },
+}
+
+
 class StreamOptions(BaseModel):
     """How a stream is wanted."""
 
@@ -45,11 +58,11 @@ class ChatIn(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: list[dict[str, Any]] = Field(min_length=1, json_schema_extra={"items": _USER_MESSAGE})
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = Field(default=None, min_length=1, max_length=256)
+    user: str | None = Field(default=None, min_length=1, max_length=128)
 
     @classmethod
     def of(cls, body: bytes) -> ChatIn:
@@ -60,6 +73,13 @@ class ChatIn(BaseModel):
             first: Any = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise Problem(400, f"{where or 'the body'}: {first['msg']}", param=where or None) from None
+        for at, message in enumerate(sent.messages):
+            if not isinstance(message.get("role"), str) or message["role"] not in _ROLES:
+                raise Problem(
+                    400, f"messages.{at}.role: one of {', '.join(sorted(_ROLES))}", param=f"messages.{at}.role"
+                )
+            if message["role"] == "user":
+                _text(message.get("content"), f"messages.{at}.content")
         for name, value in (sent.model_extra or {}).items():
             harmless, why = _UNSUPPORTED.get(name, (None, ""))
             if harmless is not None and value is not None and not harmless(value):
@@ -75,16 +95,18 @@ class ChatIn(BaseModel):
         """What the user said last; earlier messages are in the conversation already. Raises Problem."""
         for at in range(len(self.messages) - 1, -1, -1):
             if self.messages[at].get("role") == "user":
-                text = _text(self.messages[at].get("content"), f"messages.{at}.content")
-                if not 0 < len(text) <= MAX_TEXT:
-                    raise Problem(400, f"the last user message has 1 to {MAX_TEXT:,} characters", param="messages")
-                return text
+                return _text(self.messages[at].get("content"), f"messages.{at}.content")
         raise Problem(400, "messages: there is none with role user", param="messages")
 
 
 def _text(content: object, where: str) -> str:
-    if isinstance(content, str):
-        return content
+    text = content if isinstance(content, str) else _joined(content, where)
+    if not 0 < len(text) <= MAX_TEXT:
+        raise Problem(400, f"{where}: 1 to {MAX_TEXT:,} characters", param=where)
+    return text
+
+
+def _joined(content: object, where: str) -> str:
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise Problem(400, f"{where}: a string, or a list of parts", param=where)
     for at, part in enumerate(content):

@@ -10,10 +10,13 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from .messages import ConfirmIn, ProblemOut, TurnIn, TurnOut
+from .openai_request import ChatIn
 from .turns import json_response
+from .ui_request import UiChatIn
 
 _IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": 128}
 _EVENT_ID = {"type": "string", "pattern": r"^[0-9]{1,18}-[0-9]{1,18}$"}
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "id", "data")}}
 _EVENTS = (
     "`event: open | queued | started | delta | confirmation_required | done`, each with JSON in `data`; "
     "`open`, `delta` and `done` carry ids to go on from at any gateway."
@@ -33,13 +36,9 @@ async def openapi(_: web.Request) -> web.Response:
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
-    models = [
-        (TurnIn, "validation"),
-        (ConfirmIn, "validation"),
-        (TurnOut, "serialization"),
-        (ProblemOut, "serialization"),
-    ]
-    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    sent: list[Any] = [(model, "validation") for model in (TurnIn, ConfirmIn, ChatIn, UiChatIn)]
+    told: list[Any] = [(model, "serialization") for model in (TurnOut, ProblemOut)]
+    _, schemas = models_json_schema([*sent, *told], ref_template="#/components/schemas/{model}")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +73,7 @@ def _paths() -> dict[str, Any]:
         _parameter("turn_id", "path", _IDENTIFIER),
         _parameter("conversation_id", "query", _IDENTIFIER, "Needed for turns older than some minutes."),
     ]
-    stream = {"200": {"description": _EVENTS, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+    stream = {"200": {"description": _EVENTS, "content": {"text/event-stream": {"schema": _EVENT}}}}
     upgraded = {"101": {"description": "The same events as JSON messages; turns and confirmations the other way."}}
     return {
         "/v1/conversations/{conversation_id}/turns": {
@@ -98,10 +97,48 @@ def _paths() -> dict[str, Any]:
                 "turn", "How a turn stands", known, {"200": _answer("TurnOut", "How it stands.")}, (400, 404)
             )
         },
+        **_foreign(),
         "/openapi.json": {
             "get": _operation("openapi", "This document", [], {"200": {"description": "OpenAPI 3.1."}}, ())
         },
     }
+
+
+def _foreign() -> dict[str, Any]:
+    """What other people's clients speak: described as far as this gateway reads it."""
+    naming = [_parameter("X-Conversation-Id", "header", _IDENTIFIER, "The conversation; else `user`, else a new one.")]
+    chunks = {"text/event-stream": {"schema": _EVENT}}
+    anything = {"application/json": {"schema": {"type": "object"}}}
+    completion = {"200": {"description": "A chat completion, or its chunks.", "content": {**anything, **chunks}}}
+    listed = {"200": {"description": "As OpenAI lists models.", "content": anything}}
+    parts = {"200": {"description": "The answer as the AI SDK's UI message stream.", "content": chunks}}
+    idle = {**parts, "204": {"description": "No answer is under way."}}
+    talking = _operation("chat", "The AI SDK's `useChat`", [], parts, (400, 403, 408, 409, 413, 415, 429, 503))
+    return {
+        "/v1/chat/completions": {
+            "post": {**_as_openai("complete", "OpenAI's chat completions", naming, completion), **_body("ChatIn")}
+        },
+        "/v1/models": {"get": _as_openai("models", "The assistant", [], listed)},
+        "/v1/models/{model}": {
+            "get": _as_openai("model", "The assistant", [_parameter("model", "path", {"type": "string"})], listed)
+        },
+        "/v1/ui/chat": {"post": {**talking, **_body("UiChatIn")}},
+        "/v1/ui/chat/{id}/stream": {
+            "get": _operation("resume", "Goes on", [_parameter("id", "path", _IDENTIFIER)], idle, (400, 403, 429))
+        },
+    }
+
+
+def _as_openai(name: str, summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
+    content = {kind: {"schema": {"type": "object"}} for kind in ("application/json", "application/problem+json")}
+    refusal = {"description": "Refused in OpenAI's form.", "content": content}
+    refused = {str(status): refusal for status in (400, 401, 403, 404, 408, 409, 413, 415, 429, 502, 503, 504)}
+    return {**_operation(name, summary, parameters, answers, ()), "responses": {**answers, **refused}}
+
+
+def _body(model: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _sending(name: str, summary: str, body: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,8 +155,7 @@ def _sending(name: str, summary: str, body: str, parameters: list[dict[str, Any]
         },
     }
     operation = _operation(name, summary, parameters + more, answers, (400, 403, 408, 409, 413, 415, 429, 503))
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}}
-    return {**operation, "requestBody": {"required": True, "content": content}}
+    return {**operation, **_body(body)}
 
 
 def _operation(

@@ -7,6 +7,7 @@ import secrets
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.config import JsonDict
 
 from schemas import MAX_TEXT
 from schemas.turn import Identifier
@@ -17,21 +18,52 @@ from .problem import Problem
 _MOST_ID = 128
 
 
+_USER_MESSAGE: JsonDict = {
+    "type": "object",
+    "description": "A message as the AI SDK has it; only the last one is read, which is the user's.",
+    "required": ["role", "parts"],
+    "properties": {
+        "id": {"type": "string"},
+        "role": {"const": "user"},
+        "parts": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["type", "text"],
+                "properties": {
+                    "type": {"const": "text"},
+                    "text": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+                },
+            },
+        },
+    },
+}
+
+
+class Part(BaseModel):
+    """One part of a message; of all kinds only text is read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    type: str
+    text: str | None = None
+
+
 class Message(BaseModel):
     """A message of the page; only the text of the last one of the user is said."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     id: str = ""
-    role: str
-    parts: list[dict[str, Any]] = Field(default_factory=list)
+    role: Literal["system", "user", "assistant"]
+    parts: list[Part] = Field(default_factory=list)
 
     def text(self) -> str:
         """Its text. Raises Problem."""
-        if any(part.get("type") == "file" for part in self.parts):
+        if any(part.type == "file" for part in self.parts):
             raise Problem(400, "parts: files are not taken; say in words what is meant")
-        texts = [part.get("text") for part in self.parts if part.get("type") == "text"]
-        text = "\n".join(text for text in texts if isinstance(text, str))
+        text = "\n".join(part.text for part in self.parts if part.type == "text" and part.text is not None)
         if not 0 < len(text) <= MAX_TEXT:
             raise Problem(400, f"the last message has 1 to {MAX_TEXT:,} characters of text")
         return text
@@ -52,7 +84,7 @@ class UiChatIn(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     id: Identifier = Field(description="The chat's id: the conversation.")
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, json_schema_extra={"items": _USER_MESSAGE})
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     messageId: str | None = None  # noqa: N815 - as the AI SDK has it
     confirm: Confirm | None = None
@@ -61,6 +93,9 @@ class UiChatIn(BaseModel):
     def turn(self, *, keyed: bool) -> TurnIn | ConfirmIn:
         """What the user said; ``keyed`` requests get their turn id from the key. Raises Problem."""
         last = self.messages[-1]
+        for message in self.messages:
+            if message.role == "user":
+                message.text()
         told: dict[str, Any] = {"stream": True, "attributes": self.attributes}
         if self.confirm is not None:
             word = self.confirm

@@ -58,9 +58,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
-async def _tell(
-    socket: web.WebSocketResponse, subscription: Subscription, caller: Caller, listener: _Listener
-) -> None:
+async def _tell(socket: web.WebSocketResponse, subscription: Subscription, caller: Caller, listener: _Listener) -> None:
     """Passes the events on; closes the connection when there will be no more."""
     try:
         while told := await subscription.events():
