@@ -79,7 +79,7 @@ def mint(
         signing = jwt.PyJWK(chosen)
         algorithm = signing.algorithm_name
         typer.echo(jwt.encode(claims, signing, algorithm=algorithm, headers={"kid": chosen.get("kid")}))
-    except (jwt.PyJWTError, TypeError, ValueError) as error:
+    except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:  # a public key has no `sign`
         raise CommandFailed(f"{keys}: this key cannot sign ({error}): is it the public half?") from error
 
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +16,18 @@ import structlog
 log = structlog.get_logger()
 
 ALGORITHMS = ("EdDSA", "HS256")
+_LEAST_SECRET = 32
+"""Bytes of an HS256 secret (RFC 7518, 3.2)."""
 _LEEWAY_S = 10
 """Clocks of the shop's backend and of the gateway may differ by so much."""
 _REMEMBERED = 20_000
 """Tokens that were checked, so that a signature is not checked anew for every turn."""
 _LOOK_S = 5.0
 """Between two looks whether the file of keys has changed."""
+
+
+Pairs = Sequence[tuple[str, str]]
+"""(name, key) of servers."""
 
 
 class Unauthorised(Exception):
@@ -92,6 +98,11 @@ class KeySet:
         except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self._file} is no JSON Web Key Set with a key that can be used: {error}") from None
         usable = {key.key_id: key for key in found if key.algorithm_name in ALGORITHMS}
+        for key in usable.values():
+            if key.algorithm_name == "HS256" and len(key.key) < _LEAST_SECRET:
+                raise ValueError(
+                    f"{self._file}: the secret of {key.key_id!r} is short: {_LEAST_SECRET} bytes at least (RFC 7518)"
+                )
         if not usable:
             raise ValueError(f"{self._file} has no key for {' or '.join(ALGORITHMS)}")
         self._keys, self._changed_at = usable, changed_at
@@ -103,11 +114,11 @@ class Access:
     def __init__(
         self,
         keys: KeySet | None,
-        api_keys: Mapping[str, str],
-        admin_keys: Mapping[str, str],
+        api_keys: Pairs,
+        admin_keys: Pairs,
         anybody: Caller = ANYBODY,
     ) -> None:
-        """Keys by name. With nothing at all everybody may do everything, as ``anybody``."""
+        """Keys with their names, several of one name too. With nothing at all everybody may do everything, as ``anybody``."""
         self._open = keys is None and not api_keys and not admin_keys
         self._anybody = anybody
         self._keys = keys
@@ -115,7 +126,7 @@ class Access:
         self._servers = [
             (_digest(key), Caller(name, server=True, admin=admin))
             for named, admin in ((api_keys, False), (admin_keys, True))
-            for name, key in named.items()
+            for name, key in named
         ]
         self._known: OrderedDict[tuple[str, float], Caller] = OrderedDict()
 

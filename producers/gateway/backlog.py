@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from aiokafka import TopicPartition
@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from producers.fleet import Fleet
-from schemas import Cluster, completion
+from schemas import Cluster, WorkerState, completion
 
 from .place import PartitionBacklog, Queue, WorkerShare
 from .record import Stream
@@ -83,11 +83,20 @@ class Backlog:
             except completion.CompletionMapError:
                 undone, end = (), at.offset
             partitions[place.partition] = PartitionBacklog(undone, end, max(end, log_end))
-        shares = {
-            state.worker_id: WorkerShare(
-                tuple(partition.partition for partition in state.partitions), min(state.permits, state.concurrency)
-            )
+        shares = dict(
+            share
             for state in self._fleet.active(time.time())
             if state.group == self._group
-        }
+            for share in shares_of(state)
+        )
         self.queue.sample(partitions, shares, time.monotonic())
+
+
+def shares_of(state: WorkerState) -> Iterator[tuple[str, WorkerShare]]:
+    """What a worker answers, and apart from it the partitions that an operator has paused: nothing of them begins."""
+    stopped = state.state in ("paused", "draining")
+    paused = tuple(partition.partition for partition in state.partitions if partition.paused or stopped)
+    going = tuple(partition.partition for partition in state.partitions if not (partition.paused or stopped))
+    yield state.worker_id, WorkerShare(going, min(state.permits, state.concurrency))
+    if paused:
+        yield f"{state.worker_id} paused", WorkerShare(paused, 0)

@@ -58,13 +58,15 @@ async def body_of(request: web.Request, patience_s: float) -> bytes:
     """The body, which is JSON and comes in time. Raises Problem."""
     if request.content_type != "application/json":
         raise Problem(415, "send Content-Type: application/json")
-    if request.content.is_eof():
-        return await request.read()  # it came with the head, as most do
     try:
+        if request.content.is_eof():
+            return await request.read()  # it came with the head, as most do
         async with asyncio.timeout(patience_s):
             return await request.read()
     except TimeoutError:
         raise Problem(408, f"the body did not come within {patience_s:g} s") from None
+    except web.RequestPayloadError as error:
+        raise Problem(400, f"the body cannot be read: {str(error).splitlines()[-1].strip()}") from None
 
 
 def wait_of(request: web.Request, wait: float) -> float:

@@ -76,7 +76,8 @@ async def following(door: Door, turn: Underway) -> AsyncIterator[AsyncIterator[E
     subscription = await door.hub.subscribe(turn.conversation_id, turn.cursor)
     try:
         # No wait since the subscription began: a reply is either kept here already, or will be told.
-        reply = None if turn.cursor is not None else door.hub.tail.recent[Stream.REPLIES].of_turn(turn.turn_id)
+        replies, key = door.hub.tail.recent[Stream.REPLIES], turn.conversation_id.encode()
+        reply = None if turn.cursor is not None else replies.of_turn(turn.turn_id, key)
         yield _events(subscription, turn) if reply is None else _at_once(reply)
     finally:
         door.hub.leave(subscription)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -115,8 +116,11 @@ class Gateway:
 @asynccontextmanager
 async def _listening(door: Door) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
     settings = door.settings
+    # aiohttp logs a traceback, and what was sent, of all that is no HTTP: anybody could fill the log.
+    quiet = logging.getLogger("spillway.gateway.http")
+    quiet.setLevel(logging.CRITICAL)
     runner = web.AppRunner(
-        application(door), access_log=None, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S, handle_signals=False
+        application(door), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.gateway_host, settings.gateway_port, backlog=4096)

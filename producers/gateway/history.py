@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Awaitable
+from typing import NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError
 
@@ -18,6 +19,12 @@ from .record import Record, Stream
 
 _GATHER_S = 0.02
 """How long the first who asks waits for others."""
+
+
+READ_S = 10.0
+"""How long a reading may take, in seconds."""
+
+Result = TypeVar("Result")
 
 
 class _Asked(NamedTuple):
@@ -48,19 +55,29 @@ class History:
             # A task of its own: that the first who asked is gone must not be felt by the others.
             self._readings.add(task := asyncio.create_task(self._answer(stream, partition), name="gateway.history"))
             task.add_done_callback(self._readings.discard)
-        return await asked.answer
+        return await self._in_time(asked.answer)
 
     async def between(
         self, stream: Stream, partition: int, between_ms: tuple[int, int], conversation: bytes
     ) -> list[Record]:
         """The conversation's records of that time (milliseconds since the epoch). Raises ClusterError."""
+        span = await self._in_time(self._span(stream, partition, between_ms))
+        return await self.read(stream, partition, span, conversation)
+
+    async def _span(self, stream: Stream, partition: int, between_ms: tuple[int, int]) -> range:
         try:
             async with TopicReader(self._cluster, self._topics[stream], [partition]) as reader:
                 kept = (await reader.spans(between_ms[0]))[partition]
-                stop = (await reader.offsets_at(between_ms[1])).get(partition, kept.stop)
+                return range(kept.start, (await reader.offsets_at(between_ms[1])).get(partition, kept.stop))
         except (KafkaError, OSError) as error:
             raise self._cluster.explain(error) from error
-        return await self.read(stream, partition, range(kept.start, stop), conversation)
+
+    async def _in_time(self, work: Awaitable[Result]) -> Result:
+        """Kafka may be there and not answer."""
+        try:
+            return await asyncio.wait_for(work, READ_S)
+        except TimeoutError:
+            raise ClusterError(f"Kafka at {self._cluster.kafka} has not answered for {READ_S:g} s") from None
 
     async def _answer(self, stream: Stream, partition: int) -> None:
         await asyncio.sleep(_GATHER_S)

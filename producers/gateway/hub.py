@@ -14,7 +14,7 @@ from .backlog import Backlog
 from .cursor import Cursor
 from .history import History
 from .record import Record, Stream, fields_of
-from .subscription import Subscription
+from .subscription import Held, Subscription
 from .tail import Tail
 
 BEAT_S = 15.0
@@ -38,6 +38,7 @@ class Hub:
         self.listeners: list[Callable[[Record], None]] = []
         """Told of each record of all conversations, once. They must be quick and raise nothing."""
         self._beating: asyncio.Task[None] | None = None
+        self._held = Held()
 
     async def start(self) -> None:
         """Raises KafkaError, ClusterError."""
@@ -68,7 +69,7 @@ class Hub:
             missed = [record for record in self.tail.recent[Stream.DELTAS].of(key) if record.turn_id in waiting]
             now = self.tail.cursor(key)
             cursor = Cursor(now.replies, min([now.deltas, *(record.offset for record in missed)]))
-        subscription = Subscription(key, cursor, metrics.DELTAS_DROPPED.inc)
+        subscription = Subscription(key, cursor, metrics.DELTAS_DROPPED.inc, self._held)
         subscription.opened()
         subscription.pending.update(waiting)
         self._tell_place(subscription)
@@ -83,6 +84,7 @@ class Hub:
 
     def leave(self, subscription: Subscription) -> None:
         """Its reader is gone. Safe to call twice."""
+        subscription.forget()
         own = self._subscriptions.get(subscription.conversation, [])
         if subscription in own:
             own.remove(subscription)
@@ -102,7 +104,7 @@ class Hub:
             record.turn_id: record
             for record in self.tail.recent[Stream.REQUESTS].of(conversation)
             if record.turn_id is not None
-            and replies.of_turn(record.turn_id) is None
+            and replies.of_turn(record.turn_id, conversation) is None
             and not queue.is_done(record.partition, record.offset)
         }
 

@@ -45,7 +45,7 @@ def earlier_attempt(hub: Hub, conversation: str, mark: int, now: float) -> Recor
     for record in reversed(hub.tail.recent[Stream.REQUESTS].of(conversation.encode())):
         if record.turn_id is None or _mark_in(record.turn_id) != mark:
             continue
-        reply = replies.of_turn(record.turn_id)
+        reply = replies.of_turn(record.turn_id, record.conversation)
         recent = reply is None or now - reply.timestamp / 1000 <= _BACKOFF_S
         return record if recent and now - record.timestamp / 1000 <= _RETRIED_WITHIN_S else None
     return None

@@ -146,13 +146,14 @@ class Queue:
         name = self._owners.get(partition)
         if name is None:
             return Place(before, None)
+        permits = self._shares[name].permits
         if not before:
-            return Place(0, 0.0)
+            return Place(0, 0.0 if permits else None)
         rate = self._rate(name)
         # A worker takes the turns of all its partitions as they come: those of the others go before it in proportion.
         all_before = before * max(1.0, self._undone[name] / max(1, backlog.waiting))
         done_since = (rate or 0.0) * min(now - self._sampled_at, _YOUNG_S)
-        ahead = max(0, round(all_before - done_since) - self._shares[name].permits + 1)
+        ahead = max(0, round(all_before - done_since) - permits + (1 if permits else 0))
         return Place(ahead, (round(ahead / rate, 1) if rate else None) if ahead else 0.0)
 
     def next_wait_s(self, partition: int, now: float) -> float | None:

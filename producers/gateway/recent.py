@@ -21,7 +21,7 @@ class Recent:
         self._bytes = 0
         self._order: deque[Record] = deque()
         self._conversations: dict[bytes, deque[Record]] = {}
-        self._turns: dict[str, Record] = {}
+        self._turns: dict[str, dict[bytes, Record]] = {}
         self._complete_from: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class Recent:
         self._order.append(record)
         self._conversations.setdefault(record.conversation, deque()).append(record)
         if record.turn_id is not None:
-            self._turns[record.turn_id] = record
+            self._turns.setdefault(record.turn_id, {})[record.conversation] = record
         self._bytes += _size(record)
         while self._bytes > self._most_bytes:
             self._drop_oldest()
@@ -52,9 +52,13 @@ class Recent:
         """What is kept of a conversation, oldest first."""
         return tuple(self._conversations.get(conversation, ()))
 
-    def of_turn(self, turn_id: str) -> Record | None:
+    def of_turn(self, turn_id: str, conversation: bytes) -> Record | None:
         """The latest record of a turn that is kept."""
-        return self._turns.get(turn_id)
+        return self._turns.get(turn_id, {}).get(conversation)
+
+    def of_turns(self, turn_id: str) -> tuple[Record, ...]:
+        """The same where the conversation is not known: two may have given a turn the same id."""
+        return tuple(self._turns.get(turn_id, {}).values())
 
     def _drop_oldest(self) -> None:
         record = self._order.popleft()
@@ -63,8 +67,10 @@ class Recent:
         own.popleft()
         if not own:
             del self._conversations[record.conversation]
-        if record.turn_id is not None and self._turns.get(record.turn_id) is record:
-            del self._turns[record.turn_id]
+        if record.turn_id is not None and self.of_turn(record.turn_id, record.conversation) is record:
+            del self._turns[record.turn_id][record.conversation]
+            if not self._turns[record.turn_id]:
+                del self._turns[record.turn_id]
         self._complete_from[record.partition] = max(record.offset + 1, self._complete_from.get(record.partition, 0))
 
 

@@ -111,10 +111,10 @@ class GatewaySettings(Environment):
         return tuple(origin.strip() for origin in self.gateway_cors.split(",") if origin.strip())
 
 
-def named_keys(secret: SecretStr) -> dict[str, str]:
-    """The keys of ``name=key,...``, by name."""
+def named_keys(secret: SecretStr) -> list[tuple[str, str]]:
+    """(name, key) of ``name=key,...``; a name may come twice, so that keys can be changed without a pause."""
     pairs = (pair.strip().partition("=") for pair in secret.get_secret_value().split(",") if pair.strip())
-    return {name: key for name, _, key in pairs}
+    return [(name, key) for name, _, key in pairs]
 
 
 def _is_loopback(host: str) -> bool:

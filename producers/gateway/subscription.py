@@ -7,7 +7,7 @@ What it does not owe a reader that is slow: deltas. The final reply has all of t
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from .cursor import Cursor
@@ -17,18 +17,35 @@ from .record import Record, Stream, fields_of
 
 SLOW_BYTES = 64 * 1024
 """Of events that wait for a reader, after which its deltas are dropped."""
-MOST_BYTES = 4 * 1024 * 1024
-"""After which it is closed: it can come back with its last event id."""
+MOST_BYTES = 1024 * 1024
+"""After which it is closed: it can come back with its last event id. One reply may be as large and is told all the same."""
+MOST_HELD_BYTES = 256 * 1024 * 1024
+"""Of all readers together, after which every slow one is closed."""
 _OVERHEAD_BYTES = 400
 """Of an event, as CPython counts its objects."""
 _REMEMBERED = 64
 """Turns that are over and whose late records are dropped."""
 
 
+class Held:
+    """What waits for all readers of a gateway."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Subscription:
     """The events of one conversation, for one reader. Use it in the loop that feeds it."""
 
-    def __init__(self, conversation: bytes, cursor: Cursor, dropped: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        conversation: bytes,
+        cursor: Cursor,
+        dropped: Callable[[], None] = lambda: None,
+        held: Held | None = None,
+    ) -> None:
         """Begins at ``cursor``; ``dropped`` is told of each delta that its reader was too slow for."""
         self.conversation = conversation
         self.cursor = cursor
@@ -39,7 +56,8 @@ class Subscription:
         self.closed = False
         """The gateway is leaving."""
         self._dropped = dropped
-        self._events: list[Event] = []
+        self._held = held or Held()
+        self._events: deque[tuple[Event, int]] = deque()
         self._bytes = 0
         self._wake: asyncio.Future[None] | None = None
         self._over: OrderedDict[str, None] = OrderedDict()
@@ -137,23 +155,45 @@ class Subscription:
         self._alert()
 
     async def events(self) -> list[Event]:
-        """All that waits for the reader; waits for the first. Empty only at its end: when it is `overrun` or `closed`."""
+        """What waits for the reader, about `SLOW_BYTES` of it at a time, so that no more lies in the connection's buffers.
+
+        Waits for the first. Empty only at the end: when it is `overrun` or `closed`.
+        """
         while not (self._events or self.overrun or self.closed):
             self._wake = asyncio.get_running_loop().create_future()
             try:
                 await self._wake
             finally:
                 self._wake = None
-        taken, self._events, self._bytes = self._events, [], 0
+        taken: list[Event] = []
+        size = 0
+        while self._events and (not taken or size + self._events[0][1] <= SLOW_BYTES):
+            event, its = self._events.popleft()
+            taken.append(event)
+            size += its
+        self._count(-size)
         return taken
 
+    def forget(self) -> None:
+        """Its reader is gone: nothing waits for it any more."""
+        self._events.clear()
+        self._count(-self._bytes)
+
     def _tell(self, event: Event, size: int = 0) -> None:
-        self._events.append(event)
-        self._bytes += size + _OVERHEAD_BYTES
-        if self._bytes > MOST_BYTES:
+        if self.overrun:
+            return
+        size += _OVERHEAD_BYTES
+        self._events.append((event, size))
+        self._count(size)
+        most = SLOW_BYTES if self._held.bytes > MOST_HELD_BYTES else MOST_BYTES
+        if self._bytes > most and len(self._events) > 1:
             self.overrun = True
-            self._events = []
+            self.forget()
         self._alert()
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._held.bytes += size
 
     def _alert(self) -> None:
         if self._wake is not None and not self._wake.done():

@@ -14,12 +14,13 @@ from aiohttp import web
 from schemas import DecodeError, Turn, decode_reply
 
 from .acceptance import Accepted
+from .access import Caller
 from .calling import body_of, caller_of, carried_headers, checked_id, conversation_of, turn_of, wait_of
 from .door import Door
 from .messages import ConfirmIn, TurnIn, parse
 from .place import as_json
 from .problem import Problem
-from .record import Record, Stream
+from .record import Record, Stream, fields_of
 
 _LOOKED_BACK_S = 900.0
 """How far back a turn is searched whose id does not tell its time (as a UUIDv7 does), in seconds."""
@@ -44,7 +45,7 @@ async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> w
     turn = turn_of(sent, caller, conversation, request.headers.get("Idempotency-Key"))
     accepted = await door.acceptance.accept(turn, carried_headers(request))
     wait_s = wait_of(request, sent.wait)
-    reply = await reply_within(door, accepted, wait_s) if wait_s else None
+    reply = known_reply(door, accepted) or (await reply_within(door, accepted, wait_s) if wait_s else None)
     location = {"Location": f"/v1/turns/{in_path(turn.turn_id)}"}
     if reply is not None:
         return json_response({**_told(turn, "done"), "event_id": str(accepted.cursor), "reply": reply})
@@ -55,6 +56,13 @@ async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> w
         "event_id": str(accepted.cursor),
     }
     return json_response(told, 202, location)
+
+
+def known_reply(door: Door, accepted: Accepted) -> dict[str, Any] | None:
+    """Of a turn that was sent again and is done."""
+    turn = accepted.turn
+    record = door.hub.tail.recent[Stream.REPLIES].of_turn(turn.turn_id, turn.conversation_id.encode())
+    return fields_of(record) or None if record is not None else None
 
 
 async def reply_within(door: Door, accepted: Accepted, wait_s: float) -> dict[str, Any] | None:
@@ -84,7 +92,7 @@ async def get_turn(request: web.Request) -> web.Response:
         checked_id(conversation, "conversation_id")
     elif not caller.server and len(caller.conversations) == 1:
         conversation = caller.conversations[0]
-    found = _recent(door, turn_id)
+    found = _recent(door, caller, turn_id, conversation)
     if found is None and conversation and not conversation.endswith("*") and caller.may_open(conversation):
         found = await _searched(door, turn_id, conversation)
     if found is None or not caller.may_open(found.conversation.decode(errors="replace")):
@@ -94,9 +102,15 @@ async def get_turn(request: web.Request) -> web.Response:
     return json_response(_stands(door, turn_id, found))
 
 
-def _recent(door: Door, turn_id: str) -> Record | None:
+def _recent(door: Door, caller: Caller, turn_id: str, conversation: str | None) -> Record | None:
+    """The reply, or else the turn itself, of the conversation that was named or of one that the caller may open."""
     recent = door.hub.tail.recent
-    return recent[Stream.REPLIES].of_turn(turn_id) or recent[Stream.REQUESTS].of_turn(turn_id)
+    for stream in (Stream.REPLIES, Stream.REQUESTS):
+        for record in recent[stream].of_turns(turn_id):
+            name = record.conversation.decode(errors="replace")
+            if caller.may_open(name) and conversation in (None, name):
+                return record
+    return None
 
 
 async def _searched(door: Door, turn_id: str, conversation: str) -> Record | None:

@@ -38,6 +38,10 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     )
     if not socket.can_prepare(request):
         raise Problem(400, "this address is for WebSockets: connect with ws:// or wss://")
+    offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()]
+    if offered and PROTOCOL not in offered:
+        # aiohttp would log what was offered instead, a token perhaps.
+        raise Problem(400, f"the subprotocol here is {PROTOCOL}: offer it, beside bearer.<token>")
     await socket.prepare(request)
     async with AsyncExitStack() as leaving:
         try:

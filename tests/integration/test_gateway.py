@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from yarl import URL
 
 from producers.gateway import Gateway
 from producers.gateway import hub as hubs
+from producers.gateway.record import Stream
 from rehearsal.model_api import ModelApi, ModelApiSettings
 from schemas import Cluster, decode_turn, new_id
+from workers.assistants import Assistant
 
 from .conftest import Fleet, read_topic, until
 from .gateway import Hand, serving, token, write_keys
@@ -308,6 +311,32 @@ async def test_a_turn_that_would_expire_before_its_answer_is_refused_at_once(
     assert int(refused[2]["Retry-After"]) >= 1
 
 
+async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
+    cluster: Cluster, session: aiohttp.ClientSession, fleet: Fleet, slow_model: None
+) -> None:
+    faq = str(Path(__file__).parents[2] / "examples" / "shop" / "faq.yaml")
+    await fleet.start(concurrency=1, assistant=Assistant(instructions="A shop.", model="claude-haiku-4-5", faq=faq))
+    async with serving(cluster, gateway_when_busy="faq", turn_ttl_s=1.0) as gateway:
+        client = Client(gateway, session)
+        await client.turn("c-1", wait=20)
+        for number in range(60):
+            status, _, _ = await client.call("POST", f"/conversations/w-{number}/turns", {"text": f"turn {number}"})
+            assert status == 202
+
+        async def crowded() -> bool:
+            hub = gateway._door.hub
+            partition = hub.tail.partition(Stream.REQUESTS, b"f-1")
+            return (hub.backlog.queue.next_wait_s(partition, time.monotonic()) or 0.0) > 2.0
+
+        async with asyncio.timeout(20):
+            while not await crowded():
+                await asyncio.sleep(0.02)
+        known = await client.turn("f-1", "How long does delivery take?", wait=20)
+        unknown = await client.turn("f-2", "Compare the two drones for me, please", wait=20)
+    assert (known["reply"]["outcome"], known["reply"]["route"]) == ("answered", "faq")
+    assert (unknown["reply"]["outcome"], unknown["reply"]["attempts"]) == ("expired", 0)
+
+
 async def test_websocket_turns_events_and_resuming(
     cluster: Cluster, client: Client, session: aiohttp.ClientSession, fleet: Fleet, model_api: ModelApi
 ) -> None:
@@ -519,3 +548,68 @@ async def test_the_same_conversation_is_found_whatever_its_name(client: Client, 
         async with client.reading(path, told["event_id"]) as reader:
             await hand.reply((name, told["turn_id"]), name)
             assert (await reader.next("done"))["reply"]["text"] == name
+
+
+async def test_two_conversations_may_give_a_turn_the_same_id(
+    cluster: Cluster, tmp_path: Path, session: aiohttp.ClientSession, hand: Hand
+) -> None:
+    async with guarded(cluster, tmp_path, session) as gateway:
+        server = Client(gateway, session, Authorization="Bearer server-key")
+        for name in ("c-1", "c-2"):
+            await server.turn(name, name, turn_id="t")
+            await hand.reply((name, "t"), name)
+        replies = gateway._door.hub.tail.recent[Stream.REPLIES]
+        await until(lambda: len(replies.of_turns("t")) == 2)
+        for name in ("c-1", "c-2"):
+            mine = Client(gateway, session, Authorization=f"Bearer {token(name)}")
+            for client, path in ((mine, "/turns/t"), (mine, f"/turns/t?conversation_id={name}")):
+                assert (await client.call("GET", path))[1]["reply"]["text"] == name
+            assert (await server.call("GET", f"/turns/t?conversation_id={name}"))[1]["reply"]["text"] == name
+        assert (await server.call("GET", "/turns/t?conversation_id=c-3"))[0] == 404
+
+
+async def test_a_turn_that_is_done_and_sent_again_has_its_reply_at_once(client: Client, hand: Hand) -> None:
+    await client.turn("c-1", "Hello", turn_id="t")
+    await hand.reply(("c-1", "t"), "Hi")
+    async with asyncio.timeout(10):
+        while (told := await client.turn("c-1", "Hello", turn_id="t"))["status"] != "done":
+            await asyncio.sleep(0.02)
+    assert told["reply"]["text"] == "Hi"
+
+
+async def test_while_the_workers_are_paused_nobody_is_told_when_it_goes_on(
+    client: Client, fleet: Fleet, model_api: ModelApi
+) -> None:
+    await fleet.start()
+    await client.queue_known()
+    await client._gateway._door.fleet.command("pause")
+
+    async def unknown() -> bool:
+        place = (await client.turn("c-1", "Hello", turn_id=new_id()))["place"]
+        return place["estimated_wait_s"] is None and place["ahead"] > 0
+
+    async with asyncio.timeout(30):
+        while not await unknown():
+            await asyncio.sleep(0.2)
+
+
+async def test_what_cannot_be_unpacked_is_refused(client: Client) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    url = client._url("/conversations/c-1/turns")
+    reader, writer = await asyncio.open_connection("127.0.0.1", client._gateway.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(
+        f"POST {url.raw_path} HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: 12\r\n\r\n".encode()
+        + b'{"text":"a"}'
+    )
+    assert (await reader.readuntil(b"\r\n")).split()[1] == b"400"
+    writer.close()
+
+
+async def test_a_token_as_the_only_subprotocol_is_refused_and_not_logged(
+    client: Client, session: aiohttp.ClientSession, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await session.ws_connect(client._url("/conversations/c-1/ws"), protocols=("bearer.secret.secret.secret",))
+    assert refused.value.status == 400
+    assert "secret" not in "".join(capfd.readouterr())

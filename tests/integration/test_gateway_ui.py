@@ -193,7 +193,9 @@ async def test_a_page_that_is_opened_again_goes_on(
         await chat.do("send", message={"text": "Hello"})
         submitted = await chat.until(lambda said: said.get("status") == "submitted" and said["messages"])
         turn = ("c-1", submitted["messages"][0]["id"])
-        await until(lambda: gateway._door.hub.tail.recent[Stream.REQUESTS].of_turn(turn[1]) is not None)
+        await until(
+            lambda: gateway._door.hub.tail.recent[Stream.REQUESTS].of_turn(turn[1], turn[0].encode()) is not None
+        )
         await hand.delta(turn, 0, "It is ")
         await chat.until(lambda said: said.get("status") == "streaming")
         assert chat.data("data-started") == [{"turn_id": turn[1]}]

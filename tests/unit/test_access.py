@@ -40,7 +40,7 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def access(keys: Path) -> Access:
-    return Access(KeySet(keys), {"shop": "server-key"}, {"ops": "admin-key"})
+    return Access(KeySet(keys), [("shop", "server-key"), ("shop", "next-key")], [("ops", "admin-key")])
 
 
 def token(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = "k1", **claims: Any) -> str:
@@ -118,7 +118,7 @@ def test_keys_are_rotated_without_a_restart(keys: Path, access: Access, monkeypa
 
 
 def test_api_keys_speak_for_anybody_and_admins_have_the_console(access: Access) -> None:
-    assert access.caller("server-key") == Caller("shop", server=True)
+    assert access.caller("server-key") == access.caller("next-key") == Caller("shop", server=True)
     assert access.caller("admin-key") == Caller("ops", server=True, admin=True)
     assert access.caller(token(scope="read admin")).admin
     with pytest.raises(Unauthorised, match="address"):
@@ -127,7 +127,7 @@ def test_api_keys_speak_for_anybody_and_admins_have_the_console(access: Access) 
 
 
 def test_with_no_keys_everybody_is_anybody() -> None:
-    assert Access(None, {}, {}).caller(None) == ANYBODY
+    assert Access(None, [], []).caller(None) == ANYBODY
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,13 @@ def test_a_later_turn_is_never_before_an_earlier_one(done: list[int], permits: i
         one.sample({0: PartitionBacklog((), end, 1000)}, {"w": WorkerShare((0,), permits)}, float(second))
     aheads = [ahead(one, 0, offset) for offset in range(end, 1000, 37)]
     assert aheads == sorted(aheads)
+
+
+def test_while_partitions_are_paused_nobody_knows_for_how_long() -> None:
+    one = Queue()
+    one.seen(1.0)
+    one.sample(
+        {0: PartitionBacklog((), 0, 5), 1: PartitionBacklog((), 0, 0)}, {"w paused": WorkerShare((0, 1), 0)}, 0.0
+    )
+    assert one.place(0, 3, 0.0) == Place(3, None)
+    assert one.place(1, 0, 0.0) == Place(0, None)

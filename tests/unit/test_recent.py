@@ -51,9 +51,9 @@ def test_a_turn_is_found_by_its_id_until_it_is_too_old() -> None:
     recent = Recent(1_200)
     recent.begin(0, 0)
     recent.add(record(0, 0, b"a", 400))
-    assert recent.of_turn("0-0") is not None
+    assert recent.of_turn("0-0", b"a") is not None
     recent.add(record(0, 1, b"a", 400))
-    assert recent.of_turn("0-0") is None
+    assert recent.of_turn("0-0", b"a") is None
     assert recent.since(b"a", 0, 0) is None
     assert [one.offset for one in recent.since(b"a", 0, 1) or ()] == [1]
 
