@@ -231,7 +231,27 @@ def test_contract_is_printed(tmp_path: Path) -> None:
         "reply",
         "delta",
         "handoff",
+        "workerState",
+        "command",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "the gateway has no keys"),
+        ({"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_HOST": "0.0.0.0"}, "loopback only"),
+        ({"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_PORT": "x"}, "SPILLWAY_GATEWAY_PORT='x'"),
+        ({"SPILLWAY_GATEWAY_KEYS": "none.json"}, "no such file"),
+    ],
+)
+def test_a_gateway_that_is_set_up_wrongly_says_so_in_one_line(
+    tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    result = spillway("gateway", cwd=tmp_path, **settings)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [["broker", "--port", "0", "--ephemeral"], ["model-api", "--port", "0"]])

@@ -44,7 +44,7 @@ def access(keys: Path) -> Access:
 
 
 def token(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = "k1", **claims: Any) -> str:
-    told = {"sub": "u-1", "conversations": ["c-1", "u-1.*"], "exp": int(time.time()) + 60, **claims}
+    told = {"sub": "u-1", "conversations": ["c-1", "u-1.*"], "exp": int(time.time()) + 3600, **claims}
     return jwt.encode(
         {k: v for k, v in told.items() if v is not None}, key, algorithm, headers={"kid": kid} if kid else {}
     )
@@ -97,7 +97,7 @@ def test_what_opens_nothing(access: Access, made: str | None, why: str) -> None:
 def test_a_token_that_was_checked_once_still_expires(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     made = token()
     access.caller(made)
-    later = time.time() + 120
+    later = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(Unauthorised, match="expired"):
         access.caller(made)
