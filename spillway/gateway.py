@@ -25,11 +25,12 @@ async def serve(cluster: Cluster, settings: GatewaySettings) -> None:
         loop.add_signal_handler(wish, stop.set)
     beaten = time.monotonic()
 
-    def live() -> str | None:
-        silent = time.monotonic() - beaten
-        return f"the event loop has stood still for {silent:.0f} s" if silent > _BLOCKED_S else None
-
     async with Gateway.running(cluster, settings) as gateway:
+
+        def live() -> str | None:
+            silent = time.monotonic() - beaten
+            return f"the event loop has stood still for {silent:.0f} s" if silent > _BLOCKED_S else gateway.live()
+
         health = Health(settings.health_port, live=live, ready=gateway.ready, refresh=gateway.refresh_metrics)
         await health.start()
         settle_memory()

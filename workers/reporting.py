@@ -78,7 +78,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Identity:
     """What does not change as long as a worker lives."""
 
     worker_id: str
@@ -136,23 +136,23 @@ def waiting_of(turns: Iterable[Received]) -> tuple[dict[int, Waiting], float]:
     return {partition: Waiting(count, lowest[partition]) for partition, count in counts.items()}, oldest
 
 
-def state_of(person: Person, moment: Moment, now: datetime) -> WorkerState:
+def state_of(identity: Identity, moment: Moment, now: datetime) -> WorkerState:
     """A worker's state at ``now``, which is aware of its time zone."""
     waiting, oldest = waiting_of(moment.waiting)
     oldest = min(oldest, min((turn.timestamp for turn in moment.running), default=oldest))
     partitions = partitions_of(moment.ledgers, waiting, moment.pauses)
     return WorkerState(
-        worker_id=person.worker_id,
-        version=person.version,
-        host=person.host,
-        pid=person.pid,
-        group=person.group,
-        started_at=person.started_at,
+        worker_id=identity.worker_id,
+        version=identity.version,
+        host=identity.host,
+        pid=identity.pid,
+        group=identity.group,
+        started_at=identity.started_at,
         reported_at=now,
         state=_condition(moment),
         trouble=moment.trouble,
         partitions=partitions,
-        concurrency=person.concurrency,
+        concurrency=identity.concurrency,
         permits=moment.permits,
         in_flight=sum(partition.in_flight for partition in partitions),
         waiting=sum(partition.waiting for partition in partitions),

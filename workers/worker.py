@@ -43,7 +43,7 @@ from .mistakes import MISTAKES, raise_if_ours
 from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .received import Received
-from .reporting import KnowsModels, Moment, Person, Rate, Reports, Tally, state_of
+from .reporting import Identity, KnowsModels, Moment, Rate, Reports, Tally, state_of
 from .settings import WorkerSettings
 from .vitals import PATIENCE, Lasting, Patience, Vitals, most_overdue
 from .watchdog import BEAT_S, Watchdog, stack_of_task
@@ -122,10 +122,10 @@ class Worker:
         self._began: dict[Received, float] = {}  # the turns in flight and when each began, oldest first
         self._can_answer, self._untracked = Lasting(), Lasting()
         self._publishing_since: float | None = None
-        self._person = Person(self.name, settings.group, settings.concurrency, datetime.now(UTC))
+        self._identity = Identity(self.name, settings.group, settings.concurrency, datetime.now(UTC))
         self._tally, self._rate = Tally(), Rate(self._loop.time())
         self._reports = Reports(cluster, self.name)
-        self._commands = Commands(cluster, self.name, self._person.started_at, self._obey)
+        self._commands = Commands(cluster, self.name, self._identity.started_at, self._obey)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Worker:
             models=known.models() if known else (),
             spending=known.spending() if known else Spending(),
         )
-        return state_of(self._person, moment, datetime.now(UTC))
+        return state_of(self._identity, moment, datetime.now(UTC))
 
     async def _commit(self) -> None:
         while True:

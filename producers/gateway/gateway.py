@@ -75,6 +75,10 @@ class Gateway:
                 await acceptance.stop()
                 await hub.stop()
 
+    def live(self) -> str | None:
+        """Why this process should be restarted, or None."""
+        return "the topics are no longer followed" if self._door.hub.tail.deaf else None
+
     def ready(self) -> str | None:
         """Why it should get no new connections, or None."""
         if self.leaving:

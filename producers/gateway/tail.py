@@ -30,6 +30,7 @@ _BEGIN_S = 60.0
 """How far in the past it begins, in seconds."""
 _RETRY_S = 0.5
 _BATCH = 500
+_STEP_MS = 200
 
 
 class Tail:
@@ -77,6 +78,11 @@ class Tail:
                 self._task.result()
             await asyncio.sleep(0.01)
 
+    @property
+    def deaf(self) -> bool:
+        """It follows nothing any more, by a mistake of ours."""
+        return self._task is not None and self._task.done()
+
     async def stop(self) -> None:
         """Stops following."""
         if self._task is not None:
@@ -113,28 +119,55 @@ class Tail:
     async def _follow(self) -> None:
         while True:
             try:
-                batches = await self._consumer.getmany(timeout_ms=1000, max_records=_BATCH)
-            except OffsetOutOfRangeError as error:
-                # Retention was faster, or the topic was made anew: what lies between is missed here, not lost in Kafka.
-                ends = await self._consumer.end_offsets(list(error.args[0]))
-                for place, end in ends.items():
-                    log.warning("tail.skipped", topic=place.topic, partition=place.partition, to=end)
-                    self._begin(place, end)
+                await self._poll()
             except KafkaError as error:
                 log.warning("tail.interrupted", error=str(error) or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
-            else:
-                for place, records in batches.items():
-                    self._take(self._streams[place.topic], records)
+
+    async def _poll(self) -> None:
+        try:
+            batches = await self._consumer.getmany(timeout_ms=1000, max_records=_BATCH)
+        except OffsetOutOfRangeError as error:
+            # Retention was faster, or the topic was made anew: what lies between is missed here, not lost in Kafka.
+            for place, end in (await self._consumer.end_offsets(list(error.args[0]))).items():
+                log.warning("tail.skipped", topic=place.topic, partition=place.partition, to=end)
+                self._begin(place, end)
+        except UnicodeDecodeError:
+            await self._step_over()
+        else:
+            for place, records in batches.items():
+                self._take(self._streams[place.topic], records)
+
+    async def _step_over(self) -> None:
+        """aiokafka cannot read a record with a header name that is not UTF-8, and drops what it had read before it."""
+        ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
+        for place, end in ends.items():
+            stream = self._streams[place.topic]
+            self._consumer.seek(place, self.positions[stream, place.partition])
+            try:
+                while self.positions[stream, place.partition] < end and (
+                    batches := await self._consumer.getmany(place, timeout_ms=_STEP_MS, max_records=1)
+                ):
+                    self._take(stream, batches[place])
+            except UnicodeDecodeError as error:
+                position = self.positions[stream, place.partition]
+                log.warning(
+                    "tail.unreadable", topic=place.topic, partition=place.partition, offset=position, error=str(error)
+                )
+                self._begin(place, position + 1)
 
     def _take(self, stream: Stream, records: list[ConsumerRecord]) -> None:
         if stream is Stream.DELTAS:
             self.deltas_heard += len(records)
         for raw in records:
             self.positions[stream, raw.partition] = raw.offset + 1
-            if (record := Record.of(stream, raw)) is not None:
-                self.recent[stream].add(record)
+            if (record := Record.of(stream, raw)) is None:
+                continue
+            self.recent[stream].add(record)
+            try:
                 self._heard(record)
+            except Exception:  # what one record does to one reader must not make the gateway deaf
+                log.exception("tail.mistake", topic=raw.topic, partition=raw.partition, offset=raw.offset)
 
 
 @lru_cache(maxsize=65_536)

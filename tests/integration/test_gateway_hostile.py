@@ -7,6 +7,7 @@ import io
 import random
 import sys
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import aiohttp
 import jwt
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from producers.gateway import Gateway
 from rehearsal.model_api import ModelApi
@@ -21,6 +23,8 @@ from schemas import Cluster
 
 from .conftest import Fleet
 from .gateway import SECRET, Hand, serving, token, write_keys
+from .test_fleet import unreadable_header
+from .test_gateway import Client
 
 SECRET_TEXT = "what only c-secret may read"
 PATHS = (
@@ -201,6 +205,30 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read(cluster: Cl
                 f"{gateway.url}/v1/conversations/c/turns", data=io.BytesIO(b"x" * size), headers=headers
             ) as answer:
                 assert answer.status == 413
+        await _well(gateway)
+
+
+async def test_records_that_cannot_be_read_make_a_gateway_deaf_for_nobody(cluster: Cluster, hand: Hand) -> None:
+    topics = cluster.topics
+    async with serving(cluster) as gateway, aiohttp.ClientSession() as session:
+        client = Client(gateway, session)
+        async with AsyncExitStack() as stack:
+            readers = [await stack.enter_async_context(client.reading(f"c-{number}")) for number in range(12)]
+            for round_ in range(2):
+                producer = AIOKafkaProducer(**cluster.connection())
+                await producer.start()
+                for topic in (topics.requests, topics.replies, topics.deltas):
+                    await unreadable_header(producer, topic)
+                    for value in (b"", b"[]", b"7", b'{"turn_id":7}', b'{"turn_id":"t","sequence":"x"}', b"\xff", None):
+                        await producer.send_and_wait(topic, value, key=b"c-1")
+                await producer.stop()
+                for number in range(12):
+                    await hand.delta((f"c-{number}", f"t-{round_}"), 0, "words")
+                    await hand.reply((f"c-{number}", f"t-{round_}"), "words")
+                for reader in readers:
+                    while (await reader.next("done"))["turn_id"] != f"t-{round_}":
+                        continue
+        assert gateway.live() is None
         await _well(gateway)
 
 
