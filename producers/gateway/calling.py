@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,12 +15,13 @@ from schemas import Confirm, Headers, Turn, new_id
 from schemas.headers import CLOUDEVENTS_PREFIX, TRACEPARENT, TRACESTATE
 
 from .access import Access, Caller, Unauthorised
-from .messages import ConfirmIn, TurnIn
+from .messages import MAX_WAIT_S, ConfirmIn, TurnIn
 from .problem import Problem
 
 _TURN_NAMESPACE = uuid.UUID("6f2ae2a7-8c62-5d5b-9f0e-1d7d8d6b6c11")
 """Of turn ids that are made from idempotency keys: every gateway makes the same."""
 _MOST_HEADER = 1024
+_SECONDS = re.compile("[0-9]{1,3}")
 
 
 def caller_of(request: web.Request, access: Access) -> Caller:
@@ -70,11 +72,15 @@ async def body_of(request: web.Request, patience_s: float) -> bytes:
 
 
 def wait_of(request: web.Request, wait: float) -> float:
-    """Seconds to wait for the reply: of the body, or of `Prefer: wait=30` (RFC 7240)."""
+    """Seconds to wait for the reply: of the body, of `?wait=30`, or of `Prefer: wait=30` (RFC 7240). Raises Problem."""
+    if (asked := request.query.get("wait")) is not None:
+        if not _SECONDS.fullmatch(asked) or float(asked) > MAX_WAIT_S:
+            raise Problem(400, f"wait: seconds, {MAX_WAIT_S:g} at most")
+        return max(wait, float(asked))
     for preference in request.headers.get("Prefer", "").split(","):
         name, _, value = preference.strip().partition("=")
         if name.lower() == "wait" and value.isascii() and value.isdigit():
-            return min(float(value[:6]), 120.0)
+            return max(wait, min(float(value[:6]), MAX_WAIT_S))
     return wait
 
 

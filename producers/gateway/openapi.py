@@ -145,6 +145,7 @@ def _sending(name: str, summary: str, body: str, parameters: list[dict[str, Any]
     key = {"type": "string", "minLength": 1, "maxLength": 255}
     more = [
         _parameter("Idempotency-Key", "header", key, "Repeated with the same body it is one turn."),
+        _parameter("wait", "query", {"type": "integer", "minimum": 0, "maximum": 120}, "Like `wait` in the body."),
         _parameter("Prefer", "header", {"type": "string"}, "`wait=30`: like `wait` in the body."),
     ]
     answers = {

@@ -43,8 +43,8 @@ async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> w
     conversation = conversation_of(request, caller)
     sent = parse(kind, await body_of(request, door.settings.gateway_body_s))
     turn = turn_of(sent, caller, conversation, request.headers.get("Idempotency-Key"))
-    accepted = await door.acceptance.accept(turn, carried_headers(request))
     wait_s = wait_of(request, sent.wait)
+    accepted = await door.acceptance.accept(turn, carried_headers(request))
     reply = known_reply(door, accepted) or (await reply_within(door, accepted, wait_s) if wait_s else None)
     location = {"Location": f"/v1/turns/{in_path(turn.turn_id)}"}
     if reply is not None:

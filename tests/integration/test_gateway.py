@@ -117,6 +117,12 @@ async def test_a_turn_is_accepted_answered_and_found_again(client: Client, fleet
     told = await client.turn("c-1", "Is SKU001 in stock?", wait=20)
     assert told["status"] == "done"
     assert told["reply"]["outcome"] == "answered"
+    again = [
+        await client.call("POST", "/conversations/c-1/turns?wait=20", {"text": "And the blue one?"}),
+        await client.call("POST", "/conversations/c-1/turns", {"text": "And the red one?"}, Prefer="wait=20"),
+    ]
+    assert [answer["status"] for _, answer, _ in again] == ["done", "done"]
+    assert (await client.call("POST", "/conversations/c-1/turns?wait=x", {"text": "x"}))[0] == 400
     status, stands, _ = await client.call("GET", f"/turns/{told['turn_id']}")
     assert (status, stands["status"], stands["reply"]) == (200, "done", told["reply"])
 
