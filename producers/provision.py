@@ -13,8 +13,8 @@ from pydantic import Field
 
 from schemas import Cluster, ClusterError, Environment, TopicSpec
 
-_LOOK_S = 0.1
-_LOOKS = 100
+_LOOK_S = 0.02
+_LOOKS = 500
 
 
 class TopicSettings(Environment):

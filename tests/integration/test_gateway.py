@@ -293,7 +293,7 @@ async def test_the_queue_is_told_while_it_becomes_shorter(client: Client, fleet:
 async def test_a_turn_that_would_expire_before_its_answer_is_refused_at_once(
     client: Client, fleet: Fleet, slow_model: None
 ) -> None:
-    await fleet.start(concurrency=1)
+    worker = await fleet.start(concurrency=1)
     await client.turn("c-1", wait=20)
     for number in range(60):
         await client.turn(f"c-{number}", f"turn {number}")
@@ -315,13 +315,16 @@ async def test_a_turn_that_would_expire_before_its_answer_is_refused_at_once(
     assert refused[1]["code"] == "busy"
     assert refused[1]["estimated_wait_s"] > 0.2
     assert int(refused[2]["Retry-After"]) >= 1
+    await fleet.crash(worker)  # the others need no answer
 
 
 async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
     cluster: Cluster, session: aiohttp.ClientSession, fleet: Fleet, slow_model: None
 ) -> None:
     faq = str(Path(__file__).parents[2] / "examples" / "shop" / "faq.yaml")
-    await fleet.start(concurrency=1, assistant=Assistant(instructions="A shop.", model="claude-haiku-4-5", faq=faq))
+    worker = await fleet.start(
+        concurrency=1, assistant=Assistant(instructions="A shop.", model="claude-haiku-4-5", faq=faq)
+    )
     async with serving(cluster, gateway_when_busy="faq", turn_ttl_s=1.0) as gateway:
         client = Client(gateway, session)
         await client.turn("c-1", wait=20)
@@ -341,6 +344,7 @@ async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
         unknown = await client.turn("f-2", "Compare the two drones for me, please", wait=20)
     assert (known["reply"]["outcome"], known["reply"]["route"]) == ("answered", "faq")
     assert (unknown["reply"]["outcome"], unknown["reply"]["attempts"]) == ("expired", 0)
+    await fleet.crash(worker)
 
 
 async def test_websocket_turns_events_and_resuming(
