@@ -264,7 +264,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             if not points:
                 return
             try:
-                await asyncio.wait_for(self._consumer.commit(dict(points)), patience_s)
+                # Not wait_for: before Python 3.12 it may swallow a cancellation that comes as its work ends.
+                async with asyncio.timeout(patience_s):
+                    await self._consumer.commit(dict(points))
             except (CommitFailedError, IllegalStateError) as error:
                 log.info("commit.superseded", reason=str(error))  # the group moved on: the new owner's word counts
             except (KafkaError, TimeoutError) as error:
@@ -277,9 +279,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Asks Kafka every few seconds whether it is there and still has our topic, until cancelled."""
         while True:
             try:
-                topics = await asyncio.wait_for(self._admin.list_topics(), _ANSWER_S)
+                async with asyncio.timeout(_ANSWER_S):
+                    topics = await self._admin.list_topics()
                 # A group that is new has no coordinator yet; until we have joined, `unsettled` says what is wrong.
-                member = not self.joined or await asyncio.wait_for(self._is_member(), _ANSWER_S)
+                async with asyncio.timeout(_ANSWER_S):
+                    member = not self.joined or await self._is_member()
             except (KafkaError, OSError, TimeoutError) as error:
                 self.trouble = f"Kafka does not answer: {error or type(error).__name__}"
             else:

@@ -201,7 +201,8 @@ class Worker:
                 # A full house is polled with no room only when it lasts: pausing throws away what was fetched.
                 self._room.clear()
                 try:
-                    await asyncio.wait_for(self._room.wait(), _POLL_S)
+                    async with asyncio.timeout(_POLL_S):
+                        await self._room.wait()
                     continue
                 except TimeoutError:
                     await self._intake.poll(0, 0.0)

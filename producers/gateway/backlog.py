@@ -58,7 +58,8 @@ class Backlog:
 
     async def _ask(self) -> None:
         try:
-            await asyncio.wait_for(self._sample(), _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                await self._sample()
         except GroupCoordinatorNotAvailableError:
             self.kafka_away_since = None  # the group is new
         except (KafkaError, OSError, TimeoutError) as error:
