@@ -31,7 +31,7 @@ from benchmarks.http_clients import Listener, Poster
 from benchmarks.whole import model_api, workers
 from producers import ChatClient, TopicSettings, apply_topics, new_turn
 from producers.feed import Feed
-from rehearsal.fleet import WorkerProcess
+from rehearsal.fleet import GatewayProcess, WorkerProcess
 from rehearsal.kafka import EmbeddedKafka
 from rehearsal.spike import Offered, Spike
 from rehearsal.tally import percentile
@@ -47,18 +47,15 @@ LOADED_S = 30.0
 
 
 @contextlib.asynccontextmanager
-async def gateways(cluster: Cluster, count: int = 1, **settings: object) -> AsyncIterator[list[WorkerProcess]]:
+async def gateways(cluster: Cluster, count: int = 1, **settings: object) -> AsyncIterator[list[GatewayProcess]]:
     """Gateway processes, open on loopback, that are ready."""
     with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
         environment = {
             "SPILLWAY_KAFKA": cluster.kafka,
             "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_GATEWAY_OPEN": "true",
-            "SPILLWAY_GATEWAY_PORT": "0",
             **{f"SPILLWAY_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        command = [sys.executable, "-m", "spillway", "gateway"]
-        started = [WorkerProcess(f"gateway-{n}", Path(folder), environment, command) for n in range(count)]
+        started = [GatewayProcess(f"gateway-{n}", Path(folder), environment) for n in range(count)]
         try:
             await asyncio.gather(*(process.ready() for process in started))
             yield started

@@ -46,7 +46,7 @@ class Acceptance:
 
     def __init__(self, cluster: Cluster, settings: GatewaySettings, hub: Hub) -> None:
         now = time.monotonic()
-        self._cluster, self._settings, self._hub = cluster, settings, hub
+        self._settings, self._hub = settings, hub
         self._topic = cluster.topics.requests
         self._admission = Admission(
             everyone=settings.gateway_turns_a_second,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 from aiohttp import web
 
@@ -33,16 +33,27 @@ async def events(request: web.Request) -> web.StreamResponse:
     conversation = conversation_of(request, caller)
     cursor = cursor_of(request)
     async with subscribed(door, caller, conversation, cursor) as subscription:
-        response = web.StreamResponse(headers=HEADERS)
-        await response.prepare(request)
-        await response.write(b"retry: 1000\n")
-        try:
-            while (told := await subscription.events()) and caller.expires_at > time.time():
+        return await send(request, HEADERS, _frames(subscription, caller))
+
+
+async def _frames(subscription: Subscription, caller: Caller) -> AsyncGenerator[bytes]:
+    yield b"retry: 1000\n"
+    while (told := await subscription.events()) and caller.expires_at > time.time():
+        yield b"".join([event.sse() for event in told])
+
+
+async def send(request: web.Request, headers: dict[str, str], pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Streams the pieces as they come, for as long as the client takes them."""
+    response = web.StreamResponse(headers=headers)
+    try:
+        async with aclosing(pieces):
+            await response.prepare(request)
+            async for piece in pieces:
                 async with asyncio.timeout(STUCK_S):
-                    await response.write(b"".join([event.sse() for event in told]))
-        except (ConnectionError, TimeoutError):
-            if request.transport is not None:
-                request.transport.abort()
+                    await response.write(piece)
+    except (ConnectionError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 
@@ -62,11 +73,7 @@ async def subscribed(
     door: Door, caller: Caller, conversation: str, cursor: Cursor | None
 ) -> AsyncIterator[Subscription]:
     """A subscription that counts as one of the caller's connections. Raises Problem."""
-    user = caller.user_id if not caller.server else None
-    refusal = door.connections.enter(user)
-    if refusal is not None:
-        raise Problem(429, f"{refusal.whose} has too many connections open", retry_after_s=refusal.retry_after_s)
-    try:
+    with connected(door, caller):
         subscription = await door.hub.subscribe(conversation, cursor)
         if cursor is not None:
             metrics.RESUMED.inc()
@@ -76,5 +83,16 @@ async def subscribed(
             door.hub.leave(subscription)
             if subscription.overrun:
                 metrics.OVERRUN.inc()
+
+
+@contextmanager
+def connected(door: Door, caller: Caller) -> Iterator[None]:
+    """Counts as one of the caller's connections. Raises Problem."""
+    user = caller.user_id if not caller.server else None
+    refusal = door.connections.enter(user)
+    if refusal is not None:
+        raise Problem(429, f"{refusal.whose} has too many connections open", retry_after_s=refusal.retry_after_s)
+    try:
+        yield
     finally:
         door.connections.leave(user)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import orjson
-from aiohttp import web
 
 from schemas import DecodeError, decode_reply
 
 from .acceptance import Accepted
-from .access import Caller
 from .cursor import Cursor
 from .door import Door
 from .event import Event
-from .event_stream import STUCK_S
 from .problem import Problem
 from .record import Record, Stream
 from .subscription import Subscription
@@ -52,19 +49,6 @@ class Underway:
         """One whose record was found on the topic."""
         assert request.turn_id is not None
         return cls(conversation, request.turn_id, request.timestamp / 1000 + ttl_s + GRACE_S)
-
-
-@contextmanager
-def connected(door: Door, caller: Caller) -> Iterator[None]:
-    """Counts as one of the caller's connections. Raises Problem."""
-    user = caller.user_id if not caller.server else None
-    refusal = door.connections.enter(user)
-    if refusal is not None:
-        raise Problem(429, f"{refusal.whose} has too many connections open", retry_after_s=refusal.retry_after_s)
-    try:
-        yield
-    finally:
-        door.connections.leave(user)
 
 
 @asynccontextmanager
@@ -112,21 +96,6 @@ async def _at_once(record: Record) -> AsyncIterator[Event]:
     except DecodeError as error:
         raise Problem(502, f"the reply of this turn cannot be read: {error}", turn_id=record.turn_id) from None
     yield Event("done", {"turn_id": record.turn_id, "reply": reply})
-
-
-async def send(request: web.Request, headers: dict[str, str], pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
-    """Streams the pieces as they come, for as long as the client takes them."""
-    response = web.StreamResponse(headers=headers)
-    try:
-        async with aclosing(pieces):
-            await response.prepare(request)
-            async for piece in pieces:
-                async with asyncio.timeout(STUCK_S):
-                    await response.write(piece)
-    except (ConnectionError, TimeoutError):
-        if request.transport is not None:
-            request.transport.abort()
-    return response
 
 
 def data(fields: object) -> bytes:

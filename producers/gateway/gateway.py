@@ -38,7 +38,7 @@ class Gateway:
     """Serves until it is left. `url` is where."""
 
     def __init__(self, door: Door, site: web.TCPSite, runner: web.AppRunner) -> None:
-        self._door, self._site, self._runner = door, site, runner
+        self._door, self._site = door, site
         host, self.port = runner.addresses[0][:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.leaving = False

@@ -110,11 +110,15 @@ class Hub:
 
     def has_begun(self, request: Record) -> bool:
         """Whether a worker says that it has begun with it; it says so once a second."""
-        return any(
-            partition.partition == request.partition and request.offset < partition.begun
+        return request.offset < self._begun().get(request.partition, 0)
+
+    def _begun(self) -> dict[int, int]:
+        """By partition, the offset below which every turn has begun."""
+        return {
+            partition.partition: partition.begun
             for state in self._fleet.active(time.time())
             for partition in state.partitions
-        )
+        }
 
     def _heard(self, record: Record) -> None:
         for listener in self.listeners:
@@ -158,11 +162,7 @@ class Hub:
                 offsets[stream] = end
 
     def _tell_places(self) -> None:
-        begun = {
-            partition.partition: partition.begun
-            for state in self._fleet.active(time.time())
-            for partition in state.partitions
-        }
+        begun = self._begun()
         for subscription in self._all():
             for turn_id, request in list(subscription.pending.items()):
                 if request.offset < begun.get(request.partition, 0):

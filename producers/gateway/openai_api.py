@@ -17,8 +17,8 @@ from .access import Caller
 from .calling import body_of, caller_of, carried_headers, turn_of
 from .door import Door
 from .event import Event
-from .event_stream import HEADERS
-from .following import HEARTBEAT, Underway, connected, data, following, send
+from .event_stream import HEADERS, connected, send
+from .following import HEARTBEAT, Underway, data, following
 from .messages import TurnIn
 from .openai_attempts import Refused, earlier_attempt, is_retry, mark_of, marked_id
 from .openai_request import ChatIn, conversation_of

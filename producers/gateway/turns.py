@@ -76,10 +76,10 @@ async def reply_within(door: Door, accepted: Accepted, wait_s: float) -> dict[st
                         reply: dict[str, Any] = event.data["reply"]
                         return reply
     except TimeoutError:
-        pass  # the turn goes on: its reply is on the topic
+        return None  # the turn goes on: its reply will be on the topic
     finally:
         door.hub.leave(subscription)
-    return None
+    return None  # the gateway leaves
 
 
 async def get_turn(request: web.Request) -> web.Response:
@@ -90,10 +90,10 @@ async def get_turn(request: web.Request) -> web.Response:
     conversation = request.query.get("conversation_id")
     if conversation is not None:
         checked_id(conversation, "conversation_id")
-    elif not caller.server and len(caller.conversations) == 1:
+    elif not caller.server and len(caller.conversations) == 1 and not caller.conversations[0].endswith("*"):
         conversation = caller.conversations[0]
     found = _recent(door, caller, turn_id, conversation)
-    if found is None and conversation and not conversation.endswith("*") and caller.may_open(conversation):
+    if found is None and conversation is not None and caller.may_open(conversation):
         found = await _searched(door, turn_id, conversation)
     if found is None or not caller.may_open(found.conversation.decode(errors="replace")):
         raise Problem(

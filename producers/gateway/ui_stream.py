@@ -14,8 +14,8 @@ from aiohttp import web
 from .calling import body_of, caller_of, carried_headers, checked_id, turn_of
 from .door import Door
 from .event import Event
-from .event_stream import HEADERS
-from .following import HEARTBEAT, Underway, connected, data, following, send
+from .event_stream import HEADERS, connected, send
+from .following import HEARTBEAT, Underway, data, following
 from .messages import parse
 from .openai_shapes import extension, finish_reason
 from .problem import Problem

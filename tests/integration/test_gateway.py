@@ -572,7 +572,12 @@ async def test_two_conversations_may_give_a_turn_the_same_id(
         await until(lambda: len(replies.of_turns("t")) == 2)
         for name in ("c-1", "c-2"):
             mine = Client(gateway, session, Authorization=f"Bearer {token(name)}")
-            for client, path in ((mine, "/turns/t"), (mine, f"/turns/t?conversation_id={name}")):
+            prefixed = Client(gateway, session, Authorization=f"Bearer {token(name + '*')}")
+            for client, path in (
+                (mine, "/turns/t"),
+                (prefixed, "/turns/t"),
+                (mine, f"/turns/t?conversation_id={name}"),
+            ):
                 assert (await client.call("GET", path))[1]["reply"]["text"] == name
             assert (await server.call("GET", f"/turns/t?conversation_id={name}"))[1]["reply"]["text"] == name
         assert (await server.call("GET", "/turns/t?conversation_id=c-3"))[0] == 404

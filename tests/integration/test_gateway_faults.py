@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import aiohttp
 import pytest
 
 from producers import TopicSettings, apply_topics
-from rehearsal.fleet import WorkerProcess
+from rehearsal.fleet import GatewayProcess
 from rehearsal.kafka import EmbeddedKafka
 from rehearsal.model_api import ModelApi
 from schemas import Cluster, decode_turn
@@ -24,35 +23,22 @@ from .test_gateway import Client
 
 
 @pytest.fixture
-def processes(cluster: Cluster, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
+def processes(cluster: Cluster, tmp_path: Path) -> Iterator[list[GatewayProcess]]:
     """Two gateways in processes of their own."""
-    environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_GATEWAY_OPEN": "true",
-        "SPILLWAY_GATEWAY_PORT": "0",
-    }
-    command = [sys.executable, "-m", "spillway", "gateway"]
-    started = [WorkerProcess(f"gateway-{number}", tmp_path, environment, command) for number in range(2)]
+    environment = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    started = [GatewayProcess(f"gateway-{number}", tmp_path, environment) for number in range(2)]
     yield started
     for process in started:
         process.close()
 
 
-class Address:
-    """As much of a gateway as a client needs."""
-
-    def __init__(self, process: WorkerProcess) -> None:
-        self.url = process.logged("gateway.listening", "url")
-
-
 async def test_a_gateway_is_killed_and_its_readers_miss_nothing_at_another(
-    cluster: Cluster, processes: list[WorkerProcess], hand: Hand
+    cluster: Cluster, processes: list[GatewayProcess], hand: Hand
 ) -> None:
     await asyncio.gather(*(process.ready() for process in processes))
     readers, count = 40, 25
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        clients = [Client(Address(process), session) for process in processes]  # type: ignore[arg-type]
+        clients = [Client(process, session) for process in processes]  # type: ignore[arg-type]
         ready = asyncio.Barrier(readers + 1)
         following = [asyncio.create_task(_follow(clients, f"c-{number}", count, ready)) for number in range(readers)]
         await ready.wait()

@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 
-from producers.fleet import SILENT_S
 from producers.gateway.door import Door
 from producers.gateway.record import Record, Stream
 
@@ -125,7 +124,7 @@ class Sampler:
             log_ends={number: end for (of, number), end in positions.items() if of is Stream.REQUESTS},
             backlogs=door.hub.backlog.queue.partitions,
             states=states,
-            silent=frozenset(state.worker_id for state in states if now - state.reported_at.timestamp() > SILENT_S),
+            silent=frozenset(state.worker_id for state in fleet.silent(now)),
             offered=self._offered.latest,
             answered=self._answered.latest,
             window=self._latencies.window(now),
