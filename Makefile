@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 5
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench chaos lock clean
+.PHONY: help demo test lint bench chaos docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,8 +20,8 @@ help: ## this list
 demo: .venv/.ready ## a sale on this machine: real Kafka, simulated models, a 40x spike, a worker killed
 	@$(BIN)/spillway demo
 
-test: .venv/.ready ## every test, on a real Kafka that it starts itself
-	$(BIN)/python -m pytest
+test: .venv/.ready ## every test, on real Kafkas that it starts itself, one for each core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: .venv/.ready ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -34,6 +34,9 @@ bench: .venv/.ready ## the engine beside its peers, medians of 3, then the whole
 
 chaos: .venv/.ready ## seeds of kills, stops, outages and poison, all counted from the topics: make chaos SEEDS=20
 	$(BIN)/python -m rehearsal.chaos --seeds $(SEEDS)
+
+docs: .venv/.ready ## writes docs/configuration.md from the settings
+	$(BIN)/python -m spillway.configuration > docs/configuration.md
 
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \

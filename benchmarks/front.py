@@ -31,10 +31,11 @@ from benchmarks.http_clients import Listener, Poster
 from benchmarks.whole import model_api, workers
 from producers import ChatClient, TopicSettings, apply_topics, new_turn
 from producers.feed import Feed
+from rehearsal.customers import Customers, Visit
 from rehearsal.fleet import GatewayProcess, WorkerProcess
 from rehearsal.kafka import EmbeddedKafka
-from rehearsal.spike import Offered, Spike
 from rehearsal.tally import percentile
+from rehearsal.traffic import Traffic
 from schemas import Cluster, Delta
 
 console = Console(width=120)
@@ -303,11 +304,11 @@ async def place(cluster: Cluster) -> Figures:
             await feed.start()
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
                 asking = []
-                spike = Spike(calm=5.0, peak=100.0, opens_s=5.0, climb_s=10.0, ends_s=40.0, conversations=50_000)
+                traffic = Traffic.spike(5.0, 100.0, opens_s=5.0, climbs_s=10.0, holds_s=25.0, falls_s=0.0, rests_s=0.0)
                 began = time.monotonic()
-                for offered in spike.turns():
-                    await asyncio.sleep(max(0.0, began + offered.at - time.monotonic()))
-                    asking.append(asyncio.create_task(_told(session, base, offered, told)))
+                for visit in Customers(conversations=50_000).visits(traffic):
+                    await asyncio.sleep(max(0.0, began + visit.at - time.monotonic()))
+                    asking.append(asyncio.create_task(_told(session, base, visit, told)))
                 await asyncio.gather(*asking)
                 await _until(lambda: len(waited) >= len(told), 120.0)
             await feed.stop()
@@ -328,8 +329,8 @@ async def place(cluster: Cluster) -> Figures:
     }
 
 
-async def _told(session: aiohttp.ClientSession, base: str, offered: Offered, told: dict[str, float | None]) -> None:
-    async with session.post(f"{base}/{offered.conversation_id}/turns", json={"text": offered.text}) as response:
+async def _told(session: aiohttp.ClientSession, base: str, visit: Visit, told: dict[str, float | None]) -> None:
+    async with session.post(f"{base}/{visit.conversation_id}/turns", json={"text": visit.said[0]}) as response:
         answer = await response.json()
         if response.status == 202:
             told[answer["turn_id"]] = (answer["place"] or {}).get("estimated_wait_s")

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs, and its summary. Pure: numbers in, rich renderables out."""
+"""The demo's summary, and what to try next. Pure: numbers in, rich renderables out."""
 
 from __future__ import annotations
 
@@ -7,53 +7,22 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .tally import Tally, Verdict, percentile
-
-_WIDTH = 44
+from .tally import Answer, Tally, Verdict, percentile
 
 
-class Moment(NamedTuple):
-    """The state of the sale at one moment."""
-
-    seconds: float
-    offered: float
-    """Turns a second, over the last second."""
-    answered: float
-    waiting: int
-    """Turns in Kafka or in a worker that no model has seen yet."""
-    in_flight: int
-    sent: int
-    replied: int
-    p50_ms: float
-    """From sending to reply, of the latest 400."""
-    p99_ms: float
-    cost_usd: float
-    workers: tuple[tuple[str, bool], ...]
-    """(name, whether it runs)."""
-
-
-def screen(moment: Moment, events: Sequence[tuple[float, str]]) -> RenderableType:
-    """The live view."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", justify="right", min_width=10)
-    table.add_column(justify="right", min_width=8)
-    table.add_column()
-    table.add_row("offered", f"{moment.offered:.0f}/s", _bar(moment.offered, 240, "yellow"))
-    table.add_row("answered", f"{moment.answered:.0f}/s", _bar(moment.answered, 240, "green"))
-    table.add_row("waiting", f"{moment.waiting:,}", _bar(moment.waiting, 1_500, "cyan"))
-    table.add_row("in flight", f"{moment.in_flight}", _bar(moment.in_flight, 100, "blue"))
-    table.add_row("p50 / p99", f"{moment.p50_ms / 1000:.2f} s", Text(f"{moment.p99_ms / 1000:.2f} s", style="dim"))
-    table.add_row("turns", f"{moment.replied:,}", Text(f"of {moment.sent:,} sent", style="dim"))
-    table.add_row("spent", f"${moment.cost_usd:.4f}", _fleet(moment.workers))
-    told = [Text(f"{at:5.1f} s  {event}", style="bold red") for at, event in events]
-    return Panel(Group(table, *told), title=f"the sale, {moment.seconds:4.1f} s", width=76)
+def times(answers: Sequence[Answer]) -> dict[str, list[float]]:
+    """How long turns waited, were in the models, and took in all; in seconds."""
+    return {
+        "waited": [answer.waited_s for answer in answers],
+        "in the model": [answer.model_s for answer in answers],
+        "in all": [answer.latency_s for answer in answers],
+    }
 
 
 def summary(
@@ -70,10 +39,8 @@ def summary(
     table.add_row("out of order", *_zero(verdict.out_of_order, "replies before an earlier turn's"))
     table.add_row("duplicates", *_zero(verdict.duplicates, "turns with two different replies"))
     table.add_row("forgotten", *_zero(verdict.forgotten, "replies of a model that was not shown all that was said"))
-    for name, values in (("waited", tally.waited_ms), ("in the model", tally.model_ms), ("in all", tally.latencies_ms)):
-        table.add_row(
-            name, f"{percentile(values, 0.5) / 1000:.2f} s", f"p50; p99 {percentile(values, 0.99) / 1000:.2f} s"
-        )
+    for name, values in times(tally.answers).items():
+        table.add_row(name, f"{percentile(values, 0.5):.2f} s", f"p50; p99 {percentile(values, 0.99):.2f} s")
     table.add_row("cost", f"${tally.cost_usd:.4f}", "as the replies say")
     table.add_row("answered by", "", ", ".join(f"{route} {count:,}" for route, count in routes.most_common()))
     if verdict.repeats:
@@ -82,7 +49,7 @@ def summary(
             f"{verdict.repeats:,}",
             "published again after the kill, byte for byte the same; readers drop them",
         )
-    told = [Text(f"at {at:.1f} s {event}; the other took over its partitions", style="dim") for at, event in events]
+    told = [Text(f"at {at:.1f} s {event}", style="dim") for at, event in events]
     title = "every promise kept" if verdict.kept else "A PROMISE WAS BROKEN"
     return Group(
         Panel(Group(table, *told), title=title, border_style="green" if verdict.kept else "red", width=100), _next()
@@ -121,17 +88,6 @@ def _command() -> str:
     script = Path(sys.executable).with_name("spillway")
     here = Path.cwd()
     return str(script.relative_to(here) if script.is_relative_to(here) else script)
-
-
-def _bar(value: float, full: float, style: str) -> Text:
-    length = min(_WIDTH, round(value / full * _WIDTH))
-    return Text("█" * length, style=style) + Text("·" * (_WIDTH - length), style="dim")
-
-
-def _fleet(workers: Sequence[tuple[str, bool]]) -> Text:
-    return Text("  ").join(
-        Text(f"● {name}", style="green") if runs else Text(f"✗ {name}", style="bold red") for name, runs in workers
-    )
 
 
 def _others(verdict: Verdict) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from schemas import Reply
+from schemas import Reply, Usage
 
 
 @dataclass(slots=True)
@@ -16,6 +17,45 @@ class Conversation:
     """Turn ids in the order they were sent."""
     replied: list[str] = field(default_factory=list)
     """Turn ids in the order their replies lie in the topic; repeats left out."""
+
+
+class Answer(NamedTuple):
+    """The first reply to a turn, with its times in seconds on the steady clock of the tally."""
+
+    turn_id: str
+    sent_at: float
+    began_at: float
+    """When its answer began, by what the reply says of waiting."""
+    replied_at: float
+    model_s: float
+    outcome: str
+    model: str | None
+    route: str | None
+    usage: Usage
+    cost_usd: float
+    attempts: int
+    """Model calls made for it."""
+
+    def after(self, began: float) -> Answer:
+        """The same with its moments counted from ``began``."""
+        return self._replace(
+            sent_at=self.sent_at - began, began_at=self.began_at - began, replied_at=self.replied_at - began
+        )
+
+    @property
+    def latency_s(self) -> float:
+        """From sending the turn to reading its reply."""
+        return self.replied_at - self.sent_at
+
+    @property
+    def waited_s(self) -> float:
+        """Until its answer began."""
+        return self.began_at - self.sent_at
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the customer got an answer."""
+        return self.outcome in ("answered", "confirmation_required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +99,10 @@ class Tally:
     conversations: dict[str, Conversation] = field(default_factory=lambda: defaultdict(Conversation))
     sent_at: dict[str, float] = field(default_factory=dict)
     """Seconds on a steady clock, by turn id."""
-    latencies_ms: list[float] = field(default_factory=list)
-    """From sending a turn to reading its reply."""
-    waited_ms: list[float] = field(default_factory=list)
-    model_ms: list[float] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    """In the order in which their replies were read."""
     cost_usd: float = 0.0
     answered: int = 0
-    other_outcomes: int = 0
     duplicates: int = 0
     repeats: int = 0
     forgotten: int = 0
@@ -97,27 +134,40 @@ class Tally:
             return
         self._replies[reply.turn_id] = value
         self.conversations[reply.conversation_id].replied.append(reply.turn_id)
-        self.latencies_ms.append((now - self.sent_at[reply.turn_id]) * 1000)
-        self.waited_ms.append(reply.queued_ms)
-        self.model_ms.append(reply.model_ms)
-        self.cost_usd += reply.cost_usd or 0.0
-        answered = reply.outcome in ("answered", "confirmation_required")
-        self.answered += answered
-        self.other_outcomes += not answered
-        self.forgotten += answered and not remembered
+        answer = _answer(reply, self.sent_at[reply.turn_id], now)
+        self.answers.append(answer)
+        self.cost_usd += answer.cost_usd
+        self.answered += answer.succeeded
+        self.forgotten += answer.succeeded and not remembered
 
     def verdict(self) -> Verdict:
         """The counts so far."""
         return Verdict(
             sent=self.sent,
             answered=self.answered,
-            other_outcomes=self.other_outcomes,
+            other_outcomes=self.replied - self.answered,
             lost=self.sent - self.replied,
             out_of_order=sum(_out_of_order(conversation) for conversation in self.conversations.values()),
             duplicates=self.duplicates,
             repeats=self.repeats,
             forgotten=self.forgotten,
         )
+
+
+def _answer(reply: Reply, sent_at: float, now: float) -> Answer:
+    return Answer(
+        turn_id=reply.turn_id,
+        sent_at=sent_at,
+        began_at=sent_at + reply.queued_ms / 1000,
+        replied_at=now,
+        model_s=reply.model_ms / 1000,
+        outcome=reply.outcome,
+        model=reply.model,
+        route=reply.route,
+        usage=reply.usage,
+        cost_usd=reply.cost_usd or 0.0,
+        attempts=reply.attempts,
+    )
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -100,7 +100,7 @@ async def run(
         }
         fleet = Fleet(engine, folder, environment, say)
         stack.callback(fleet.close)
-        world = World(kafka, api, store, fleet)
+        world = World(kafka, api, store, fleet.strike, fleet.restart)
         stack.callback(world.close)
         return await _Run(rehearsal, cluster, engine, fleet, world, api, folder, say).run()
 

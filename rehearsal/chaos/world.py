@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from rehearsal.kafka import EmbeddedKafka
+from rehearsal.model_api import ModelApi
 
-from .fleet import Fleet
-from .model import WatchedModelApi
 from .schedule import Event, Kind
 
 _SIGNALS = {
@@ -24,19 +24,40 @@ _SIGNALS = {
 class World:
     """Kafka, the model API, the store and the workers of one run."""
 
-    def __init__(self, kafka: EmbeddedKafka, api: WatchedModelApi, store: Path, fleet: Fleet) -> None:
-        self._kafka = kafka
-        self._api = api
+    def __init__(
+        self,
+        kafka: EmbeddedKafka | None,
+        api: ModelApi | None,
+        store: Path,
+        strike: Callable[[int, signal.Signals], None],
+        restart: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Without ``kafka`` or ``api`` nothing may happen to them; ``restart`` does nothing where workers come back alone."""
+        self._embedded_kafka = kafka
+        self._simulated_api = api
         self._store = StoreLock(store)
-        self._fleet = fleet
+        self._strike = strike
+        self._restart = restart
+
+    @property
+    def _kafka(self) -> EmbeddedKafka:
+        if self._embedded_kafka is None:
+            raise ValueError("a Kafka that is not ours cannot be broken")
+        return self._embedded_kafka
+
+    @property
+    def _api(self) -> ModelApi:
+        if self._simulated_api is None:
+            raise ValueError("a provider that is not ours cannot be broken")
+        return self._simulated_api
 
     async def perform(self, event: Event) -> None:
         """Makes one event happen; returns when it has."""
         match event.kind:
             case Kind.SIGKILL | Kind.SIGTERM | Kind.SIGSTOP | Kind.SIGCONT:
-                self._fleet.strike(_worker(event), _SIGNALS[event.kind])
+                self._strike(_worker(event), _SIGNALS[event.kind])
             case Kind.START:
-                self._fleet.restart(_worker(event))
+                self._restart(_worker(event))
             case Kind.BROKER_KILL | Kind.BROKER_STOP:
                 await asyncio.to_thread(self._kafka.stop, kill=event.kind is Kind.BROKER_KILL)
             case Kind.BROKER_START:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.spike import Spike
+from rehearsal.customers import Customers
+from rehearsal.demo import _SALE
 from rehearsal.tally import Tally, percentile
 from schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
 from spillway.ask import printable
@@ -215,15 +216,14 @@ def test_percentiles() -> None:
     assert percentile([float(number) for number in range(100)], 0.99) == 99.0
 
 
-def test_the_spike_climbs_forty_times() -> None:
-    spike = Spike()
-    assert spike.rate(0) == 5
-    assert spike.rate(19) == 200
-    offered = list(spike.turns())
-    assert 2_400 < len(offered) < 3_300
-    assert len({turn.conversation_id for turn in offered}) == 200
-    assert [turn.at for turn in offered] == sorted(turn.at for turn in offered)
-    assert offered == list(Spike().turns())
+def test_the_demos_sale_climbs_forty_times() -> None:
+    traffic = _SALE.traffic.traffic()
+    assert (traffic.rate(0), traffic.rate(19)) == (5, 200)
+    visits = list(_SALE.crowd().visits(traffic))
+    assert 2_400 < len(visits) < 3_300
+    assert len({visit.conversation_id for visit in visits}) == 200
+    assert [visit.at for visit in visits] == sorted(visit.at for visit in visits)
+    assert visits == list(Customers(conversations=200).visits(traffic))
 
 
 def test_control_characters_never_reach_the_terminal() -> None:

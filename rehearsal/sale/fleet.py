@@ -1,0 +1,163 @@
+"""The fleet of a rehearsal: worker processes that come and go as a Deployment's pods would."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rehearsal.fleet import FleetError, WorkerProcess
+
+_START_S = 120.0
+_STOP_S = 60.0
+_LOOK_S = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class _Pod:
+    name: str
+    process: WorkerProcess | None = None
+    ready: bool = False
+    leaving: bool = False
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Fleet:
+    """Keeps as many pods as are wanted; `say` is told what happens to them.
+
+    ``changed`` is called with the pods that take turns, whenever their number changes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        pod_start_s: float,
+        say: Callable[[str], None],
+        changed: Callable[[int], None],
+    ) -> None:
+        self._folder, self._environment = folder, environment
+        self._pod_start_s = pod_start_s
+        self._say, self._changed = say, changed
+        self._pods: list[_Pod] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self._started = 0
+        self._told = 0
+        self.slowest_start_s = 0.0
+        """From the wish for a pod to the moment at which it took turns, of the slowest."""
+        self.bad_ends: list[str] = []
+        """Workers that were told to end in order and did not."""
+
+    @property
+    def wanted(self) -> int:
+        """Pods there are to be."""
+        return len(self._pods)
+
+    @property
+    def ready(self) -> int:
+        """Pods that take turns."""
+        return sum(pod.ready for pod in self._pods)
+
+    async def start(self, pods: int) -> None:
+        """The first pods; returns when they take turns. Raises FleetError."""
+        for _ in range(pods):
+            self._add(wait_s=0.0)
+        await asyncio.gather(*(pod.task for pod in self._pods if pod.task is not None))
+        self._tell()
+
+    def scale(self, pods: int) -> None:
+        """So many are wanted now: new ones begin to start, the youngest leave in order."""
+        while self.wanted < pods:
+            self._add(wait_s=self._pod_start_s)
+        while self.wanted > pods:
+            self._remove()
+
+    def strike(self, place: int, wish: signal.Signals) -> None:
+        """Sends a signal to the pod in this place, counted round and round."""
+        running = [pod for pod in self._pods if pod.process is not None and pod.process.running]
+        if not running:
+            return
+        pod = running[place % len(running)]
+        assert pod.process is not None
+        pod.process.signal(wish)
+        self._say(f"{pod.name} (pid {pod.process.pid}) got {wish.name}")
+
+    def supervise(self) -> None:
+        """Gives a pod that ended by itself a successor, as a Deployment does."""
+        for pod in list(self._pods):
+            if pod.ready and pod.process is not None and not pod.process.running:
+                self._pods.remove(pod)
+                self._say(f"{pod.name} ended ({pod.process.exit_status}); another one starts in its place")
+                self._add(wait_s=self._pod_start_s)
+        self._tell()
+
+    async def stop(self) -> None:
+        """Ends all of them in order."""
+        while self._pods:
+            self._remove()
+        await asyncio.gather(*self._ending)
+
+    async def close(self) -> None:
+        """Ends at once what still runs."""
+        tasks = [pod.task for pod in self._pods if pod.task is not None] + list(self._ending)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _add(self, wait_s: float) -> None:
+        self._started += 1
+        pod = _Pod(f"worker-{self._started}")
+        self._pods.append(pod)
+        pod.task = asyncio.create_task(self._live(pod, wait_s), name=pod.name)
+
+    async def _live(self, pod: _Pod, wait_s: float) -> None:
+        """From the wish to readiness. A process of ours takes seconds to start, and what a pod takes longer is waited for."""
+        clock = asyncio.get_running_loop().time
+        wished, lead = clock(), max(0.0, wait_s - self.slowest_start_s)
+        await asyncio.sleep(lead)
+        pod.process = WorkerProcess(pod.name, self._folder, self._environment)
+        await pod.process.ready(_START_S)
+        pod.ready = True
+        self.slowest_start_s = max(self.slowest_start_s, clock() - wished - lead)
+        self._tell()
+
+    def _remove(self) -> None:
+        pod = self._pods.pop()
+        pod.leaving = True
+        self._tell()
+        self._ending.add(task := asyncio.create_task(self._end(pod), name=f"{pod.name}.end"))
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, pod: _Pod) -> None:
+        if pod.task is not None and not pod.task.done():
+            pod.task.cancel()
+            await asyncio.gather(pod.task, return_exceptions=True)
+        if pod.process is None:
+            return
+        try:
+            if not pod.process.running:
+                return
+            if pod.ready:
+                pod.process.signal(signal.SIGCONT)  # one that was stopped could not end
+                pod.process.signal(signal.SIGTERM)
+                await self._drained(pod.name, pod.process)
+        finally:
+            pod.process.close()
+
+    async def _drained(self, name: str, process: WorkerProcess) -> None:
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + _STOP_S
+        while process.running and clock() < give_up:
+            await asyncio.sleep(_LOOK_S)
+        if process.exit_status != 0:
+            self.bad_ends.append(f"{name}: {process.exit_status if not process.running else 'still running'}")
+
+    def _tell(self) -> None:
+        if self.ready != self._told:
+            self._told = self.ready
+            self._changed(self.ready)
+
+
+__all__ = ["Fleet", "FleetError"]

@@ -1,0 +1,299 @@
+"""One rehearsal from beginning to end: the world is set up, the sale opens, and all is seen until nothing is waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from aiokafka.errors import KafkaError
+
+from producers import TopicSettings, apply_topics
+from rehearsal.autoscaler import Autoscaler
+from rehearsal.capacity.service_time import ServiceTime
+from rehearsal.chaos.world import World
+from rehearsal.customers import Visit
+from rehearsal.fleet import FleetError
+from rehearsal.kafka import EmbeddedKafka
+from rehearsal.model_api import Limits, ModelApi, ModelApiSettings
+from rehearsal.tally import percentile
+from rehearsal.traffic import Traffic
+from schemas import Cluster
+
+from .crowd import Crowd
+from .fleet import Fleet
+from .lag import Lag
+from .outcome import Happening, Outcome, Sample
+from .queue import Capacity
+from .recorded import recorded
+from .scenario import LatencyPart, ModelsPart, Scenario
+from .screen import Moment
+
+_SAMPLE_S = 0.25
+_LATEST = 400
+"""Replies whose times are shown live."""
+_LEAST_LOOK_S = 0.5
+"""Between two looks of the autoscaler, however fast the rehearsal is: a look asks Kafka."""
+_PATIENCE_S = 90.0
+"""After so long without a reply what is missing is lost."""
+
+
+class SaleError(Exception):
+    """The rehearsal cannot be held; the message says why and what to do."""
+
+
+Watch = Callable[["Sale"], None]
+"""Is called four times a second while the sale goes on."""
+
+
+async def rehearse(
+    scenario: Scenario, cluster: Cluster, folder: Path, kafka: EmbeddedKafka | None, watch: Watch, *, variant: str = ""
+) -> Outcome:
+    """Holds one sale on this cluster, under topics of its own. ``folder`` takes the workers' logs and their store.
+
+    ``kafka`` is the embedded broker behind the cluster, if it is one: only that can be broken. Raises SaleError and
+    ClusterError.
+    """
+    cluster = cluster.model_copy(update={"topic_prefix": f"rehearsal-{uuid4().hex[:12]}"})
+    visits, traffic, unread = await _visits(scenario, cluster)
+    await apply_topics(cluster, TopicSettings(topic_partitions=scenario.workers.partitions))
+    async with AsyncExitStack() as stack:
+        api = None
+        if not scenario.models.real:
+            api = await stack.enter_async_context(ModelApi(_api_settings(scenario.models)))
+        sale = await stack.enter_async_context(
+            Sale(scenario, cluster, folder, kafka, api, traffic, cluster.topic_prefix)
+        )
+        try:
+            await sale.fleet.start(scenario.workers.least)
+            await sale.hold(visits, watch)
+        except FleetError as error:
+            raise SaleError(str(error)) from error
+        await sale.fleet.stop()
+    return sale.outcome(unread, variant)
+
+
+class Sale:
+    """A sale under way, for whoever watches. Use it as a context manager: it ends what it started."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        cluster: Cluster,
+        folder: Path,
+        kafka: EmbeddedKafka | None,
+        api: ModelApi | None,
+        traffic: Traffic,
+        group: str,
+    ) -> None:
+        self.scenario, self.traffic, self.api = scenario, traffic, api
+        self._cluster = cluster
+        self._scaling = scenario.workers.scaling().faster(scenario.speed)
+        self._group = group
+        store = folder / f"{cluster.topic_prefix}.db"
+        self.environment = _environment(scenario, cluster, group, store, api)
+        self.fleet = Fleet(folder, self.environment, self._scaling.pod_start_s, self._say, self._changed)
+        self.world = World(kafka, api, store, self.fleet.strike)
+        self.crowd = Crowd(cluster, streamed=scenario.customers.streamed, simulated=api is not None)
+        self.tally = self.crowd.tally
+        self.samples: list[Sample] = []
+        self.happenings: list[Happening] = []
+        self._capacity: list[Capacity] = []
+        self._counts: list[tuple[float, int, int]] = []
+        self._waited: list[int] = []
+        self._began = 0.0
+        self._lag = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.world.close()
+        await self.fleet.close()
+
+    @property
+    def now(self) -> float:
+        """Seconds since it began; 0 before."""
+        return time.monotonic() - self._began if self._began else 0.0
+
+    async def hold(self, visits: Sequence[Visit], watch: Watch) -> None:
+        """With the fleet started; returns when every turn has its reply, or nothing more comes."""
+        async with self.crowd, Lag(self._cluster, self._group) as lag:
+            self._began = time.monotonic()
+            self._changed(self.fleet.ready)
+            doing = [
+                asyncio.create_task(self.crowd.visit(visits, self._began), name="sale.customers"),
+                asyncio.create_task(self._break(), name="sale.faults"),
+                asyncio.create_task(self._scale(lag), name="sale.scaling"),
+            ]
+            try:
+                await self._see_to_the_end(doing[:2], watch)
+            finally:
+                for task in doing:
+                    task.cancel()
+                ended = await asyncio.gather(*doing, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    async def _see_to_the_end(self, doing: Sequence[asyncio.Task[None]], watch: Watch) -> None:
+        replied, latest = -1, time.monotonic()
+        while not (all(task.done() for task in doing) and self.crowd.all_replied):
+            if any(task.done() and task.exception() for task in doing):
+                return
+            if self.tally.replied > replied or self.now < self.traffic.ends_s:
+                replied, latest = self.tally.replied, time.monotonic()
+            elif time.monotonic() - latest > _PATIENCE_S:
+                self._say(f"no reply for {_PATIENCE_S:g} s: given up")
+                return
+            self.fleet.supervise()
+            self._sample()
+            watch(self)
+            await asyncio.sleep(_SAMPLE_S)
+        self._sample()
+
+    async def _break(self) -> None:
+        """What the scenario breaks, at its moments."""
+        for at, event in self.scenario.events():
+            await asyncio.sleep(self._began + at - time.monotonic())
+            if event.worker is None:  # the fleet tells of its own
+                self._say(event.kind.replace("_", " "))
+            await self.world.perform(event)
+
+    async def _scale(self, lag: Lag) -> None:
+        """As KEDA and the autoscaler of Kubernetes do it."""
+        autoscaler = Autoscaler(self._scaling)
+        while True:
+            try:
+                self._lag = await lag.read()
+            except KafkaError:
+                pass  # the autoscaler too does nothing while its metric is missing
+            else:
+                pods = autoscaler.decide(self.now, self._lag, self.fleet.wanted)
+                if pods != self.fleet.wanted:
+                    self._say(f"{self._lag:,} turns not committed: {self.fleet.wanted} -> {pods} workers")
+                    self.fleet.scale(pods)
+            await asyncio.sleep(max(_LEAST_LOOK_S, self._scaling.every_s))
+
+    def outcome(self, unread: int, variant: str) -> Outcome:
+        """All that was seen."""
+        began, tally = self._began, self.tally
+        return Outcome(
+            scenario=self.scenario,
+            traffic=self.traffic,
+            sent_at={turn_id: at - began for turn_id, at in tally.sent_at.items()},
+            answers=tuple(answer.after(began) for answer in tally.answers),
+            verdict=tally.verdict(),
+            samples=tuple(self.samples),
+            capacity=tuple(self._capacity),
+            happenings=tuple(self.happenings),
+            first_words_s=dict(self.crowd.first_words_s),
+            routes=dict(self.crowd.routes.most_common()),
+            late_s=tuple(self.crowd.late_s),
+            slowest_start_s=self.fleet.slowest_start_s,
+            bad_ends=tuple(self.fleet.bad_ends),
+            calls=self.api.stats().begun if self.api is not None else sum(a.attempts for a in tally.answers),
+            unread=unread,
+            variant=variant,
+        )
+
+    def moment(self) -> Moment:
+        """What the live view shows."""
+        sample = self.samples[-1] if self.samples else Sample(0.0, 0, 0, 0, 0, 0)
+        recent = [earlier for earlier in self._counts if earlier[0] >= sample.at - 1.0]
+        at, sent, replied = recent[0] if recent else (0.0, 0, 0)
+        span = max(_SAMPLE_S, sample.at - at)
+        latest = [answer.latency_s for answer in self.tally.answers[-_LATEST:]]
+        return Moment(
+            seconds=sample.at,
+            lasts=self.traffic.ends_s,
+            offered=(self.tally.sent - sent) / span,
+            answered=(self.tally.replied - replied) / span,
+            waiting=self._waited[-1] if self._waited else 0,
+            in_flight=sample.in_flight,
+            servers=sample.ready * self.scenario.workers.concurrency,
+            sent=self.tally.sent,
+            replied=self.tally.replied,
+            p50_s=percentile(latest, 0.5),
+            p99_s=percentile(latest, 0.99),
+            failed_calls=sample.failed_calls,
+            cost_usd=self.tally.cost_usd,
+            ready=sample.ready,
+            wanted=sample.wanted,
+            waited=self._waited,
+            peak=self.traffic.peak,
+        )
+
+    def _sample(self) -> None:
+        failed = in_flight = 0
+        if self.api is not None:
+            stats = self.api.stats()
+            in_flight, failed = stats.in_flight, stats.begun - stats.in_flight - stats.outcome("ok")
+        now, sent, replied = self.now, self.tally.sent, self.tally.replied
+        self.samples.append(Sample(now, in_flight, self._lag, self.fleet.wanted, self.fleet.ready, failed))
+        self._counts.append((now, sent, replied))
+        self._waited.append(max(0, sent - replied - in_flight))
+
+    def _say(self, what: str) -> None:
+        self.happenings.append(Happening(self.now, what))
+
+    def _changed(self, ready: int) -> None:
+        self._capacity.append(Capacity(self.now, ready * self.scenario.workers.concurrency))
+
+
+async def _visits(scenario: Scenario, cluster: Cluster) -> tuple[Sequence[Visit], Traffic, int]:
+    part = scenario.traffic
+    if part.shape == "recorded":
+        assert part.topic is not None
+        tape = await recorded(cluster, part.topic, part.since, part.until)
+        if not tape.visits:
+            raise SaleError(f"{part.topic} at {cluster.kafka} has no turns in that time: nothing to send again")
+        return tape.faster(scenario.speed), tape.traffic.faster(scenario.speed), tape.unread
+    traffic = part.traffic().faster(scenario.speed)
+    return tuple(scenario.crowd().visits(traffic)), traffic, 0
+
+
+def _api_settings(models: ModelsPart) -> ModelApiSettings:
+    return ModelApiSettings(
+        latency_ms=service_time(models.latency).mean_s * 1000,
+        jitter=service_time(models.latency).scv ** 0.5,
+        distribution="lognormal",
+        limits=Limits(
+            max_in_flight=models.max_in_flight,
+            refuse_with=429,
+            requests_per_minute=models.requests_per_minute,
+            tokens_per_minute=models.tokens_per_minute,
+        ),
+    )
+
+
+def service_time(latency: LatencyPart) -> ServiceTime:
+    """How long a model call takes, as the plan knows it."""
+    return ServiceTime(latency.p50, latency.p99)
+
+
+def _environment(scenario: Scenario, cluster: Cluster, group: str, store: Path, api: ModelApi | None) -> dict[str, str]:
+    part = scenario.workers
+    environment = {
+        "SPILLWAY_KAFKA": cluster.kafka,
+        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "SPILLWAY_GROUP": group,
+        "SPILLWAY_STORE": f"sqlite:///{store}",
+        "SPILLWAY_CONCURRENCY": str(part.concurrency),
+        "SPILLWAY_ASSISTANT": part.assistant,
+        "SHOP_DATABASE": str(store.with_name("shop.db")),
+    }
+    if part.model:
+        environment["SPILLWAY_MODEL"] = part.model
+    if api is not None:
+        environment |= {
+            "ANTHROPIC_API_KEY": "simulated",
+            "ANTHROPIC_BASE_URL": api.url,
+            "OPENAI_API_KEY": "simulated",
+            "OPENAI_BASE_URL": f"{api.url}/v1",
+        }
+    return environment | part.settings
