@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from rehearsal.fleet import FleetError, WorkerProcess
 
@@ -45,8 +47,8 @@ class Fleet:
         self._ending: set[asyncio.Task[None]] = set()
         self._started = 0
         self._told = 0
-        self.slowest_start_s = 0.0
-        """From the wish for a pod to the moment at which it took turns, of the slowest."""
+        self.starts_s: list[float] = []
+        """How long each process took from its start until it took turns."""
         self.bad_ends: list[str] = []
         """Workers that were told to end in order and did not."""
 
@@ -114,13 +116,13 @@ class Fleet:
 
     async def _live(self, pod: _Pod, wait_s: float) -> None:
         """From the wish to readiness. A process of ours takes seconds to start, and what a pod takes longer is waited for."""
-        clock = asyncio.get_running_loop().time
-        wished, lead = clock(), max(0.0, wait_s - self.slowest_start_s)
-        await asyncio.sleep(lead)
+        if self.starts_s:
+            await asyncio.sleep(wait_s - median(self.starts_s))
+        began = time.monotonic()
         pod.process = WorkerProcess(pod.name, self._folder, self._environment)
         await pod.process.ready(_START_S)
         pod.ready = True
-        self.slowest_start_s = max(self.slowest_start_s, clock() - wished - lead)
+        self.starts_s.append(time.monotonic() - began)
         self._tell()
 
     def _remove(self) -> None:
@@ -147,9 +149,8 @@ class Fleet:
             pod.process.close()
 
     async def _drained(self, name: str, process: WorkerProcess) -> None:
-        clock = asyncio.get_running_loop().time
-        give_up = clock() + _STOP_S
-        while process.running and clock() < give_up:
+        give_up = time.monotonic() + _STOP_S
+        while process.running and time.monotonic() < give_up:
             await asyncio.sleep(_LOOK_S)
         if process.exit_status != 0:
             self.bad_ends.append(f"{name}: {process.exit_status if not process.running else 'still running'}")

@@ -53,8 +53,8 @@ class Outcome:
     first_words_s: dict[str, float]
     routes: dict[str, int]
     late_s: tuple[float, ...]
-    slowest_start_s: float
-    """From the wish for a pod to the moment at which it took turns."""
+    start_s: float
+    """How long a worker's process took from its start until it took turns, in the middle."""
     bad_ends: tuple[str, ...]
     calls: int
     """Model calls begun."""

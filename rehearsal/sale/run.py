@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from statistics import median
 from typing import Self
 from uuid import uuid4
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from producers import TopicSettings, apply_topics
@@ -74,6 +76,8 @@ async def rehearse(
         except FleetError as error:
             raise SaleError(str(error)) from error
         await sale.fleet.stop()
+    if kafka is None:
+        await _remove_topics(cluster)
     return sale.outcome(unread, variant)
 
 
@@ -194,7 +198,7 @@ class Sale:
             first_words_s=dict(self.crowd.first_words_s),
             routes=dict(self.crowd.routes.most_common()),
             late_s=tuple(self.crowd.late_s),
-            slowest_start_s=self.fleet.slowest_start_s,
+            start_s=median(self.fleet.starts_s),
             bad_ends=tuple(self.fleet.bad_ends),
             calls=self.api.stats().begun if self.api is not None else sum(a.attempts for a in tally.answers),
             unread=unread,
@@ -229,11 +233,12 @@ class Sale:
         )
 
     def _sample(self) -> None:
-        failed = in_flight = 0
+        now, sent, replied = self.now, self.tally.sent, self.tally.replied
         if self.api is not None:
             stats = self.api.stats()
             in_flight, failed = stats.in_flight, stats.begun - stats.in_flight - stats.outcome("ok")
-        now, sent, replied = self.now, self.tally.sent, self.tally.replied
+        else:  # what a provider has that is not ours: as much as the workers may ask it
+            in_flight, failed = min(sent - replied, self.fleet.ready * self.scenario.workers.concurrency), 0
         self.samples.append(Sample(now, in_flight, self._lag, self.fleet.wanted, self.fleet.ready, failed))
         self._counts.append((now, sent, replied))
         self._waited.append(max(0, sent - replied - in_flight))
@@ -255,6 +260,19 @@ async def _visits(scenario: Scenario, cluster: Cluster) -> tuple[Sequence[Visit]
         return tape.faster(scenario.speed), tape.traffic.faster(scenario.speed), tape.unread
     traffic = part.traffic().faster(scenario.speed)
     return tuple(scenario.crowd().visits(traffic)), traffic, 0
+
+
+async def _remove_topics(cluster: Cluster) -> None:
+    """Leaves a Kafka that is not ours as it was."""
+    admin = AIOKafkaAdminClient(**cluster.connection())
+    try:
+        await admin.start()
+        ours = [topic for topic in await admin.list_topics() if topic.startswith(f"{cluster.topic_prefix}.")]
+        await admin.delete_topics(ours)
+    except KafkaError as error:
+        raise cluster.explain(error) from error
+    finally:
+        await admin.close()
 
 
 def _api_settings(models: ModelsPart) -> ModelApiSettings:

@@ -1,0 +1,70 @@
+"""A rehearsal that was held: one sale, or two that are compared, and whether its targets were met. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .figures import Figures
+from .prediction import Prediction
+from .targets import Judged, judge
+
+
+class Run(NamedTuple):
+    """One rehearsal of a report."""
+
+    figures: Figures
+    prediction: Prediction | None = None
+
+    @property
+    def variant(self) -> str:
+        """What it is, where two are compared."""
+        return self.figures.outcome.variant
+
+    def table(self) -> dict[str, float | None]:
+        """Every figure by its name, how well it was predicted among them."""
+        return {**self.figures.table(), "prediction_error": None if self.prediction is None else self.prediction.worst}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What came of it."""
+
+    runs: Sequence[Run]
+    held_at: datetime
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """The promises in every run, and the targets in the last, which is the one that is meant to be."""
+        *others, last = self.runs
+        of_others = [each for run in others for each in judge(run.table(), {})]
+        return (*of_others, *judge(last.table(), last.figures.outcome.scenario.targets))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept and every target met."""
+        return all(each.met for each in self.judged)
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "passed": self.passed,
+            "held_at": self.held_at.isoformat(timespec="seconds"),
+            "targets": [
+                {"figure": each.name, "target": str(each.bound), "measured": each.value, "met": each.met}
+                for each in self.judged
+            ],
+            "runs": [
+                {
+                    "variant": run.variant,
+                    "figures": run.table(),
+                    "rebalance_losses_s": run.figures.rebalance_losses_s,
+                    "prediction": [each._asdict() for each in run.prediction.compared] if run.prediction else None,
+                    "happenings": [each._asdict() for each in run.figures.outcome.happenings],
+                }
+                for run in self.runs
+            ],
+            "scenario": self.runs[-1].figures.outcome.scenario.model_dump(mode="json"),
+        }
