@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
+from producers.topic_reader import TopicReader
 from rehearsal.customers import Visit
 from rehearsal.traffic import Traffic
-from schemas import Cluster, DecodeError, decode_turn
+from schemas import Cluster, DecodeError, Turn, decode_turn
 
 _MOST = 1_000_000
 """Turns of one tape: memory is bounded."""
@@ -42,48 +42,28 @@ class Tape:
 
 async def recorded(cluster: Cluster, topic: str, since: datetime | None, until: datetime | None) -> Tape:
     """Reads the topic from ``since`` (its beginning) to ``until`` (its end now). Raises ClusterError."""
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **cluster.connection())
-    try:
-        await consumer.start()
-        cluster.missing(await consumer.topics(), (topic,))
-        records = await _read(consumer, topic, since, until)
-    except (KafkaError, OSError) as error:
-        raise cluster.explain(error) from error
-    finally:
-        await consumer.stop()
-    records.sort(key=lambda record: record.timestamp)
-    visits, unread = [], 0
-    for record in records:
-        try:
-            turn = decode_turn(record.value or b"")
-        except DecodeError:
-            unread += 1
-            continue
-        if not turn.text:
-            unread += 1
-            continue
-        at = (record.timestamp - records[0].timestamp) / 1000
-        visits.append(Visit(at, turn.conversation_id, turn.user_id or "", (turn.text,)))
+    visits: list[Visit] = []
+    first_ms, last_ms, unread = None, None if until is None else _ms(until), 0
+    async with await TopicReader.of(cluster, topic) as reader:
+        spans = await reader.spans(None if since is None else _ms(since))
+        async for record in reader.oldest_first(spans):
+            if len(visits) == _MOST or (last_ms is not None and record.timestamp >= last_ms):
+                break
+            first_ms = record.timestamp if first_ms is None else first_ms
+            if (turn := _turn(record)) is None:
+                unread += 1
+                continue
+            at = max(0, record.timestamp - first_ms) / 1000
+            visits.append(Visit(at, turn.conversation_id, turn.user_id or "", (turn.text,)))
     return Tape(visits, unread)
 
 
-async def _read(
-    consumer: AIOKafkaConsumer, topic: str, since: datetime | None, until: datetime | None
-) -> list[ConsumerRecord]:
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    if since is not None:
-        starts = await consumer.offsets_for_times(dict.fromkeys(partitions, _ms(since)))
-        for partition, start in starts.items():
-            consumer.seek(partition, ends[partition] if start is None else start.offset)
-    else:
-        await consumer.seek_to_beginning(*partitions)
-    records: list[ConsumerRecord] = []
-    while len(records) < _MOST and any([await consumer.position(place) < end for place, end in ends.items()]):
-        for batch in (await consumer.getmany(timeout_ms=200)).values():
-            records += [record for record in batch if until is None or record.timestamp < _ms(until)]
-    return records
+def _turn(record: ConsumerRecord) -> Turn | None:
+    try:
+        turn = decode_turn(record.value or b"")
+    except DecodeError:
+        return None
+    return turn if turn.text else None
 
 
 def _ms(moment: datetime) -> int:

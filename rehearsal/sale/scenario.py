@@ -19,6 +19,7 @@ from rehearsal.customers import Customers
 from rehearsal.quantities import rate, seconds
 from rehearsal.traffic import Traffic
 
+from .figure import FIGURES
 from .targets import Target
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
@@ -197,6 +198,8 @@ class Scenario(_Part):
             raise ValueError(
                 "a real provider takes no faults of ours: leave them out, or rehearse with the simulated one"
             )
+        if unknown := sorted(set(self.targets) - set(FIGURES)):
+            raise ValueError(f"no figure is called {', '.join(unknown)}; targets can be set on {', '.join(FIGURES)}")
         return self
 
     def crowd(self) -> Customers:

@@ -1,0 +1,140 @@
+"""``spillway rehearse``, as a person or a release's pipeline runs it: real Kafka, real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from producers import ChatClient, new_turn
+from schemas import Cluster
+
+
+async def rehearse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "spillway", "rehearse", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+async def held(folder: Path, scenario: str, *arguments: str, passed: bool = True) -> dict[str, Any]:
+    (folder / "sale.yaml").write_text(scenario)
+    done = await rehearse(folder, "sale.yaml", "--json", *arguments)
+    assert done.returncode == (0 if passed else 1), done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["passed"] is passed
+    return document
+
+
+async def test_a_fleet_grows_is_struck_and_shrinks_and_every_turn_is_answered(tmp_path: Path) -> None:
+    document = await held(
+        tmp_path,
+        """
+name: small
+speed: 100
+traffic: {calm: 2/s, peak: 60/s, opens: 1m, climbs: 3m, holds: 13m, falls: 3m, rests: 3m}
+customers: {conversations: 100, skew: 0.8}
+models: {latency: {p50: 0.4, p99: 0.9}}
+workers: {least: 1, most: 3, concurrency: 15}
+faults:
+  - {what: overloaded, at: 5m, lasts: 2m, share: 0.3}
+  - {what: sigkill, at: 12m}
+targets: {success_share: ">= 1", latency_p99_s: 60, peak_pods: ">= 2", total: ">= 500"}
+""",
+    )
+    (run,) = document["runs"]
+    figures = run["figures"]
+    assert figures["lost"] == figures["out_of_order"] == figures["duplicates"] == figures["forgotten"] == 0
+    assert figures["total"] == figures["succeeded"]
+    assert figures["model_calls_failed"] > 0
+    assert figures["bad_ends"] == 0
+    said = " | ".join(happening["what"] for happening in run["happenings"])
+    assert "1 -> " in said
+    assert "got SIGKILL" in said
+    assert "another one starts in its place" in said
+    assert run["prediction"] is None, "faults are not predicted"
+    report = (tmp_path / "rehearsal.html").read_text()
+    assert "met, and every promise kept" in report
+    assert report.count("Plotly.newPlot(") >= 6
+
+
+async def test_a_missed_target_ends_with_1_and_streams_are_compared(tmp_path: Path) -> None:
+    document = await held(
+        tmp_path,
+        """
+traffic: {shape: points, points: [[0, 10/s], [2s, 10/s]]}
+speed: 1
+customers: {turns_a_visit: 3, think: 300ms}
+models: {latency: {p50: 0.2, p99: 0.4}}
+workers: {most: 1}
+targets: {latency_p50_s: 0.001}
+""",
+        "--compare",
+        "streamed",
+        "--no-report",
+        passed=False,
+    )
+    plain, streamed = document["runs"]
+    assert (plain["variant"], streamed["variant"]) == ("plain", "streamed")
+    assert plain["figures"]["first_word_p50_s"] is None
+    assert 0 < streamed["figures"]["first_word_p50_s"] < streamed["figures"]["latency_p50_s"]
+    assert [each["figure"] for each in document["targets"] if not each["met"]] == ["latency_p50_s"]
+    assert not (tmp_path / "rehearsal.html").exists()
+
+
+async def test_what_a_topic_recorded_is_sent_again_on_a_given_kafka(tmp_path: Path, cluster: Cluster) -> None:
+    async with ChatClient(cluster) as chat:
+        await chat.send_many(new_turn(f"Question {n}", conversation_id=f"c-{n % 7}") for n in range(40))
+    scenario = f"""
+speed: 1
+traffic: {{shape: recorded, topic: {cluster.topics.requests}}}
+models: {{latency: {{p50: 0.1, p99: 0.2}}}}
+workers: {{most: 1}}
+"""
+    document = await held(tmp_path, scenario, "--kafka", cluster.kafka)
+    assert document["runs"][0]["figures"]["total"] == 40
+    admin = AIOKafkaAdminClient(**cluster.connection())
+    await admin.start()
+    try:
+        async with asyncio.timeout(20):
+            while any(topic.startswith("rehearsal-") for topic in await admin.list_topics()):
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none.yaml"], "none.yaml: cannot be read"),
+        (["--shape", "round"], "traffic.shape"),
+        (["--latency", "3"], "write p50=3,p99=20"),
+        (["--peak", "many"], "'many' is no rate"),
+        (["--targets", "none.yaml"], "--targets none.yaml"),
+    ],
+)
+async def test_a_mistake_gets_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = await rehearse(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path) -> None:
+    done = await rehearse(tmp_path, "--real", ANTHROPIC_API_KEY="", OPENAI_API_KEY="")
+    assert (done.returncode, done.stderr) == (1, "spillway: real models need ANTHROPIC_API_KEY or OPENAI_API_KEY\n")
+    done = await rehearse(tmp_path, "--kafka", "127.0.0.1:9", "--no-report")
+    assert done.returncode == 1
+    assert "Kafka at 127.0.0.1:9 does not answer" in done.stderr
