@@ -40,6 +40,8 @@ class Customers:
     """On average; more than 1 are geometrically distributed."""
     think_s: float = 10.0
     """Mean pause of a customer who read a reply, exponentially distributed."""
+    users: int | None = None
+    """How many they are; without it each conversation is a user's of its own."""
     seed: int = 11
 
     def visits(self, traffic: Traffic) -> Iterator[Visit]:
@@ -53,7 +55,7 @@ class Customers:
         for at in traffic.arrivals(rng):
             number = bisect(shares, rng.random() * shares[-1])
             talk = talks.setdefault(number, self._talk(number))
-            yield Visit(at, f"c-{number:04d}", _user(number), (next(talk),))
+            yield Visit(at, f"c-{number:04d}", self._user(number), (next(talk),))
 
     def _longer(self, traffic: Traffic, rng: random.Random) -> Iterator[Visit]:
         mean = self.turns_a_visit
@@ -63,7 +65,7 @@ class Customers:
             while rng.random() > 1 / mean:
                 said.append(next(talk))
             pauses = tuple(rng.expovariate(1 / self.think_s) if self.think_s else 0.0 for _ in said[1:])
-            yield Visit(at, f"c-{number:06d}", _user(number), tuple(said), pauses)
+            yield Visit(at, f"c-{number:06d}", self._user(number), tuple(said), pauses)
 
     def _talk(self, number: int) -> Iterator[str]:
         """What customers say in general, and every third time what only their shop can answer; without end."""
@@ -74,6 +76,5 @@ class Customers:
             for place, text in enumerate(said):
                 yield question(rng, number % CUSTOMERS + 1, chinese=chinese) if place % 3 == 2 else text
 
-
-def _user(number: int) -> str:
-    return f"u-{number % CUSTOMERS + 1}"
+    def _user(self, number: int) -> str:
+        return f"u-{(number if self.users is None else number % self.users) + 1}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from . import large_model
 from .scenario import Scenario
 
 _SHOP = "examples.shop.assistant:assistant"
@@ -24,8 +25,9 @@ def variants(scenario: Scenario, comparison: Comparison | None, large: str) -> l
             for name, streamed in (("plain", False), ("streamed", True))
         ]
     routed = scenario.workers.assistant or _SHOP
+    settings = {**scenario.workers.settings, large_model.OF: routed, large_model.MODEL: large}
     return [
-        ("one large model", _with(scenario, "workers", assistant="", model=large)),
+        ("one large model", _with(scenario, "workers", assistant=large_model.NAME, settings=settings)),
         ("routing", _with(scenario, "workers", assistant=routed)),
     ]
 

@@ -55,7 +55,7 @@ class Figures:
             "peak_in_flight": self.in_flight.peak,
             "peak_pods": max((sample.ready for sample in outcome.samples), default=0),
             "drained_at_s": self.backlog.drained_at,
-            "drain_ratio": drain_ratio(self.backlog, self.best),
+            "drain_ratio": drain_ratio(self.backlog, self.best, max(able.servers for able in outcome.capacity)),
             "rebalance_loss_s": max(losses, default=None),
             "rebalances": len(losses),
             "model_calls": outcome.calls,

@@ -39,8 +39,8 @@ class Held:
     def judged(self) -> tuple[Judged, ...]:
         """The promises in every run, and the targets in the last, which is the one that is meant to be."""
         *others, last = self.runs
-        of_others = [each for run in others for each in judge(run.table(), {})]
-        return (*of_others, *judge(last.table(), last.figures.outcome.scenario.targets))
+        of_others = [each for run in others for each in judge(run.table(), {}, run.variant)]
+        return (*of_others, *judge(last.table(), last.figures.outcome.scenario.targets, last.variant))
 
     @property
     def passed(self) -> bool:
@@ -53,7 +53,13 @@ class Held:
             "passed": self.passed,
             "held_at": self.held_at.isoformat(timespec="seconds"),
             "targets": [
-                {"figure": each.name, "target": str(each.bound), "measured": each.value, "met": each.met}
+                {
+                    "variant": each.variant,
+                    "figure": each.name,
+                    "target": str(each.bound),
+                    "measured": each.value,
+                    "met": each.met,
+                }
                 for each in self.judged
             ],
             "runs": [

@@ -14,6 +14,8 @@ _MOST_POINTS = 2_000
 _COLOURS = ("#2563eb", "#ea580c", "#059669", "#7c3aed", "#db2777", "#64748b")
 _DASHES = ("solid", "dot")
 """Of the first and the second of two that are compared."""
+_A_ROW = 2
+"""Names of lines that fit beside each other."""
 _DONE_TO_IT = "#b91c1c"
 
 Points = Sequence[tuple[float, float]]
@@ -70,6 +72,7 @@ def _latency(runs: Sequence[Run]) -> list[Plot]:
         )
         for number, (figures, _) in enumerate(runs)
         for name, share, colour in (("p50", 0.5, 2), ("p95", 0.95, 1), ("p99", 0.99, 4))
+        if len(runs) == 1 or share != 0.95
     ]
 
 
@@ -150,13 +153,13 @@ def _plot(runs: Sequence[Run], lines: list[Plot]) -> Plot:
     return {
         "data": lines,
         "layout": {
-            "height": 300,
-            "margin": {"l": 48, "r": 12, "t": 10, "b": 36},
+            "height": 290 + 19 * -(-len(lines) // _A_ROW),
+            "margin": {"l": 48, "r": 12, "t": 12 + 19 * -(-len(lines) // _A_ROW), "b": 36},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#334155"},
             "hovermode": "x unified",
-            "legend": {"orientation": "h", "y": 1.14, "x": 0},
+            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
             "xaxis": {"title": {"text": "seconds"}, "gridcolor": "#e2e8f0", "zeroline": False},
             "yaxis": {"gridcolor": "#e2e8f0", "rangemode": "tozero", "zeroline": False},
             "shapes": [

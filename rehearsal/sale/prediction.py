@@ -13,7 +13,7 @@ from .figures import Figures
 
 _LEAST_S = 0.25
 _LEAST_TURNS = 10.0
-"""Two numbers that both lie below these are the same for a person who plans a sale."""
+"""Two numbers nearer than these are the same for a person who plans a sale."""
 
 
 class Compared(NamedTuple):
@@ -90,6 +90,6 @@ def predict(figures: Figures) -> Prediction | None:
 
 
 def _error(predicted: float, measured: float, least: float) -> float:
-    if max(predicted, measured) <= least:
+    if abs(predicted - measured) <= least:
         return 0.0
     return abs(predicted - measured) / measured if measured else 1.0

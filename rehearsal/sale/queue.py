@@ -106,9 +106,12 @@ def ideal(sent_at: Sequence[float], service_s: Sequence[float], capacity: Sequen
     return Backlog.of(sent_at, began)
 
 
-def drain_ratio(real: Backlog, best: Backlog) -> float | None:
-    """How much longer the queue took, from its rise until it was gone, than it had to: 1 is ideal. None without a queue."""
-    if best.rose_at is None or best.drained_at is None or real.drained_at is None:
+def drain_ratio(real: Backlog, best: Backlog, servers: int) -> float | None:
+    """How much longer the queue took, from its rise until it was gone, than it had to: 1 is ideal.
+
+    None without a queue that is one at best too: half as many turns as there are ``servers`` are gone in no time.
+    """
+    if best.peak < servers / 2 or best.rose_at is None or best.drained_at is None or real.drained_at is None:
         return None
     least = best.drained_at - best.rose_at
     return (real.drained_at - best.rose_at) / least if least > 0 else None

@@ -131,7 +131,8 @@ def _plots(figures: dict[str, Plot]) -> str:
 
 def _targets(judged: Sequence[Judged]) -> str:
     rows = "".join(
-        f"<tr><td>{_label(each.name)}<td class=n>{escape(str(each.bound))}<td class=n>{escape(shown(each.name, each.value))}"
+        f"<tr><td>{escape(each.variant)} {_label(each.name)}<td class=n>{escape(str(each.bound))}"
+        f"<td class=n>{escape(shown(each.name, each.value))}"
         f"<td class={'good' if each.met else 'bad'}>{'met' if each.met else 'missed'}"
         for each in judged
     )

@@ -17,6 +17,7 @@ from rehearsal.autoscaler import PreScale, Scaling
 from rehearsal.chaos.schedule import BEGINNINGS, ENDS, Event, Kind
 from rehearsal.customers import Customers
 from rehearsal.quantities import rate, seconds
+from rehearsal.shop_questions import CUSTOMERS
 from rehearsal.traffic import Traffic
 
 from .figure import FIGURES
@@ -210,6 +211,7 @@ class Scenario(_Part):
             skew=part.skew,
             turns_a_visit=part.turns_a_visit,
             think_s=part.think / self.speed,
+            users=CUSTOMERS if self.workers.assistant else None,  # the shop's assistant knows its own
             seed=part.seed,
         )
 

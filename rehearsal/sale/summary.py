@@ -87,7 +87,9 @@ def _targets(held: Held) -> Table:
         table.add_column(heading, justify="right")
     for each in held.judged:
         verdict = Text("met", style="green") if each.met else Text("missed", style="bold red")
-        table.add_row(_label(each.name), str(each.bound), shown(each.name, each.value), verdict)
+        table.add_row(
+            f"{each.variant} {_label(each.name)}".strip(), str(each.bound), shown(each.name, each.value), verdict
+        )
     return table
 
 

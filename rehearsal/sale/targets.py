@@ -50,13 +50,21 @@ class Judged:
     bound: Bound
     value: float | None
     """None when this rehearsal had nothing to measure it by, which misses the target."""
+    variant: str = ""
+    """Of which sale, where two are compared."""
 
     @property
     def met(self) -> bool:
         """Whether it was."""
         return self.value is not None and self.bound.holds(self.value)
 
+    def document(self) -> dict[str, object]:
+        """What ``--json`` prints."""
+        said = {"figure": self.name, "target": str(self.bound), "measured": self.value, "met": self.met}
+        return {"variant": self.variant, **said}
 
-def judge(figures: Mapping[str, float | None], targets: Mapping[str, Bound]) -> tuple[Judged, ...]:
+
+def judge(figures: Mapping[str, float | None], targets: Mapping[str, Bound], variant: str = "") -> tuple[Judged, ...]:
     """Every promise and every target."""
-    return tuple(Judged(name, limit, figures.get(name)) for name, limit in {**PROMISES, **targets}.items())
+    bounds = {**PROMISES, **targets}
+    return tuple(Judged(name, limit, figures.get(name), variant) for name, limit in bounds.items())

@@ -15,7 +15,7 @@ from schemas import Cluster, Confirm, Delta, Reply, Turn, decode_reply, encode, 
 from workers.conversations import Entry, StoredReply, open_store
 from workers.flow.retry import RetryPolicy
 
-from .conftest import Fleet, read_topic, until
+from .conftest import Fleet, read_topic, until, until_async
 
 
 async def test_a_turn_is_answered(fleet: Fleet, chat: ChatClient, model_api: ModelApi, model: str) -> None:
@@ -51,6 +51,26 @@ async def test_a_stream_is_whole(fleet: Fleet, chat: ChatClient, model_api: Mode
     assert [delta.sequence for delta in deltas] == list(range(len(deltas)))
     assert reply.text.startswith("".join(delta.text for delta in deltas))
     assert deltas
+
+
+async def test_what_waited_in_all_partitions_goes_by_its_age(
+    fleet: Fleet, chat: ChatClient, model_api: ModelApi, cluster: Cluster
+) -> None:
+    """As after a rebalance: a worker gets whole partitions of waiting turns at once."""
+    sent = [new_turn(f"Question {number}", conversation_id=f"c-{number}") for number in range(40)]
+    for turn in sent:
+        await chat.send(turn)  # one after the other: no two of the same age
+    await fleet.start(concurrency=1)
+    places = {turn.turn_id: number for number, turn in enumerate(sent)}
+    await until_async(lambda: _replied(cluster, len(sent)))
+    replies = [decode_reply(record.value) for record in await read_topic(cluster, cluster.topics.replies)]
+    begun = [places[reply.turn_id] for reply in sorted(replies, key=lambda reply: reply.created_at)]
+    # The first ones begin before the others have been fetched.
+    assert sum(abs(number - place) > 8 for number, place in enumerate(begun)) <= 4, begun
+
+
+async def _replied(cluster: Cluster, count: int) -> bool:
+    return len(await read_topic(cluster, cluster.topics.replies)) >= count
 
 
 @pytest.mark.parametrize("fault", ["cut", "early_end", "stream_error"])

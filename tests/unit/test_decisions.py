@@ -223,7 +223,7 @@ def test_the_demos_sale_climbs_forty_times() -> None:
     assert 2_400 < len(visits) < 3_300
     assert len({visit.conversation_id for visit in visits}) == 200
     assert [visit.at for visit in visits] == sorted(visit.at for visit in visits)
-    assert visits == list(Customers(conversations=200).visits(traffic))
+    assert visits == list(Customers(conversations=200, users=20).visits(traffic))
 
 
 def test_control_characters_never_reach_the_terminal() -> None:

@@ -17,6 +17,7 @@ from rehearsal.sale.comparison import variants
 from rehearsal.sale.figure import FIGURES
 from rehearsal.sale.figures import Figures
 from rehearsal.sale.held import Held, Run
+from rehearsal.sale.large_model import one_large_model
 from rehearsal.sale.outcome import Happening, Outcome, Sample
 from rehearsal.sale.prediction import predict
 from rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
@@ -27,6 +28,7 @@ from rehearsal.sale.summary import summary
 from rehearsal.sale.targets import bound, judge
 from rehearsal.tally import Answer, Verdict
 from schemas import Usage
+from workers.assistants.loading import load_assistant
 
 moments = st.lists(st.floats(min_value=0, max_value=100), min_size=1, max_size=60).map(sorted)
 
@@ -75,10 +77,11 @@ def test_servers_that_come_and_go_are_counted() -> None:
 def test_the_ratio_is_of_the_time_that_the_queue_was_there() -> None:
     sent = [float(n) / 10 for n in range(100)]
     best = ideal(sent, [1.0] * 100, [Capacity(0.0, 5)])
-    assert drain_ratio(best, best) == 1
+    assert drain_ratio(best, best, 5) == 1
     late = Backlog(tuple(at * 1.1 for at in best.times), best.waiting)
-    assert drain_ratio(late, best) == pytest.approx(1.1, abs=0.03)
-    assert drain_ratio(Backlog.of([0, 0], []), best) is None
+    assert drain_ratio(late, best, 5) == pytest.approx(1.1, abs=0.03)
+    assert drain_ratio(Backlog.of([0, 0], []), best, 5) is None
+    assert drain_ratio(late, best, 500) is None, "a handful that waits is no queue"
 
 
 def test_throughput_lost_is_the_deepest_shortfall() -> None:
@@ -184,9 +187,19 @@ def test_comparisons_change_one_thing() -> None:
     assert variants(scenario, None, "large") == [("", scenario)]
     assert [each.customers.streamed for _, each in variants(scenario, "streamed", "large")] == [False, True]
     (_, one), (_, routed) = variants(scenario, "routing", "claude-opus-5-5")
-    assert (one.workers.model, one.workers.assistant) == ("claude-opus-5-5", "")
+    assert one.workers.assistant == "rehearsal.sale.large_model:assistant"
+    assert one.workers.settings["REHEARSAL_MODEL"] == "claude-opus-5-5"
     assert routed.workers.assistant == "examples.shop.assistant:assistant"
     assert replace_workers(one) == replace_workers(routed)
+
+
+def test_one_large_model_has_the_same_words_and_tools() -> None:
+    routed = load_assistant("examples.shop.assistant:assistant")
+    one = one_large_model(routed, "claude-opus-5-5")
+    assert (one.instructions, one.tools, one.hand_off) == (routed.instructions, routed.tools, routed.hand_off)
+    assert (one.model, dict(one.models), one.faq) == ("claude-opus-5-5", {}, None)
+    assert {each.model for each in one.specialists} == {None}
+    assert [each.tools for each in one.specialists] == [each.tools for each in routed.specialists]
 
 
 def replace_workers(scenario: Scenario) -> Scenario:
