@@ -16,7 +16,19 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from schemas import Cluster, DecodeError, Delta, Headers, Reply, Turn, decode_delta, decode_reply, encode, new_id
+from schemas import (
+    Cluster,
+    DecodeError,
+    Delta,
+    Headers,
+    Reply,
+    Turn,
+    decode_delta,
+    decode_reply,
+    encode,
+    new_id,
+    tracing,
+)
 
 from .feed import Feed
 
@@ -66,7 +78,10 @@ class ChatClient:
         await self._close()
 
     async def send(self, turn: Turn, headers: Headers = ()) -> None:
-        """Returns when all in-sync replicas have the turn. Raises KafkaError; sending the same turn again is harmless."""
+        """Returns when all in-sync replicas have the turn. Raises KafkaError; sending the same turn again is harmless.
+
+        It joins the trace of ``headers``, or of the span that a caller with OpenTelemetry is in.
+        """
         await (await self._enqueue(turn, headers))
 
     async def send_many(self, turns: Iterable[Turn]) -> int:
@@ -110,12 +125,15 @@ class ChatClient:
     async def _enqueue(self, turn: Turn, headers: Headers = ()) -> asyncio.Future[Any]:
         key = turn.conversation_id.encode()
         value = encode_turn(turn)
+        tracer = None if tracing.trace_of(headers) else tracing.callers_tracer()
+        span = tracing.sending(tracer, self._topics.requests, turn.turn_id, turn.conversation_id)
         try:
             sent: asyncio.Future[Any] = await self._producer.send(
-                self._topics.requests, value=value, key=key, headers=list(headers)
+                self._topics.requests, value=value, key=key, headers=list(span.carrying(headers))
             )
         except MessageSizeTooLargeError as error:
             raise ValueError(f"turn {turn.turn_id} has {len(value):,} bytes, more than a record takes") from error
+        span.ends_with(sent)
         return sent
 
     async def _hear_deltas(self) -> None:

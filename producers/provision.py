@@ -23,7 +23,7 @@ class TopicSettings(Environment):
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
     """Partitions of each topic; fixed for ever, since adding some would break the order of conversations."""
     topic_replication: int | None = Field(default=None, ge=1, le=32_767)
-    """Replicas; None takes the broker's own default."""
+    """Replicas; without it as many as the broker's own default."""
 
 
 class TopicState(NamedTuple):
@@ -44,7 +44,7 @@ async def apply_topics(cluster: Cluster, settings: TopicSettings) -> list[TopicS
         existing = set(await admin.list_topics())
         specs = cluster.topics.specs()
         missing = [spec for spec in specs if spec.name not in existing]
-        created = await _create(admin, missing, settings)
+        created = await _create(admin, missing, settings) if missing else set()
         return [
             TopicState(spec.name, True, spec.partitions or settings.topic_partitions, ())
             if spec.name in created
@@ -68,8 +68,6 @@ async def _create(admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], settin
         )
         for spec in specs
     ]
-    if not topics:
-        return set()
     created = set()
     response = await admin.create_topics(topics)
     for name, code, message, *_ in response.topic_errors:
@@ -95,6 +93,11 @@ async def _default_replication(admin: AIOKafkaAdminClient) -> int:
     """aiokafka refuses -1 ("the broker's default"), so the default is read from a broker."""
     brokers = (await admin.describe_cluster())["brokers"]
     settings = await _settings(admin, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
+    if "default.replication.factor" not in settings:
+        raise ClusterError(
+            "this user may not read the broker's settings: set SPILLWAY_TOPIC_REPLICATION, or grant it DescribeConfigs on "
+            "the cluster"
+        )
     return int(settings["default.replication.factor"])
 
 

@@ -25,13 +25,21 @@ class Cluster(Environment):
     kafka: str = "127.0.0.1:9092"
     """Bootstrap servers, ``host:port`` separated by commas."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Whether the connection is encrypted (``SSL``) and whether it logs in (``SASL``)."""
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How it logs in."""
     kafka_sasl_username: str | None = None
+    """Who logs in; with SASL it must be set."""
     kafka_sasl_password: SecretStr | None = None
+    """The password to it."""
     kafka_ssl_cafile: Path | None = None
+    """Certificates (PEM) that the brokers' are checked with; the system's without it."""
     kafka_ssl_certfile: Path | None = None
+    """Our own certificate (PEM), where brokers ask for one; with ``kafka_ssl_keyfile``."""
     kafka_ssl_keyfile: Path | None = None
+    """The key to ``kafka_ssl_certfile``."""
     topic_prefix: str = Field(default="chat", pattern=r"^[A-Za-z0-9._-]{1,200}$")
+    """First part of the topics' names."""
 
     @field_validator("kafka")
     @classmethod

@@ -14,9 +14,14 @@ class SettingsError(Exception):
 
 
 class Environment(BaseSettings):
-    """Base of every group of settings: field ``drain_s`` is read from ``SPILLWAY_DRAIN_S``."""
+    """Base of every group of settings: field ``drain_s`` is read from ``SPILLWAY_DRAIN_S``.
 
-    model_config = SettingsConfigDict(frozen=True, env_prefix="SPILLWAY_", extra="ignore", env_ignore_empty=True)
+    The docstring under each field is its description: docs/configuration.md is made of them.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="SPILLWAY_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def read(cls, options: Mapping[str, str] | None = None, **given: Any) -> Self:

@@ -61,6 +61,7 @@ class WorkerState(BaseModel):
     reported_at: AwareDatetime
     state: Literal["starting", "working", "paused", "draining"]
     trouble: str | None = Field(default=None, description="Why it takes no turns now, as `/readyz` says it.")
+    alarm: str | None = Field(default=None, description="What only a restart mends, as `/livez` says it.")
     partitions: tuple[PartitionState, ...] = ()
     concurrency: int = Field(description="Most model calls in flight, as set.")
     permits: int = Field(description="Most model calls in flight now: refusals bring it down, answers up again.")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 import time
 
 from producers.gateway import Gateway, GatewaySettings
 from schemas import Cluster
+from schemas.metrics import tell_version
 from workers import logs
+from workers.exporting import exporting
 from workers.health import Health
 from workers.memory import settle_memory
 
@@ -25,12 +29,14 @@ async def serve(cluster: Cluster, settings: GatewaySettings) -> None:
         loop.add_signal_handler(wish, stop.set)
     beaten = time.monotonic()
 
-    async with Gateway.running(cluster, settings) as gateway:
+    instance = f"{socket.gethostname()}-{os.getpid()}"
+    async with exporting("spillway-gateway", instance), Gateway.running(cluster, settings) as gateway:
 
         def live() -> str | None:
             silent = time.monotonic() - beaten
             return f"the event loop has stood still for {silent:.0f} s" if silent > _BLOCKED_S else gateway.live()
 
+        tell_version()
         health = Health(settings.health_port, live=live, ready=gateway.ready, refresh=gateway.refresh_metrics)
         await health.start()
         settle_memory()

@@ -23,10 +23,11 @@ from schemas import (
     encode,
     identity,
     replayed,
+    tracing,
 )
 from schemas import headers as names
 
-from . import metrics
+from . import metrics, spans
 from .asking import AnsweredMeanwhile, Asking, Expired, GaveUp, Question
 from .assistants import Assistant
 from .assistants.faq import FaqFile
@@ -130,6 +131,7 @@ class Answering:
         if received.failure is not None:
             return await self._refuse(received, received.failure, effort, permit)
         turn = received.decode()
+        tracing.TURN.set((turn.turn_id, turn.conversation_id))
         while (answer := await self._attempt(received, turn, effort, permit)) is None:
             await permit.regain()
         return answer
@@ -210,6 +212,7 @@ class Answering:
         names = identity(received.value)
         if names is None:
             return Answer(None, failure, "", "failed")
+        tracing.TURN.set(names)
         turn = Turn.model_construct(turn_id=names[0], conversation_id=names[1], text="")
         response = Response(failed(turn, effort, failure))
         answer = await self._record(received, turn, effort, response, failure, permit, Loaded(None, ()))
@@ -218,7 +221,8 @@ class Answering:
     async def _load(self, turn: Turn, claim: Claim) -> Loaded:
         scopes = self._budget.ceilings.scopes(turn.tenant)
         most = self._assistant.window.exchanges
-        loaded = await self._store.load(turn.conversation_id, turn.turn_id, most, scopes, claim.owner)
+        with spans.store("load"):
+            loaded = await self._store.load(turn.conversation_id, turn.turn_id, most, scopes, claim.owner)
         self._budget.learn(loaded.spent)
         return loaded
 
@@ -290,7 +294,8 @@ class Answering:
             response.hand_off,
         )
         again = replayed(received.headers)
-        counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
+        with spans.store("record"):
+            counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
         self._budget.recorded(scopes, cost_usd, time.time())
         left_out = effort.left_out_bytes * effort.attempts
         metrics.LEFT_OUT.inc(left_out)

@@ -224,7 +224,7 @@ class Asking:
         fails_others = upstream.breaker.failures_in_row > question.failed_by[upstream]
         now = Circumstances(question.left_s, error.retry_after_s, others, fails_others)
         following = self._retry.after(error.trouble, tries, now, random.random())  # noqa: S311
-        metrics.MODEL_ERRORS.labels(upstream.name, error.trouble.value).inc()
+        metrics.MODEL_ERRORS.labels(metrics.UPSTREAMS(upstream.name), error.trouble.value).inc()
         log.warning(
             "turn.failed" if following.step == "give_up" else "turn.retry",
             turn_id=question.turn.turn_id,

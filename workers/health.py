@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from schemas import SettingsError
 
@@ -88,10 +89,12 @@ class Health:
         except TimeoutError:
             return _verdict(f"the event loop has not answered for {ANSWER_S:g} s")
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """In the form that the scraper asks for: exemplars are in OpenMetrics only."""
         with suppress(TimeoutError):  # what the watchdog sets is true all the same
             await self._ask(self._refresh)
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
 
     async def _ask(self, question: Callable[[], Result]) -> Result:
         """Asks in the worker's loop, to which what is asked belongs. Raises TimeoutError when that does not come to it."""

@@ -10,7 +10,21 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-_NAMES = frozenset({"turn_id", "conversation_id", "request_id", "timestamp", "level", "worker", "upstream"})
+from schemas import tracing
+
+_NAMES = frozenset(
+    {
+        "turn_id",
+        "conversation_id",
+        "trace_id",
+        "span_id",
+        "request_id",
+        "timestamp",
+        "level",
+        "worker",
+        "upstream",
+    }
+)
 """Fields that are searched for by their values, and are nobody's words."""
 
 
@@ -33,6 +47,7 @@ def configure(
 
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _about_turn,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -66,3 +81,15 @@ def configure(
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells session ids
     structlog.contextvars.bind_contextvars(**context)
+
+
+def _about_turn(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Says which turn a line is about, and where in which trace."""
+    if (turn := tracing.TURN.get()) is not None:
+        event.setdefault("turn_id", turn[0])
+        event.setdefault("conversation_id", turn[1])
+    if (trace := tracing.TRACE.get()) is not None:
+        event.setdefault("trace_id", trace.trace_id)
+        if trace.span_id:
+            event.setdefault("span_id", trace.span_id)
+    return event

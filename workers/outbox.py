@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from schemas import Cluster, ClusterError, Headers
+from schemas.metrics import sent as count_sent
 
 log = structlog.get_logger()
 
@@ -153,16 +154,19 @@ class Outbox:
             del self._piles[place]
         batch.close()
         self._in_flight.add(place)
+        began = self._loop.time()
         delivery = await self._producer.send_batch(batch, topic, partition=partition)
-        delivery.add_done_callback(lambda done: self._delivered(place, sent, done))
+        delivery.add_done_callback(lambda done: self._delivered(place, sent, began, done))
 
-    def _delivered(self, place: tuple[str, int], sent: Pile, delivery: asyncio.Future[object]) -> None:
+    def _delivered(self, place: tuple[str, int], sent: Pile, began: float, delivery: asyncio.Future[object]) -> None:
         self._in_flight.discard(place)
         if place in self._piles:
             self._work.set()
         if delivery.cancelled():
             return
-        if error := delivery.exception():
+        error = delivery.exception()
+        count_sent(place[0], len(sent), self._loop.time() - began, error)
+        if error is not None:
             self._error = error
             self._work.set()
             return

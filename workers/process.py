@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas import Cluster, SettingsError
+from schemas.metrics import tell_version
 
 from . import logs, metrics
 from .answering import Answering
@@ -24,6 +25,7 @@ from .connecting import connect
 from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
 from .disguise import hidden
+from .exporting import exporting
 from .flow.budget import Budget, Ceilings
 from .flow.chain import Chain
 from .flow.hedge import Hedge
@@ -45,6 +47,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
     async with AsyncExitStack() as closing:
         assistant = load_assistant(settings.assistant)
         logs.configure(settings.log, hide=hidden(assistant.redaction) if assistant.redaction else None, worker=name)
+        await closing.enter_async_context(exporting("spillway-worker", name))
         chain = await _connected(assistant, settings, closing)
         budget = Budget(settings.ceilings())
         if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
@@ -78,6 +81,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             chain.refresh_metrics()
             metrics.BUDGET_USED.set(budget.used(time.time()))
 
+        tell_version()
         health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=refresh)
         try:
             await health.start()

@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import structlog
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas import Cluster, ModelState, PartitionState, Spending, WorkerState, encode
+from schemas.version import VERSION
 
 from .commands import Pauses
 from .progress import Ledger
@@ -85,7 +85,7 @@ class Identity:
     group: str
     concurrency: int
     started_at: datetime
-    version: str = field(default_factory=lambda: _version())
+    version: str = VERSION
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
@@ -106,6 +106,7 @@ class Moment:
     pauses: Pauses
     tally: Tally
     answered_a_second: float
+    alarm: str | None = None
     models: tuple[ModelState, ...] = ()
     spending: Spending = _NOTHING_SPENT
 
@@ -151,6 +152,7 @@ def state_of(identity: Identity, moment: Moment, now: datetime) -> WorkerState:
         reported_at=now,
         state=_condition(moment),
         trouble=moment.trouble,
+        alarm=moment.alarm,
         partitions=partitions,
         concurrency=identity.concurrency,
         permits=moment.permits,
@@ -191,13 +193,6 @@ def _condition(moment: Moment) -> Literal["starting", "working", "paused", "drai
     if not moment.joined:
         return "starting"
     return "paused" if moment.pauses.everything else "working"
-
-
-def _version() -> str:
-    try:
-        return version("spillway")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Reports:

@@ -24,9 +24,9 @@ class WorkerSettings(Environment):
     concurrency_floor: int = Field(default=1, ge=1, le=10_000)
     """Model calls in flight that are always tried."""
     rpm: float | None = Field(default=None, gt=0)
-    """Requests a minute that each key may make; None takes what the provider's headers say."""
+    """Requests a minute that each key may make; without it what the provider's headers say."""
     tpm: float | None = Field(default=None, gt=0)
-    """Tokens a minute, written and read, for each key; None takes what the provider's headers say."""
+    """Tokens a minute, written and read, for each key; without it what the provider's headers say."""
     limit_workers: int = Field(default=1, ge=1, le=10_000)
     """Among how many workers ``rpm`` and ``tpm`` are divided; with ``limits``, while Redis is away."""
     limits: str = ""
@@ -36,39 +36,43 @@ class WorkerSettings(Environment):
     budget_hour_usd: float | None = Field(default=None, ge=0)
     """Most USD to spend in a clock hour (UTC), by all workers of one store."""
     budget_day_usd: float | None = Field(default=None, ge=0)
-    """The same for a day."""
+    """Most USD to spend in a day (UTC), by all workers of one store."""
     budget_tenant_hour_usd: float | None = Field(default=None, ge=0)
-    """The same for an hour of each tenant."""
+    """Most USD to spend for each tenant in a clock hour."""
     budget_tenant_day_usd: float | None = Field(default=None, ge=0)
-    """The same for a day of each tenant."""
+    """Most USD to spend for each tenant in a day."""
     budget_near: float = Field(default=0.8, gt=0, le=1)
     """Share of a ceiling after which the cheapest model of the chain answers."""
     breaker_failures: int = Field(default=10, ge=1)
     """Failures in a row after which a model is left alone for a while."""
     breaker_open_s: float = Field(default=30.0, gt=0)
-    """How long, in seconds, until one call tries it again."""
+    """How long a model is left alone, in seconds, until one call tries it again."""
     hedge_share: float = Field(default=0.0, ge=0, le=0.5)
     """Most second calls for each call, beside those slower than the 95th percentile; 0 is none. 0.05 costs 5% more."""
     connect_timeout_s: float = Field(default=3.0, gt=0)
-    """To connect to a provider, in seconds."""
+    """How long connecting to a provider may take, in seconds."""
     tls_timeout_s: float = Field(default=5.0, gt=0)
-    """For the TLS handshake."""
+    """How long the TLS handshake may take, in seconds."""
     first_token_timeout_s: float = Field(default=30.0, gt=0)
-    """To the first piece of a streamed reply."""
+    """How long the first piece of a streamed reply may take, in seconds."""
     between_tokens_timeout_s: float = Field(default=10.0, gt=0)
-    """From one piece of a streamed reply to the next."""
+    """How long the next piece of a streamed reply may take, in seconds."""
     call_timeout_s: float = Field(default=60.0, gt=0)
-    """For a whole call, streamed or not."""
+    """How long a whole call may take, streamed or not, in seconds."""
     store: str = "sqlite:///spillway.db"
-    """Where conversations and stored replies are kept."""
+    """Where conversations and stored replies are kept: ``sqlite:///file.db`` (four slashes for an absolute path) or
+    ``redis://host:port/0``.
+    """
     assistant: str | None = None
-    """``package.module:attribute``; None is the built-in assistant."""
+    """``package.module:attribute``; without it the built-in assistant."""
     model: str | None = None
-    """The model of an assistant that names none."""
+    """The model of an assistant that names none, in place of ``claude-haiku-4-5``; ``provider:name`` for one that the
+    catalogue lacks.
+    """
     fallbacks: str = ""
     """Models to ask when the first cannot answer, in order, comma-separated; an assistant's own come first."""
     catalogue: Path | None = None
-    """A file of models and prices on top of the shipped one."""
+    """A TOML file of models and prices on top of the shipped ``workers/models/catalogue.toml``."""
     turn_ttl_s: float = Field(default=120.0, gt=0, le=86_400)
     """How long a turn without ``expires_at`` may wait, in seconds."""
     drain_s: float = Field(default=25.0, ge=0, le=3_600)
@@ -80,7 +84,7 @@ class WorkerSettings(Environment):
     max_waiting: int = Field(default=10_000, ge=1, le=1_000_000)
     """Turns held in memory that wait or run; what is beyond waits in Kafka."""
     max_waiting_mib: int = Field(default=64, ge=1, le=16_384)
-    """The same bound in MiB of keys and values."""
+    """Keys and values held in memory, in MiB; what is beyond waits in Kafka."""
 
     @field_validator("tenant_weights")
     @classmethod

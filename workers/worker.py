@@ -7,6 +7,7 @@ One turn's way is `_offer` (its conversation's lane), `_dispatch` (a permit is f
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import secrets
 import socket
@@ -33,7 +34,7 @@ from schemas import (
     encode,
 )
 
-from . import metrics
+from . import metrics, spans
 from .answering import Answer
 from .commands import Commands, Pauses
 from .deltas import DeltaStream
@@ -42,6 +43,7 @@ from .lanes import Lanes
 from .mistakes import MISTAKES, raise_if_ours
 from .outbox import Outbox, Outgoing
 from .permit import Permit
+from .processing import Processing
 from .received import Received
 from .reporting import Identity, KnowsModels, Moment, Rate, Reports, Tally, state_of
 from .settings import WorkerSettings
@@ -118,10 +120,12 @@ class Worker:
         self._stop = asyncio.Event()
         self._room = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._watchdog = Watchdog(patience)
         self._began: dict[Received, float] = {}  # the turns in flight and when each began, oldest first
         self._can_answer, self._untracked = Lasting(), Lasting()
         self._publishing_since: float | None = None
+        self._consumed = metrics.CONSUMED.labels("kafka", "poll", self._topics.requests, settings.group)
         self._identity = Identity(self.name, settings.group, settings.concurrency, datetime.now(UTC))
         self._tally, self._rate = Tally(), Rate(self._loop.time())
         self._reports = Reports(cluster, self.name)
@@ -211,6 +215,7 @@ class Worker:
             for received in polled:
                 self._offer(received)
             if polled:
+                self._consumed.inc(len(polled))
                 self._typical_bytes = sum(received.size for received in polled) // len(polled) + 1
             self._dispatch()
 
@@ -235,7 +240,9 @@ class Worker:
 
     def _offer(self, received: Received) -> None:
         self._held_bytes += received.size
-        self._lanes.offer(received.lane, received, self._loop.time(), received.sender)
+        # By the age of its record: what a rebalance brings came here all at once. Clocks differ, so within reason.
+        waited_s = min(max(0.0, time.time() - received.timestamp / 1000), self._settings.turn_ttl_s)
+        self._lanes.offer(received.lane, received, self._loop.time() - waited_s, received.sender)
 
     def _dispatch(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
@@ -245,25 +252,26 @@ class Worker:
                 running[1].granted()
                 continue
             permit = Permit(self._lanes, received.lane, self._dispatch)
-            self._running[received] = (self._loop.create_task(self._run(received, permit)), permit)
+            # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
+            task = self._loop.create_task(self._run(received, permit), context=self._context.copy())
+            self._running[received] = (task, permit)
         if not self._room.is_set() and not self._crowded:
             self._room.set()
 
     async def _run(self, received: Received, permit: Permit) -> None:
-        began = time.time()
         self._began[received] = time.monotonic()
         try:
-            try:
-                answer = await self._answers.answer(received, permit)
-            except MISTAKES as error:
-                # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
-                raise_if_ours(error)
-                log.exception("turn.handler_error", partition=received.partition, offset=received.offset)
-                failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
-                answer = Answer(None, failure, "", "failed")
-            self._publish(received, answer)
-            metrics.QUEUED.observe(max(0.0, began - received.timestamp / 1000))
-            metrics.ANSWERING.observe(time.time() - began)
+            with Processing(received, self._settings.group) as processing:
+                try:
+                    answer = await self._answers.answer(received, permit)
+                except MISTAKES as error:
+                    # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
+                    raise_if_ours(error)
+                    log.exception("turn.handler_error", partition=received.partition, offset=received.offset)
+                    failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+                    answer = Answer(None, failure, "", "failed")
+                self._publish(received, answer)
+                processing.ended(answer)
         finally:
             self._held_bytes -= received.size
             del self._running[received], self._began[received]
@@ -286,7 +294,14 @@ class Worker:
             outgoing.append(Outgoing(self._topics.handoffs, answer.conversation_id.encode(), answer.handoff))
         metrics.TURNS.labels(answer.outcome).inc()
         self._tally.outcomes[answer.outcome] += 1
-        self._outbox.publish(outgoing, lambda: received.ledger.done(received.offset))
+        sending = spans.send(outgoing)
+
+        def acknowledged() -> None:
+            received.ledger.done(received.offset)
+            for span in sending:
+                span.end()
+
+        self._outbox.publish(outgoing, acknowledged)
 
     def _dead_letter(self, received: Received, failure: Failure) -> Outgoing:
         headers = dead_letter_headers(
@@ -367,6 +382,7 @@ class Worker:
             joined=self._intake.joined,
             stopping=self._stop.is_set(),
             trouble=self.ready(),
+            alarm=self.live(),
             permits=min(self._settings.concurrency, answers.permits()),
             ledgers=self._intake.ledgers,
             waiting=self._lanes.untaken(),
@@ -441,5 +457,7 @@ class Worker:
         """Sets the gauges to what is true now."""
         metrics.IN_FLIGHT.set(self._lanes.in_flight)
         metrics.WAITING.set(self._lanes.waiting)
+        oldest = min((received.timestamp for received in self._lanes.untaken()), default=None)
+        metrics.OLDEST_WAITING.set(0.0 if oldest is None else max(0.0, time.time() - oldest / 1000))
         metrics.UNPUBLISHED.set(self._outbox.waiting)
         metrics.PARTITIONS.set(len(self._intake.partitions))

@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from producers.client import encode_turn
-from schemas import ONLY, Cluster, Headers, Turn
+from schemas import ONLY, Cluster, Headers, Turn, tracing
+from schemas.metrics import sent as count_sent
 
 from . import metrics
 from .admission import Admission, Streaming
@@ -97,7 +98,8 @@ class Acceptance:
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         try:
-            accepted.set_result(await self._send(turn, headers))
+            with tracing.About(turn.turn_id, turn.conversation_id, headers):
+                accepted.set_result(await self._send(turn, headers))
         except BaseException as error:
             self._known.pop(key, None)
             accepted.set_exception(error if isinstance(error, Problem) else _away(turn))
@@ -105,6 +107,11 @@ class Acceptance:
             raise
         metrics.ACCEPTED.labels(api).inc()
         return accepted.result()
+
+    def used(self, now: float) -> float:
+        """How much of its rate, or of the turns that may wait for Kafka, is used; 1 is all of it."""
+        unacknowledged = self._unacknowledged / self._settings.gateway_unacknowledged
+        return max(unacknowledged, self._admission.used(now))
 
     def place(self, request: Record) -> Place | None:
         """Where a turn is in the queue; None while that is not known."""
@@ -155,13 +162,15 @@ class Acceptance:
         key, value, began = turn.conversation_id.encode(), encode_turn(turn), time.monotonic()
         cursor, partition = self._hub.tail.cursor(key), self._hub.tail.partition(Stream.REQUESTS, key)
         self._unacknowledged += 1
+        span = tracing.sending(tracing.tracer, self._topic, turn.turn_id, turn.conversation_id)
         sent: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(self._settings.gateway_accept_s):
                 sent = await self._producer.send(
-                    self._topic, value=value, key=key, partition=partition, headers=list(headers)
+                    self._topic, value=value, key=key, partition=partition, headers=list(span.carrying(headers))
                 )
-                sent.add_done_callback(self._settled)
+                sent.add_done_callback(lambda done: self._settled(done, began))
+                span.ends_with(sent)
                 acknowledged = await asyncio.shield(sent)
         except MessageSizeTooLargeError:
             raise Problem(413, f"the turn has {len(value):,} bytes, more than a record takes") from None
@@ -170,7 +179,9 @@ class Acceptance:
         finally:
             if sent is None:
                 self._unacknowledged -= 1
-        metrics.ACKNOWLEDGED.observe(time.monotonic() - began)
+                span.failed("not_sent")
+                span.end()
+        metrics.ACKNOWLEDGED.observe(time.monotonic() - began, tracing.exemplar())
         record = Record(
             Stream.REQUESTS,
             acknowledged.partition,
@@ -182,10 +193,14 @@ class Acceptance:
         )
         return Accepted(turn, cursor, record)
 
-    def _settled(self, sent: asyncio.Future[Any]) -> None:
+    def _settled(self, sent: asyncio.Future[Any], began: float) -> None:
         """A turn counts until Kafka has it or the producer has given it up, also when nobody waits any more."""
         self._unacknowledged -= 1
-        if not sent.cancelled() and (error := sent.exception()) is not None:
+        if sent.cancelled():
+            return
+        error = sent.exception()
+        count_sent(self._topic, 1, time.monotonic() - began, error)
+        if error is not None:
             log.warning("gateway.not_acknowledged", error=str(error) or type(error).__name__)
 
 

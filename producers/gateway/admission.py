@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from typing import NamedTuple
 
@@ -11,6 +12,24 @@ class Refusal(NamedTuple):
 
     whose: str
     retry_after_s: float
+
+
+class Throughput:
+    """How many a second, lately: what came `SPAN_S` seconds ago counts a third of what comes now. Times in seconds."""
+
+    SPAN_S = 10.0
+    __slots__ = ("_at", "_rate")
+
+    def __init__(self, now: float) -> None:
+        self._rate, self._at = 0.0, now
+
+    def note(self, now: float) -> None:
+        """One came."""
+        self._rate, self._at = self.rate(now) + 1.0 / self.SPAN_S, now
+
+    def rate(self, now: float) -> float:
+        """So many a second."""
+        return self._rate * math.exp((self._at - now) / self.SPAN_S)
 
 
 class TokenBucket:
@@ -29,6 +48,11 @@ class TokenBucket:
         # Just short of one is one: waiting as long as it said must be enough.
         return 0.0 if self._tokens > 1.0 - 1e-9 else (1.0 - self._tokens) / self._rate
 
+    def used(self, now: float) -> float:
+        """How empty it is; 1 is no token left."""
+        self.wait_s(now)
+        return min(1.0, 1.0 - self._tokens / self._burst)
+
     def take(self) -> None:
         """Takes one; ask `wait_s` first."""
         self._tokens -= 1.0
@@ -44,6 +68,7 @@ class Admission:
         """Rates in turns a second; a tenant and everyone together may send two seconds' worth at once."""
         self._user, self._user_burst, self._tenant = user, user_burst, tenant
         self._everyone = TokenBucket(everyone, max(1.0, 2 * everyone), now)
+        self._rate, self._most = Throughput(now), everyone
         self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
 
     def admit(self, user: str | None, tenant: str | None, now: float) -> Refusal | None:
@@ -59,7 +84,15 @@ class Admission:
             return Refusal(longest, waits[longest])
         for bucket in asked.values():
             bucket.take()
+        self._rate.note(now)
         return None
+
+    def used(self, now: float) -> float:
+        """How much of the rate of all together is used: lately, or what a burst has left of it; 1 is all of it.
+
+        A bucket alone says nothing before it is empty: it stays full up to the last turn a second.
+        """
+        return max(self._everyone.used(now), min(1.0, self._rate.rate(now) / self._most))
 
     def _bucket(self, kind: str, name: str, rate: float, burst: float, now: float) -> TokenBucket:
         bucket = self._buckets.get((kind, name))
@@ -90,6 +123,11 @@ class Connections:
         if user is not None:
             self._open[user] += 1
         return None
+
+    @property
+    def used(self) -> float:
+        """Open ones as a share of what all together may open."""
+        return self.count / self._everyone
 
     def leave(self, user: str | None) -> None:
         """One less."""

@@ -14,6 +14,7 @@ from . import console, metrics, openai_api, openapi, static, ui_stream
 from .door import KEY, Door
 from .event_stream import events
 from .problem import Problem
+from .tracing import traced
 from .turns import get_turn, post_confirm, post_turn
 from .websocket import websocket
 
@@ -28,7 +29,7 @@ _EXPOSED = "Location, Retry-After"
 
 def application(door: Door) -> web.Application:
     """Everything that the gateway serves."""
-    app = web.Application(client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[_problems])
+    app = web.Application(client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[traced, _problems])
     app[KEY] = door
     app.on_response_prepare.append(_headers)
     app.add_routes(

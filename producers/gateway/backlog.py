@@ -79,11 +79,7 @@ class Backlog:
             log_end = self._tail.positions[Stream.REQUESTS, place.partition]
             if at is None or at.offset < 0:
                 continue  # no worker has ever had it: nothing is known
-            try:
-                undone, end = completion.decode(at.offset, at.metadata or "")
-            except completion.CompletionMapError:
-                undone, end = (), at.offset
-            partitions[place.partition] = PartitionBacklog(undone, end, max(end, log_end))
+            partitions[place.partition] = backlog_of(at.offset, at.metadata or "", log_end)
         shares = dict(
             share
             for state in self._fleet.active(time.time())
@@ -91,6 +87,15 @@ class Backlog:
             for share in shares_of(state)
         )
         self.queue.sample(partitions, shares, time.monotonic())
+
+
+def backlog_of(committed: int, metadata: str, log_end: int) -> PartitionBacklog:
+    """What a partition's commit says is done; a map that is foreign or damaged says nothing."""
+    try:
+        undone, end = completion.decode(committed, metadata)
+    except completion.CompletionMapError:
+        undone, end = (), committed
+    return PartitionBacklog(undone, end, max(end, log_end))
 
 
 def shares_of(state: WorkerState) -> Iterator[tuple[str, WorkerShare]]:

@@ -91,10 +91,12 @@ class Gateway:
     def refresh_metrics(self) -> None:
         """Sets the gauges to what is true now."""
         queue = self._door.hub.backlog.queue
-        metrics.CONNECTIONS.set(self._door.connections.count)
+        connections, acceptance, now = self._door.connections, self._door.acceptance, time.monotonic()
+        metrics.CONNECTIONS.set(connections.count)
+        metrics.ADMISSION_USED.set(max(connections.used, acceptance.used(now)))
         metrics.WAITING.set(queue.waiting)
-        metrics.WAIT.set(queue.longest_wait_s(time.monotonic()))
-        self._door.acceptance.refresh_metrics()
+        metrics.WAIT.set(queue.longest_wait_s(now))
+        acceptance.refresh_metrics()
 
     async def _weigh(self) -> None:
         """Decides every second whether turns are streamed."""

@@ -17,6 +17,10 @@ DELTAS_DROPPED = Counter("spillway_gateway_deltas_dropped_total", "Deltas that a
 OVERRUN = Counter("spillway_gateway_readers_closed_total", "Readers that took nothing for too long")
 STREAMING = Gauge("spillway_gateway_streaming", "1 while turns are streamed, 0 while they are answered whole")
 WHOLE = Counter("spillway_gateway_turns_answered_whole_total", "Turns that asked to be streamed and are answered whole")
+ADMISSION_USED = Gauge(
+    "spillway_gateway_admission_used_ratio",
+    "How full the tightest bound of all callers together is (turns a second, unacknowledged turns, connections); 1 refuses",
+)
 WAIT = Gauge("spillway_gateway_estimated_wait_seconds", "Estimated waiting of a new turn, at most")
 WAITING = Gauge("spillway_gateway_turns_waiting", "Turns in the topic that are not done")
 RESUMED = Counter("spillway_gateway_resumed_total", "Connections that went on with an event id")

@@ -55,6 +55,11 @@ class PartitionBacklog(NamedTuple):
         """Grows by one with each turn that is done."""
         return self.end - len(self.undone)
 
+    def first_from(self, offset: int) -> int:
+        """The first turn from here on that is not done; it may not be written yet."""
+        at = bisect_left(self.undone, offset)
+        return self.undone[at] if at < len(self.undone) else max(self.end, offset)
+
     def undone_before(self, offset: int) -> int:
         """Turns that are not done and came before this one."""
         return bisect_left(self.undone, offset) + max(0, offset - self.end)

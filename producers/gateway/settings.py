@@ -33,14 +33,15 @@ class GatewaySettings(Environment):
     gateway_turns_a_second: float = Field(default=500.0, gt=0)
     """Turns accepted by this gateway a second."""
     gateway_tenant_turns_a_second: float = Field(default=250.0, gt=0)
-    """The same of one tenant."""
+    """Turns accepted of one tenant a second."""
     gateway_user_turns_a_second: float = Field(default=1.0, gt=0)
-    """The same of one user, who may send ``gateway_user_burst`` at once."""
+    """Turns accepted of one user a second, beyond ``gateway_user_burst`` at once."""
     gateway_user_burst: int = Field(default=10, ge=1)
+    """Turns that one user may send at once."""
     gateway_user_connections: int = Field(default=20, ge=1)
     """Events and WebSockets that one user may have open."""
     gateway_connections: int = Field(default=20_000, ge=1)
-    """The same of all users."""
+    """Events and WebSockets that all users together may have open."""
     gateway_body_kib: int = Field(default=256, ge=1, le=16_384)
     """Largest body and WebSocket message: the longest text, escaped, fits in 192 KiB."""
     gateway_body_s: float = Field(default=10.0, gt=0)
@@ -52,7 +53,7 @@ class GatewaySettings(Environment):
     gateway_whole_above_s: float = Field(default=10.0, gt=0)
     """Estimated waiting, in seconds, above which turns are answered whole; streamed again below half of it."""
     gateway_whole_above_deltas: float = Field(default=5_000.0, gt=0)
-    """The same for deltas that this gateway reads a second."""
+    """Deltas read by this gateway a second above which turns are answered whole."""
     gateway_when_busy: Literal["refuse", "faq"] = "refuse"
     """What becomes of a turn that would wait beyond its deadline: 503, or only the FAQ answers it."""
     gateway_model: str = Field(default="spillway", min_length=1)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from aiokafka import ConsumerRecord
@@ -25,10 +26,6 @@ class Crowd:
         """``simulated``: the models repeat how much they were shown, so it is checked."""
         self._cluster = cluster
         self._streamed, self._simulated = streamed, simulated
-        self._chat = ChatClient(cluster)
-        self._feeds = [Feed(cluster, cluster.topics.replies, self._read)]
-        if streamed:
-            self._feeds.append(Feed(cluster, cluster.topics.deltas, self._hear))
         self._tasks: set[asyncio.Task[None]] = set()
         self._awaited: dict[str, asyncio.Future[Reply]] = {}
         self._users: dict[str, str | None] = {}
@@ -42,18 +39,21 @@ class Crowd:
         """How late each visit was begun: above a few milliseconds the load itself could not keep up."""
 
     async def __aenter__(self) -> Self:
-        await self._chat.__aenter__()
-        for feed in self._feeds:
-            await feed.start()
+        async with AsyncExitStack() as stack:
+            self._chat = await stack.enter_async_context(ChatClient(self._cluster))
+            topics = self._cluster.topics
+            for topic, hear in ((topics.replies, self._read), (topics.deltas, self._hear))[: 1 + self._streamed]:
+                feed = Feed(self._cluster, topic, hear)
+                stack.push_async_callback(feed.stop)
+                await feed.start()
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for feed in self._feeds:
-            await feed.stop()
-        await self._chat.__aexit__(None, None, None)
+        await self._stack.aclose()
 
     async def visit(self, visits: Iterable[Visit], began: float) -> None:
         """Begins each visit at its moment after ``began``; returns when every customer has said all and has replies."""

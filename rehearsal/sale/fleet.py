@@ -78,19 +78,20 @@ class Fleet:
 
     def strike(self, place: int, wish: signal.Signals) -> None:
         """Sends a signal to the pod in this place, counted round and round."""
-        running = [pod for pod in self._pods if pod.process is not None and pod.process.running]
-        if not running:
-            return
-        pod = running[place % len(running)]
-        assert pod.process is not None
-        pod.process.signal(wish)
-        self._say(f"{pod.name} (pid {pod.process.pid}) got {wish.name}")
+        at_work = [(pod.name, pod.process) for pod in self._pods if pod.ready and pod.process is not None]
+        if at_work:
+            name, process = at_work[place % len(at_work)]
+            process.signal(wish)
+            self._say(f"{name} (pid {process.pid}) got {wish.name}")
 
     def supervise(self) -> None:
-        """Gives a pod that ended by itself a successor, as a Deployment does."""
+        """Gives a pod that ended by itself a successor, as a Deployment does. Raises FleetError for one that cannot start."""
         for pod in list(self._pods):
+            if pod.task is not None and pod.task.done():
+                pod.task.result()
             if pod.ready and pod.process is not None and not pod.process.running:
                 self._pods.remove(pod)
+                pod.process.close()
                 self._say(f"{pod.name} ended ({pod.process.exit_status}); another one starts in its place")
                 self._add(wait_s=self._pod_start_s)
         self._tell()
@@ -107,6 +108,9 @@ class Fleet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for pod in self._pods:
+            if pod.process is not None:
+                pod.process.close()
 
     def _add(self, wait_s: float) -> None:
         self._started += 1

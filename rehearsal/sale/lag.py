@@ -15,12 +15,13 @@ class Lag:
 
     def __init__(self, cluster: Cluster, group: str) -> None:
         self._topic, self._group = cluster.topics.requests, group
-        self._admin = AIOKafkaAdminClient(**cluster.connection())
-        self._consumer = AIOKafkaConsumer(enable_auto_commit=False, **cluster.connection())
+        self._cluster = cluster
         self._partitions: list[TopicPartition] = []
 
     async def __aenter__(self) -> Self:
+        self._admin = AIOKafkaAdminClient(**self._cluster.connection())
         await self._admin.start()
+        self._consumer = AIOKafkaConsumer(enable_auto_commit=False, **self._cluster.connection())
         await self._consumer.start()
         (described,) = await self._admin.describe_topics([self._topic])
         self._partitions = [TopicPartition(self._topic, part["partition"]) for part in described["partitions"]]

@@ -58,6 +58,7 @@ def snapshot(*, workers: int = 2, partitions: int = 12, waiting: int = 0, name: 
     return {
         "at": now["at"], "now": now, "turns": 100, "outcomes": {"answered": 98, "failed": 2}, "errors": {}, "unknown_partitions": 0,
         "partitions": rows, "workers": told, "job": None,
+        "troubles": [{"code": "budget-near", "severe": False, "title": "Budget", "text": "85% of 10.00 USD is spent this hour."}],
         "models": [{"name": "anthropic/claude-haiku-4-5", "closed": workers, "half_open": 0, "open": 0, "reason": "", "quota_left": 0.8}],
         "spending": {"hour_usd": 8.5, "day_usd": 20.0, "hour_ceiling_usd": 10.0, "day_ceiling_usd": None, "shared": True},
         "gateway": {"connections": 7, "streaming": True, "wait_s": 1.5, "kafka_away_s": None, "consoles": 1, "sample_ms": 1.0},

@@ -22,6 +22,7 @@ def test_turns_before_an_offset_are_those_that_are_not_done(backlog: PartitionBa
     assert backlog.is_done(offset) == (offset < backlog.end and offset not in undone)
     if offset <= backlog.log_end:
         assert backlog.undone_before(offset) == sum(one < offset for one in undone)
+        assert backlog.first_from(offset) == min((one for one in undone if one >= offset), default=backlog.log_end)
 
 
 def queue(waiting: int, permits: int = 10, service_s: float | None = 2.0) -> Queue:

@@ -42,6 +42,7 @@ def moment(
     joined: bool = True,
     stopping: bool = False,
     pauses: Pauses | None = None,
+    alarm: str | None = None,
 ) -> Moment:
     tally = Tally()
     tally.outcomes["answered"] += 3
@@ -50,6 +51,7 @@ def moment(
         joined=joined,
         stopping=stopping,
         trouble=None,
+        alarm=alarm,
         permits=40,
         ledgers=ledgers,
         waiting=waiting,
@@ -259,3 +261,10 @@ def test_the_contract_names_each_key() -> None:
     assert said["turn"] == said["reply"] == said["delta"] == said["handoff"] == "the conversation id"
     assert said["workerState"] == "the worker id"
     assert said["command"] == "the worker id, or * for all"
+
+
+def test_what_the_watchdog_says_travels_with_the_state() -> None:
+    """A worker that was left out of its group still reports, so an operator reads why from anywhere."""
+    said = state_of(PERSON, moment({}, alarm="left_group: for 130 s"), NOW)
+    assert decode_worker_state(encode(said)).alarm == "left_group: for 130 s"
+    assert state_of(PERSON, moment({}), NOW).alarm is None

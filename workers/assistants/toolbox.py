@@ -15,6 +15,7 @@ from workers import metrics
 from workers.mistakes import MISTAKES, raise_if_ours
 from workers.models import ToolCall, ToolResult, ToolSpec
 
+from .execution import Execution
 from .tools import Arguments, Customer, IdempotencyKey, Tool, ToolError
 
 log = structlog.get_logger()
@@ -92,7 +93,7 @@ class Toolbox:
         try:
             arguments = tool.check(call.arguments)
         except ToolError as error:
-            metrics.TOOL_CALLS.labels(tool.name, "refused").inc()
+            metrics.TOOL_CALLS.labels(metrics.TOOLS(tool.name), "refused").inc()
             return _refusal(call, str(error))
         if tool.confirm and not (tool.needs_customer and customer is None):
             return _refusal(call, "the customer has to agree to one thing first: ask for this again after it")
@@ -111,26 +112,24 @@ class Toolbox:
         seconds: float,
     ) -> ToolResult:
         """Runs one tool with arguments that were checked. Raises TimeoutError, and nothing else for what it did."""
-        outcome = "failed"
-        try:
-            if tool.needs_customer and customer is None:
-                raise ToolError("the customer is not signed in: ask them to sign in first")  # noqa: TRY301
-            async with asyncio.timeout(max(0.0, seconds)):
-                found = await tool.run(arguments, customer, key)
-        except ToolError as error:
-            return ToolResult(call_id, f"error: {error}".encode(errors="replace").decode(), failed=True)
-        except TimeoutError:
-            outcome = "timeout"
-            raise
-        except (*MISTAKES, GeneratorExit) as error:  # the tool is the user's: what it raises is theirs to read
-            raise_if_ours(error)
-            log.exception("tool.failed", tool=tool.name)
-            return ToolResult(call_id, "error: the tool failed", failed=True)
-        else:
-            outcome = "ok"
-            return ToolResult(call_id, _text(found, tool.name))
-        finally:
-            metrics.TOOL_CALLS.labels(tool.name, outcome).inc()
+        with Execution(tool.name, call_id) as execution:
+            try:
+                if tool.needs_customer and customer is None:
+                    raise ToolError("the customer is not signed in: ask them to sign in first")  # noqa: TRY301
+                async with asyncio.timeout(max(0.0, seconds)):
+                    found = await tool.run(arguments, customer, key)
+            except ToolError as error:
+                return ToolResult(call_id, f"error: {error}".encode(errors="replace").decode(), failed=True)
+            except TimeoutError:
+                execution.outcome = "timeout"
+                raise
+            except (*MISTAKES, GeneratorExit) as error:  # the tool is the user's: what it raises is theirs to read
+                raise_if_ours(error)
+                log.exception("tool.failed", tool=tool.name)
+                return ToolResult(call_id, "error: the tool failed", failed=True)
+            else:
+                execution.outcome = "ok"
+                return ToolResult(call_id, _text(found, tool.name))
 
 
 def _text(found: object, tool: str) -> str:

@@ -70,8 +70,10 @@ class Breaker:
         else:
             self._note(now, failed=False)
 
-    def failed(self, ticket: int, now: float, *, counts_in_share: bool = True) -> bool:
+    def failed(self, ticket: int, now: float, *, counts_in_share: bool = True, error: str = "") -> bool:
         """The call failed in a way that tells of the provider, not of the request. Returns whether this opened it.
+
+        ``error`` is what the call failed with, for the reason.
 
         A refusal because of load (``counts_in_share`` false) is normal at the edge of a quota: only many in a row open.
         """
@@ -80,7 +82,7 @@ class Breaker:
         self.failures_in_row += 1
         if counts_in_share:
             self._note(now, failed=True)
-        reason = self._reason_to_open()
+        reason = self._reason_to_open(f": {error}" if error else "")
         if reason:
             self._change(now + self._policy.open_s, reason)
         return bool(reason)
@@ -97,14 +99,14 @@ class Breaker:
         self._change(now + self._policy.open_s, reason)
         return True
 
-    def _reason_to_open(self) -> str:
+    def _reason_to_open(self, error: str) -> str:
         policy = self._policy
         if self._opened_until is not None:
             return self.reason  # the one call that tried failed too
         if self.failures_in_row >= policy.failures:
-            return f"{self.failures_in_row} failures in a row"
+            return f"{self.failures_in_row} failures in a row{error}"
         if len(self._calls) >= policy.least_calls and self._failed_calls > policy.share * len(self._calls):
-            return f"{self._failed_calls} of {len(self._calls)} calls failed within {policy.window_s:g} s"
+            return f"{self._failed_calls} of {len(self._calls)} calls failed within {policy.window_s:g} s{error}"
         return ""
 
     def _note(self, now: float, *, failed: bool) -> None:

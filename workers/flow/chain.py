@@ -19,6 +19,7 @@ from workers import metrics
 from workers.models import Completion, ModelError, OnText, Prompt, Trouble
 
 from .concurrency import AdaptiveLimit
+from .operation import Operation
 from .upstream import REFUSALS, Call, Upstream
 
 log = structlog.get_logger()
@@ -111,8 +112,9 @@ class Chain:
         metrics.CALLS_IN_FLIGHT.set(self.in_flight)
         metrics.CONCURRENCY_LIMIT.set(self.limit)
         for upstream in self.upstreams:
-            metrics.BREAKER.labels(upstream.name).set(_OPENNESS[upstream.breaker.state(now)])
-            metrics.QUOTA_LEFT.labels(upstream.name).set(upstream.rate.room(now))
+            name = metrics.UPSTREAMS(upstream.name)
+            metrics.BREAKER.labels(name).set(_OPENNESS[upstream.breaker.state(now)])
+            metrics.QUOTA_LEFT.labels(name).set(upstream.rate.room(now))
 
     def estimated_usd(self, prompt: Prompt) -> float:
         """What a call will probably cost, at most: at the dearest of the upstreams."""
@@ -159,7 +161,8 @@ class Chain:
     async def call(self, upstream: Upstream, call: Call, prompt: Prompt, on_text: OnText | None) -> Completion:
         """Makes the call; what comes of it decides about the next ones. Raises ModelError."""
         try:
-            completion = await upstream.model.complete(prompt, on_text)
+            with Operation(upstream, on_text) as operation:
+                completion = operation.answered(await upstream.model.complete(prompt, operation.on_text))
         except ModelError as error:
             self._failed(upstream, call, error)
             raise

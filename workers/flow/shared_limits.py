@@ -14,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from schemas import tracing
+
 from .lease import SLOTS, Lease, Request
 from .limits import WINDOW_S, Amounts, Quota, RateLimit, Reservation, Window
 from .redis_link import RedisLink, reason
@@ -197,7 +199,7 @@ class SharedRateLimit(RateLimit):
     def _hurry(self, now: float) -> None:
         """Wakes the keeper where it would sleep too long."""
         if self._keeper is None:
-            self._keeper = self._loop.create_task(self._keep(), name="limits.keep")
+            self._keeper = self._loop.create_task(self._keep(), name="limits.keep", context=tracing.apart())
         elif not self.alone and self._lease.due_at(now) < self._sleeps_until:
             self._wake.set()
 

@@ -113,7 +113,8 @@ class Upstream:
                 self.breaker.dropped(call.ticket)
                 return False
         if error.trouble in RETRYABLE:
-            return self.breaker.failed(call.ticket, now, counts_in_share=error.trouble not in REFUSALS)
+            counts = error.trouble not in REFUSALS
+            return self.breaker.failed(call.ticket, now, counts_in_share=counts, error=str(error))
         if error.trouble in (Trouble.CREDENTIALS, Trouble.SPENDING_LIMIT):
             return self.breaker.trip(now, str(error), call.ticket)
         self.breaker.dropped(call.ticket)

@@ -19,7 +19,7 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Trouble, count, parsed, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, model_name, parsed, trouble_of, whole_text
 from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
@@ -104,7 +104,8 @@ class AnthropicModel:
             text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
             calls = tuple(_call(block) for block in body["content"] if block["type"] == "tool_use")
             reason = str(body.get("stop_reason") or "unknown")
-            return Completion(whole_text(text), reason, _usage(body["usage"]), request_id, response.headers, calls)
+            usage, model = _usage(body["usage"]), model_name(body.get("model"))
+            return Completion(whole_text(text), reason, usage, request_id, response.headers, calls, model)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
 
@@ -113,6 +114,7 @@ class AnthropicModel:
         calls: dict[int, list[str]] = {}  # by the block's index: id, name, and the pieces of the arguments
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
+        model: str | None = None
         create = self._client.messages.create
         # The SDK's parameters know no sampling: its newest models take none.
         async with await create(stream=True, extra_body=self._sampling or None, **arguments) as stream:
@@ -128,13 +130,15 @@ class AnthropicModel:
                     calls[event.index] = [event.content_block.id, event.content_block.name]
                 elif event.type == "message_start":
                     usage |= event.message.usage.to_dict(mode="json")
+                    model = model_name(event.message.model)
                 elif event.type == "message_delta":
                     usage |= event.usage.to_dict(mode="json")
                     finish_reason = event.delta.stop_reason
                 elif event.type == "message_stop" and finish_reason is not None:
                     said, headers = whole_text("".join(parts)), stream.response.headers
                     asked = tuple(ToolCall(call[0], call[1], "".join(call[2:]) or "{}") for call in calls.values())
-                    return Completion(said, finish_reason, _usage(usage), headers.get("request-id"), headers, asked)
+                    request_id = headers.get("request-id")
+                    return Completion(said, finish_reason, _usage(usage), request_id, headers, asked, model)
         raise ModelError("the stream ended without message_stop", Trouble.MALFORMED)
 
 

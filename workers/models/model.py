@@ -30,6 +30,8 @@ class Completion:
     """Of the response: the provider's rate limits are in them."""
     calls: tuple[ToolCall, ...] = ()
     """Tools the model wants to be run before it says more."""
+    model: str | None = None
+    """The model that answered, as the provider names it: where the one asked for is an alias, its version."""
     session: tuple[str, str] | None = None
     """(agent, session) where the provider keeps the conversation: to be among the `sessions` of its next prompts."""
 
@@ -161,6 +163,11 @@ def parsed(content: bytes) -> Any:
 def count(value: object) -> int:
     """A token count of a provider; 0 for what is none, since an answer is worth more than its usage figures."""
     return max(0, int(value)) if isinstance(value, (int, float)) else 0
+
+
+def model_name(name: object) -> str | None:
+    """The model that a provider says has answered; None for what is no name."""
+    return name[:128] if isinstance(name, str) else None
 
 
 def whole_text(text: object) -> str:

@@ -13,7 +13,7 @@ import orjson
 from schemas import Usage
 
 from .http import http_client, timeout
-from .model import Completion, ModelError, OnText, Trouble, count, parsed, trouble_of, whole_text
+from .model import Completion, ModelError, OnText, Trouble, count, model_name, parsed, trouble_of, whole_text
 from .options import ModelOptions
 from .prompt import Message, Prompt, ToolCall, ToolSpec
 from .timeouts import CallClock, Timeouts
@@ -99,6 +99,7 @@ class OpenAIModel:
                 request_id,
                 response.headers,
                 calls,
+                model_name(body.get("model")),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"malformed reply: {error}", Trouble.MALFORMED, request_id=request_id) from error
@@ -108,9 +109,11 @@ class OpenAIModel:
         calls: dict[int, list[str]] = {}  # by their index: id, name, and the pieces of the arguments
         usage: dict[str, Any] = {}
         finish_reason: str | None = None
+        model: str | None = None
         create = self._client.chat.completions.create
         async with await create(stream=True, stream_options={"include_usage": True}, **arguments) as stream:
             async for chunk in stream:
+                model = model or model_name(chunk.model)
                 if chunk.usage is not None:
                     usage = chunk.usage.to_dict(mode="json")
                 for choice in chunk.choices:
@@ -130,7 +133,7 @@ class OpenAIModel:
         headers = stream.response.headers
         said, request_id = whole_text("".join(parts)), headers.get("x-request-id")
         asked = tuple(ToolCall(call[0], call[1], "".join(call[2:]) or "{}") for call in calls.values())
-        return Completion(said, finish_reason, _usage(usage), request_id, headers, asked)
+        return Completion(said, finish_reason, _usage(usage), request_id, headers, asked, model)
 
 
 def _messages(message: Message) -> list[dict[str, Any]]:

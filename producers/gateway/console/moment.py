@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from producers.findings import Situation
 from producers.gateway.place import PartitionBacklog
 from schemas import PartitionState, WorkerState
 
@@ -47,6 +48,10 @@ class PartitionNow(NamedTuple):
     """Of the oldest turn that is not done."""
     worker: str | None
     paused: bool
+    first: int | None
+    """Offset of the oldest turn that is not done; None where there is none, or nothing is known."""
+    first_waiting: int | None
+    """The same of those that have not begun."""
 
 
 def partitions_of(moment: Moment, ages: Ages) -> list[PartitionNow]:
@@ -67,22 +72,40 @@ def owners_of(moment: Moment) -> dict[int, tuple[str, PartitionState]]:
 def _partition(moment: Moment, number: int, owner: tuple[str, PartitionState] | None, ages: Ages) -> PartitionNow:
     log_end, backlog = moment.log_ends[number], moment.backlogs.get(number)
     worker, own = owner if owner is not None else (None, None)
-    undone, first = None, None
+    undone, first, first_waiting = None, None, None
     if backlog is not None:
         undone = backlog.waiting
-        first = backlog.undone[0] if backlog.undone else backlog.end
+        first = backlog.first_from(0)
+        first_waiting = backlog.first_from(own.begun if own is not None else 0)
     elif own is not None:  # nothing was committed yet: its worker knows what it has taken
         undone = own.waiting + own.in_flight + max(0, log_end - own.position)
-        first = own.begun - own.in_flight
+        first, first_waiting = own.begun - own.in_flight, own.begun
     in_flight = min(own.in_flight, undone or 0) if own is not None else 0
+    waiting = None if undone is None else undone - in_flight
     return PartitionNow(
         number,
         log_end,
-        None if undone is None else undone - in_flight,
+        waiting,
         in_flight,
         ages.of(number, first, moment.now) if undone and first is not None else None,
         worker,
         own is not None and own.paused,
+        first if undone else None,
+        first_waiting if waiting else None,
+    )
+
+
+def situation_of(moment: Moment, partitions: Sequence[PartitionNow], **more: Any) -> Situation:
+    """The moment as it is judged; ``more`` are fields of `Situation` that others know."""
+    own = [state for state in moment.states if state.group == moment.group]
+    return Situation(
+        workers=[state for state in own if state.worker_id not in moment.silent],
+        silent=[state for state in own if state.worker_id in moment.silent],
+        unowned=[partition.number for partition in partitions if partition.waiting and partition.worker is None],
+        oldest_s=max((partition.oldest.seconds for partition in partitions if partition.oldest), default=0.0),
+        replies=moment.window.turns,
+        errors=moment.window.errors,
+        **more,
     )
 
 

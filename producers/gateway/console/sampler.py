@@ -14,13 +14,14 @@ from typing import Any
 import orjson
 import structlog
 
+from producers.findings import findings
 from producers.gateway.door import Door
 from producers.gateway.record import Record, Stream
 
 from .ages import Ages
 from .history import History
 from .latencies import Latencies
-from .moment import Moment, partitions_of, point_of
+from .moment import Moment, partitions_of, point_of, situation_of
 from .rate import Rate
 from .snapshot import snapshot_of
 
@@ -109,7 +110,19 @@ class Sampler:
             self._history.add(point)
         if not whole:
             return b""
-        return _event("snapshot", snapshot_of(moment, partitions, point) | {"gateway": self._gateway()} | self._more())
+        snapshot, gateway = snapshot_of(moment, partitions, point), self._gateway()
+        situation = situation_of(
+            moment,
+            partitions,
+            turn_ttl_s=self._door.settings.turn_ttl_s,
+            models=snapshot["models"],
+            spending=snapshot["spending"],
+            wait_s=gateway["wait_s"],
+            kafka_away_s=gateway["kafka_away_s"],
+            streaming=gateway["streaming"],
+        )
+        troubles = [finding._asdict() for finding in findings(situation)]
+        return _event("snapshot", snapshot | {"troubles": troubles, "gateway": gateway} | self._more())
 
     def _moment(self, *, note: bool) -> Moment:
         door, now = self._door, time.time()

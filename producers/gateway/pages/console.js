@@ -7,7 +7,6 @@ import { Letters } from "./console-letters.js";
 import { Live } from "./console-live.js";
 import { Now } from "./console-now.js";
 import { Session } from "./console-session.js";
-import { troubles } from "./console-troubles.js";
 import { Workers } from "./console-workers.js";
 
 const VIEWS = { now: Now, workers: Workers, letters: Letters, handoffs: Handoffs, audit: Audit };
@@ -92,11 +91,11 @@ class Console {
   #show(snapshot) {
     if (document.hidden || !this.#about) return;
     this.#views.get(this.#open)?.show(snapshot, this.#live.history);
-    const lines = troubles(snapshot, this.#about);
+    const lines = snapshot.troubles;
     const shown = JSON.stringify(lines);
     if (of("troubles").dataset.shown !== shown) {
       of("troubles").dataset.shown = shown;
-      of("troubles").replaceChildren(...lines.map(({ bad, title, text }) => make("li", { class: bad ? "bad" : false }, make("b", {}, title), make("span", {}, text))));
+      of("troubles").replaceChildren(...lines.map(({ severe, title, text }) => make("li", { class: severe ? "bad" : false }, make("b", {}, title), make("span", {}, visible(text)))));
     }
     // Read out when a trouble comes or goes, not whenever a number in it changes.
     const titles = lines.map(({ title }) => title).join(", ");
