@@ -48,7 +48,7 @@ def rehearse(
     given = None if kafka is None else Cluster.read({"kafka": "--kafka"}, kafka=kafka)
     try:
         held = hold(variants(scenario, comparison, largest(known)), given, console)
-    except SaleError as error:
+    except (SaleError, ScenarioError) as error:
         raise CommandFailed(str(error)) from error
     if as_json:
         print_json(held.document())

@@ -11,17 +11,15 @@ from statistics import median
 from typing import Self
 from uuid import uuid4
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from producers import TopicSettings, apply_topics
 from rehearsal.autoscaler import Autoscaler
-from rehearsal.capacity.service_time import ServiceTime
 from rehearsal.chaos.world import World
 from rehearsal.customers import Visit
 from rehearsal.fleet import FleetError
 from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import Limits, ModelApi, ModelApiSettings
+from rehearsal.model_api import ModelApi
 from rehearsal.tally import percentile
 from rehearsal.traffic import Traffic
 from schemas import Cluster
@@ -31,9 +29,9 @@ from .fleet import Fleet
 from .lag import Lag
 from .outcome import Happening, Outcome, Sample
 from .queue import Capacity
-from .recorded import recorded
-from .scenario import LatencyPart, ModelsPart, Scenario
+from .scenario import Scenario
 from .screen import Moment
+from .setting import api_settings, remove_topics, visits_of, worker_environment
 
 _SAMPLE_S = 0.25
 _LATEST = 400
@@ -61,12 +59,12 @@ async def rehearse(
     ClusterError.
     """
     cluster = cluster.model_copy(update={"topic_prefix": f"rehearsal-{uuid4().hex[:12]}"})
-    visits, traffic, unread = await _visits(scenario, cluster)
+    visits, traffic, unread = await visits_of(scenario, cluster)
     await apply_topics(cluster, TopicSettings(topic_partitions=scenario.workers.partitions))
     async with AsyncExitStack() as stack:
         api = None
         if not scenario.models.real:
-            api = await stack.enter_async_context(ModelApi(_api_settings(scenario.models)))
+            api = await stack.enter_async_context(ModelApi(api_settings(scenario.models)))
         sale = await stack.enter_async_context(
             Sale(scenario, cluster, folder, kafka, api, traffic, cluster.topic_prefix)
         )
@@ -77,7 +75,7 @@ async def rehearse(
             raise SaleError(str(error)) from error
         await sale.fleet.stop()
     if kafka is None:
-        await _remove_topics(cluster)
+        await remove_topics(cluster)
     return sale.outcome(unread, variant)
 
 
@@ -99,7 +97,7 @@ class Sale:
         self._scaling = scenario.workers.scaling().faster(scenario.speed)
         self._group = group
         store = folder / f"{cluster.topic_prefix}.db"
-        self.environment = _environment(scenario, cluster, group, store, api)
+        self.environment = worker_environment(scenario, cluster, group, store, api)
         self.fleet = Fleet(folder, self.environment, self._scaling.pod_start_s, self._say, self._changed)
         self.world = World(kafka, api, store, self.fleet.strike)
         self.crowd = Crowd(cluster, streamed=scenario.customers.streamed, simulated=api is not None)
@@ -248,70 +246,3 @@ class Sale:
 
     def _changed(self, ready: int) -> None:
         self._capacity.append(Capacity(self.now, ready * self.scenario.workers.concurrency))
-
-
-async def _visits(scenario: Scenario, cluster: Cluster) -> tuple[Sequence[Visit], Traffic, int]:
-    part = scenario.traffic
-    if part.shape == "recorded":
-        assert part.topic is not None
-        tape = await recorded(cluster, part.topic, part.since, part.until)
-        if not tape.visits:
-            raise SaleError(f"{part.topic} at {cluster.kafka} has no turns in that time: nothing to send again")
-        return tape.faster(scenario.speed), tape.traffic.faster(scenario.speed), tape.unread
-    traffic = part.traffic().faster(scenario.speed)
-    return tuple(scenario.crowd().visits(traffic)), traffic, 0
-
-
-async def _remove_topics(cluster: Cluster) -> None:
-    """Leaves a Kafka that is not ours as it was."""
-    admin = AIOKafkaAdminClient(**cluster.connection())
-    try:
-        await admin.start()
-        ours = [topic for topic in await admin.list_topics() if topic.startswith(f"{cluster.topic_prefix}.")]
-        await admin.delete_topics(ours)
-    except KafkaError as error:
-        raise cluster.explain(error) from error
-    finally:
-        await admin.close()
-
-
-def _api_settings(models: ModelsPart) -> ModelApiSettings:
-    return ModelApiSettings(
-        latency_ms=service_time(models.latency).mean_s * 1000,
-        jitter=service_time(models.latency).scv ** 0.5,
-        distribution="lognormal",
-        limits=Limits(
-            max_in_flight=models.max_in_flight,
-            refuse_with=429,
-            requests_per_minute=models.requests_per_minute,
-            tokens_per_minute=models.tokens_per_minute,
-        ),
-    )
-
-
-def service_time(latency: LatencyPart) -> ServiceTime:
-    """How long a model call takes, as the plan knows it."""
-    return ServiceTime(latency.p50, latency.p99)
-
-
-def _environment(scenario: Scenario, cluster: Cluster, group: str, store: Path, api: ModelApi | None) -> dict[str, str]:
-    part = scenario.workers
-    environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_GROUP": group,
-        "SPILLWAY_STORE": f"sqlite:///{store}",
-        "SPILLWAY_CONCURRENCY": str(part.concurrency),
-        "SPILLWAY_ASSISTANT": part.assistant,
-        "SHOP_DATABASE": str(store.with_name("shop.db")),
-    }
-    if part.model:
-        environment["SPILLWAY_MODEL"] = part.model
-    if api is not None:
-        environment |= {
-            "ANTHROPIC_API_KEY": "simulated",
-            "ANTHROPIC_BASE_URL": api.url,
-            "OPENAI_API_KEY": "simulated",
-            "OPENAI_BASE_URL": f"{api.url}/v1",
-        }
-    return environment | part.settings

@@ -105,6 +105,12 @@ workers: {{most: 1}}
 """
     document = await held(tmp_path, scenario, "--kafka", cluster.kafka)
     assert document["runs"][0]["figures"]["total"] == 40
+    (tmp_path / "sale.yaml").write_text(
+        f"traffic: {{shape: recorded, topic: {cluster.topics.replies}, since: 2199-01-01}}"
+    )
+    empty = await rehearse(tmp_path, "sale.yaml", "--kafka", cluster.kafka)
+    assert empty.returncode == 1
+    assert empty.stderr.endswith("has no turns in that time: nothing to send again\n")
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()
     try:
