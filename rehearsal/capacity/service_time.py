@@ -27,7 +27,9 @@ class ServiceTime:
         if not (math.isfinite(self.p50_s) and self.p50_s > 0):
             raise ValueError(f"the median of an answer's time is more than 0 s, not {self.p50_s:g}")
         if not (math.isfinite(self.p99_s) and self.p99_s >= self.p50_s):
-            raise ValueError(f"p99 ({self.p99_s:g} s) is not less than p50 ({self.p50_s:g} s): give p50 first, p99 second")
+            raise ValueError(
+                f"p99 ({self.p99_s:g} s) is not less than p50 ({self.p50_s:g} s): give p50 first, p99 second"
+            )
 
     @classmethod
     def of(cls, mean_s: float, spread: float) -> ServiceTime:

@@ -43,7 +43,7 @@ class Prediction:
 def predict(figures: Figures) -> Prediction | None:
     """The simulation of the sale that was held, from nothing but its scenario and how long a worker takes to start.
 
-    None where the scenario is beyond what is simulated: a real provider, faults, recorded turns, customers who wait for
+    None where the scenario is beyond what is simulated: a real provider, or one that counts tokens, faults, recorded turns, customers who wait for
     replies, an assistant whose turns are not one model call each.
     """
     outcome = figures.outcome
@@ -51,6 +51,7 @@ def predict(figures: Figures) -> Prediction | None:
     part, models = scenario.workers, scenario.models
     beyond = (
         models.real
+        or models.tokens_per_minute
         or scenario.faults
         or part.assistant
         or scenario.traffic.shape == "recorded"
