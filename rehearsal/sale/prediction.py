@@ -43,8 +43,8 @@ class Prediction:
 def predict(figures: Figures) -> Prediction | None:
     """The simulation of the sale that was held, from nothing but its scenario and how long a worker takes to start.
 
-    None where the scenario is beyond what is simulated: a real provider, or one that counts tokens, faults, recorded turns, customers who wait for
-    replies, an assistant whose turns are not one model call each.
+    None where the scenario is beyond what is simulated: a real provider or one that counts tokens, faults, recorded turns,
+    customers who wait for replies, an assistant whose turns are not one model call each.
     """
     outcome = figures.outcome
     scenario = outcome.scenario
