@@ -4,10 +4,10 @@ BIN := .venv/bin
 SEEDS ?= 5
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench chaos docs lock clean
+.PHONY: help demo test lint k8s bench chaos docs lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spillway: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -28,6 +28,9 @@ lint: .venv/.ready ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+k8s: .venv/.ready ## the overlays: built, checked against the schemas of Kubernetes and its operators, scored (needs Go)
+	$(BIN)/python -m tests.k8s
+
 bench: .venv/.ready ## the engine beside its peers, medians of 3, then the whole way (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.whole
@@ -41,6 +44,9 @@ docs: .venv/.ready ## writes docs/configuration.md from the settings
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \
 		pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --constraint requirements.lock --group build \
+		--extra console --extra eddsa --extra mcp --extra model-api --extra otel --extra redis \
+		pyproject.toml --output-file requirements-image.lock
 
 clean: ## forgets the environment and what the tools cached
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -56,6 +56,10 @@ class Backlog:
         self._behind[conversation] = deque()
         return turn, True
 
+    def conversation(self, turn: int) -> str | None:
+        """Whose turn it is; None where each is somebody else's."""
+        return None if self._conversations is None else str(self._conversation[turn])
+
     def _draw(self) -> tuple[int | None, int]:
         share = self._rng.random()
         if self._conversations is None:

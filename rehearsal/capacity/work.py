@@ -6,8 +6,9 @@ import math
 import random
 from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Mapping, Sequence
+
+from workers.flow.fairness import FairQueue, Sender
 
 from .agenda import Agenda
 from .backlog import Backlog
@@ -18,12 +19,14 @@ from .service_time import ServiceTime
 class Pod:
     """A worker with its permits, and what waits for them."""
 
-    __slots__ = ("concurrency", "free", "in_line", "leaving", "partitions", "ready")
+    __slots__ = ("_queue", "_tickets", "concurrency", "free", "in_line", "leaving", "partitions", "ready")
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = self.free = concurrency
         self.partitions: Sequence[int] = ()
-        self.ready: list[int] = []  # a heap: turns are numbered by age
+        self.ready: dict[int, int] = {}
+        """Turns that wait for a permit, each with its ticket."""
+        self._queue, self._tickets = FairQueue(), 0
         self.in_line = False
         """For the provider."""
         self.leaving = False
@@ -32,6 +35,24 @@ class Pod:
     def idle(self) -> bool:
         """Whether no call is under way."""
         return self.free == self.concurrency
+
+    def push(self, turn: int, sent: float, sender: Sender) -> None:
+        """It waits here from now on."""
+        self._tickets += 1
+        self.ready[turn] = self._tickets
+        self._queue.push(turn, self._tickets, sent, sender)
+
+    def pop(self) -> int:
+        """The turn that a worker would begin next, by its own fairness."""
+        turn = self._queue.pop()
+        assert isinstance(turn, int)
+        del self.ready[turn]
+        return turn
+
+    def give_up(self, turns: Iterable[int]) -> None:
+        """They wait here no more."""
+        for turn in turns:
+            self._queue.discard(self.ready.pop(turn))
 
 
 class Work:
@@ -109,26 +130,30 @@ class Work:
         """Each partition has its owner anew, and its turns with it; calls of those that moved will be made again."""
         if not self._owner:
             self._owner = [pods[min(pods)]] * len(self._running)
-        before = {id(pod): pod for pod in self._owner}.values()
-        turns = [turn for pod in before for turn in pod.ready]
-        for pod in before:
-            pod.ready = []
+        owner = {partition: pods[number] for number, partitions in dealt.items() for partition in partitions}
+        moved = {partition for partition, pod in owner.items() if self._owner[partition] is not pod}
+        turns: list[int] = []
+        for pod in {id(pod): pod for pod in self._owner}.values():
+            gone = [turn for turn in pod.ready if self._backlog.partition[turn] in moved]
+            pod.give_up(gone)
+            turns += gone
+        for partition in moved:
+            turns += self._cut_off(partition)
+            self._owner[partition] = owner[partition]
         for number, partitions in dealt.items():
-            pod = pods[number]
-            pod.partitions = partitions
-            for partition in partitions:
-                if self._owner[partition] is not pod:
-                    turns += self._cut_off(partition)
-                    self._owner[partition] = pod
-        for turn in turns:
-            self._owner[self._backlog.partition[turn]].ready.append(turn)
-        for pod in pods.values():
-            heapify(pod.ready)
+            pods[number].partitions = partitions
+        for turn in sorted(turns):
+            self._push(turn)
 
     def _queue(self, turn: int) -> None:
         """Its conversation is free: it waits for a worker only."""
-        heappush(self._owner[self._backlog.partition[turn]].ready, turn)
+        self._push(turn)
         self.ready += 1
+
+    def _push(self, turn: int) -> None:
+        # The customer of a conversation is one user, as whom fairness counts their turns.
+        pod = self._owner[self._backlog.partition[turn]]
+        pod.push(turn, self.sent[turn], Sender(user=self._backlog.conversation(turn)))
 
     def _admit(self) -> None:
         """As many calls as the provider takes now, one of each pod in turn."""
@@ -148,7 +173,7 @@ class Work:
                 self._line.append(pod)
 
     def _begin(self, pod: Pod) -> None:
-        turn, now = heappop(pod.ready), self._agenda.now
+        turn, now = pod.pop(), self._agenda.now
         self.ready -= 1
         self.waiting -= 1
         self.begun[turn] = now
