@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean, pstdev
 from typing import NamedTuple
 
 from rehearsal.capacity.service_time import ServiceTime
+from rehearsal.capacity.simulated import Simulated
 from rehearsal.capacity.simulation import simulate
 
 from .figures import Figures
+from .outcome import Outcome
+from .queue import Backlog
 
+_SEEDS = range(5)
+_SAMPLE_S = 0.25
 _LEAST_S = 0.25
 _LEAST_TURNS = 10.0
 """Two numbers nearer than these are the same for a person who plans a sale."""
@@ -41,30 +47,46 @@ class Prediction:
 
 
 def predict(figures: Figures) -> Prediction | None:
-    """The simulation of the sale that was held, from nothing but its scenario and how long a worker takes to start.
+    """The simulation of the sale that was held.
+
+    It knows what a planner does: the scenario, how long a worker takes to start, and how long a model call takes as workers
+    measure it. Customers come at other moments, in so many ways; their mean is the prediction.
 
     None where the scenario is beyond what is simulated: a real provider or one that counts tokens, faults, recorded turns,
     customers who wait for replies, an assistant whose turns are not one model call each.
     """
-    outcome = figures.outcome
-    scenario = outcome.scenario
-    part, models = scenario.workers, scenario.models
+    scenario = figures.outcome.scenario
+    models = scenario.models
     beyond = (
         models.real
         or models.tokens_per_minute
         or scenario.faults
-        or part.assistant
+        or scenario.workers.assistant
         or scenario.traffic.shape == "recorded"
         or scenario.customers.turns_a_visit > 1
     )
-    if beyond:
+    model_s = [answer.model_s for answer in figures.outcome.answers if answer.model_s]
+    if beyond or len(model_s) < 2:
         return None
-    scaling = part.scaling().faster(scenario.speed)
-    scaling = replace(scaling, pod_start_s=max(scaling.pod_start_s, outcome.start_s))
-    said = simulate(
+    said = [
+        _simulated(figures.outcome, ServiceTime.of(mean(model_s), pstdev(model_s) / mean(model_s)), s) for s in _SEEDS
+    ]
+    measured = figures.table()
+    compared = tuple(
+        Compared(name, predicted, real, _error(predicted, real, least))
+        for name, (value, least) in _COMPARED.items()
+        if (predicted := _mean([value(one) for one in said])) is not None and (real := measured[name]) is not None
+    )
+    return Prediction(compared, tuple((sample.at_s, float(sample.waiting)) for sample in said[0].samples))
+
+
+def _simulated(outcome: Outcome, service: ServiceTime, seed: int) -> Simulated:
+    scenario, scaling = outcome.scenario, outcome.scenario.scaling()
+    models, part = scenario.models, scenario.workers
+    return simulate(
         outcome.traffic,
-        ServiceTime(models.latency.p50, models.latency.p99),
-        scaling,
+        service,
+        replace(scaling, pod_start_s=max(scaling.pod_start_s, outcome.start_s)),
         concurrency=part.concurrency,
         partitions=part.partitions,
         conversations=scenario.customers.conversations,
@@ -72,22 +94,30 @@ def predict(figures: Figures) -> Prediction | None:
         turn_ttl_s=float(part.settings.get("SPILLWAY_TURN_TTL_S", 120)),
         calls_at_once=models.max_in_flight,
         requests_per_s=None if models.requests_per_minute is None else models.requests_per_minute / 60,
+        sample_s=_SAMPLE_S,
+        seed=seed,
     )
-    measured = figures.table()
-    pairs = {
-        "peak_waiting": (float(said.peak_waiting), measured["peak_waiting"], _LEAST_TURNS),
-        "waited_p50_s": (said.waiting.p50_s, measured["waited_p50_s"], _LEAST_S),
-        "waited_p99_s": (said.waiting.p99_s, measured["waited_p99_s"], _LEAST_S),
-        "drained_at_s": (said.drained_at_s, measured["drained_at_s"], _LEAST_S),
-        "peak_pods": (float(said.peak_pods), measured["peak_pods"], 0.0),
-        "total": (float(said.turns), measured["total"], _LEAST_TURNS),
-    }
-    compared = tuple(
-        Compared(name, predicted, real, _error(predicted, real, least))
-        for name, (predicted, real, least) in pairs.items()
-        if predicted is not None and real is not None
-    )
-    return Prediction(compared, tuple((sample.at_s, float(sample.waiting)) for sample in said.samples))
+
+
+def _drained_at(said: Simulated) -> float | None:
+    """By the same rule as of what is measured."""
+    samples = said.samples
+    return Backlog(tuple(each.at_s for each in samples), tuple(each.waiting for each in samples)).drained_at
+
+
+_COMPARED: dict[str, tuple[Callable[[Simulated], float | None], float]] = {
+    "peak_waiting": (lambda said: said.peak_waiting, _LEAST_TURNS),
+    "waited_p50_s": (lambda said: said.waiting.p50_s, _LEAST_S),
+    "waited_p99_s": (lambda said: said.waiting.p99_s, _LEAST_S),
+    "drained_at_s": (_drained_at, _LEAST_S),
+    "peak_pods": (lambda said: said.peak_pods, 0.0),
+    "total": (lambda said: said.turns, _LEAST_TURNS),
+}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def _error(predicted: float, measured: float, least: float) -> float:

@@ -36,8 +36,6 @@ from .setting import api_settings, remove_topics, visits_of, worker_environment
 _SAMPLE_S = 0.25
 _LATEST = 400
 """Replies whose times are shown live."""
-_LEAST_LOOK_S = 0.5
-"""Between two looks of the autoscaler, however fast the rehearsal is: a look asks Kafka."""
 _PATIENCE_S = 90.0
 """After so long without a reply what is missing is lost."""
 
@@ -94,7 +92,7 @@ class Sale:
     ) -> None:
         self.scenario, self.traffic, self.api = scenario, traffic, api
         self._cluster = cluster
-        self._scaling = scenario.workers.scaling().faster(scenario.speed)
+        self._scaling = scenario.scaling()
         self._group = group
         store = folder / f"{cluster.topic_prefix}.db"
         self.environment = worker_environment(scenario, cluster, group, store, api)
@@ -179,7 +177,7 @@ class Sale:
                 if pods != self.fleet.wanted:
                     self._say(f"{self._lag:,} turns not committed: {self.fleet.wanted} -> {pods} workers")
                     self.fleet.scale(pods)
-            await asyncio.sleep(max(_LEAST_LOOK_S, self._scaling.every_s))
+            await asyncio.sleep(self._scaling.every_s)
 
     def outcome(self, unread: int, variant: str) -> Outcome:
         """All that was seen."""

@@ -6,6 +6,7 @@ customers' pauses and the autoscaler's own times shrink; rates of turns and the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -25,6 +26,10 @@ from .targets import Target
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Rate = Annotated[float, BeforeValidator(rate), Field(ge=0)]
+
+
+_LEAST_LOOK_S = 0.5
+"""Between two looks of the autoscaler, however fast the rehearsal is."""
 
 
 class ScenarioError(Exception):
@@ -214,6 +219,11 @@ class Scenario(_Part):
             users=CUSTOMERS if self.workers.assistant else None,  # the shop's assistant knows its own
             seed=part.seed,
         )
+
+    def scaling(self) -> Scaling:
+        """When the fleet grows, in the rehearsal's own time; a look asks Kafka, so not too often."""
+        scaling = self.workers.scaling().faster(self.speed)
+        return replace(scaling, every_s=max(_LEAST_LOOK_S, scaling.every_s))
 
     def events(self) -> list[tuple[float, Event]]:
         """What breaks and comes back, in the rehearsal's own seconds, in the order of time."""

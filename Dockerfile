@@ -1,0 +1,42 @@
+# One image for worker, gateway and command line: docker run ghcr.io/spillway-chat/spillway worker
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS builder
+WORKDIR /src
+# Without pip: nothing can be installed in what runs.
+RUN python -m venv --without-pip /opt/spillway
+COPY requirements-image.lock ./
+RUN pip --python /opt/spillway install --no-cache-dir --require-hashes --requirement requirements-image.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY producers producers
+COPY workers workers
+COPY rehearsal rehearsal
+COPY spillway spillway
+COPY examples examples
+RUN pip --python /opt/spillway install --no-cache-dir --no-deps --no-build-isolation . \
+    && pip --python /opt/spillway uninstall --yes hatchling pathspec pluggy trove-classifiers
+
+FROM python:${PYTHON}-slim
+LABEL org.opencontainers.image.title="Spillway" \
+      org.opencontainers.image.description="Peak-load buffering for LLM chat on Kafka" \
+      org.opencontainers.image.source="https://github.com/spillway-chat/spillway" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 spillway \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin spillway \
+    && install --directory --owner 10001 --group 10001 /data
+COPY --from=builder /opt/spillway /opt/spillway
+# One port for /livez, /readyz and /metrics, whichever process runs, so that the health check finds it.
+ENV PATH=/opt/spillway/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SPILLWAY_HEALTH_PORT=9464
+# The root may be read-only: only the SQLite store, where it is used, is written, to this folder.
+WORKDIR /data
+VOLUME ["/data"]
+USER 10001:10001
+EXPOSE 8080 9464
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=6 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['SPILLWAY_HEALTH_PORT']}/livez\", timeout=2)"]
+ENTRYPOINT ["spillway"]
+CMD ["--help"]
