@@ -417,8 +417,9 @@ def plan(
 ) -> None:
     """Pods, partitions, pre-scaling, quota and money for an expected sale; what turns will wait, and what breaks first."""
     said = {name: value for name, value in locals().items() if name not in ("json", "kustomize")}
-    from .plan import as_json, expected_of, planned, values_of
+    from .plan import as_json, expected_of, kept_partitions, planned, values_of
 
+    said["partitions"] = kept_partitions(kustomize, said["partitions"])
     found = planned(expected_of(said))
     values = values_of(found, kustomize, shlex.join(["spillway", *sys.argv[1:]]))
     if json:

@@ -146,6 +146,22 @@ _UNDERSTOOD: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+def kept_partitions(file: Path | None, wanted: int | None) -> int | None:
+    """Those that the plan in ``file`` has, if it is there: its topics were made so. Raises typer.BadParameter."""
+    from rehearsal.capacity.kustomize import partitions_of
+
+    try:
+        there = None if file is None or not file.exists() else partitions_of(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--kustomize {file}: {error}: delete it, or name another") from None
+    if there is not None and wanted not in (None, there):
+        raise typer.BadParameter(
+            f"--partitions {wanted}: {file} has {there}, and a topic never gets others, which would break the order of"
+            " conversations; leave the option out, or delete the file if there is no topic yet"
+        )
+    return wanted if there is None else there
+
+
 def planned(expected: Expected) -> Plan:
     """The plan, by the catalogue of the settings. Raises SettingsError and typer.BadParameter."""
     from rich.console import Console

@@ -54,6 +54,14 @@ def manifest(data: Mapping[str, str], command: str) -> str:
     return f"# {' '.join(command.split())}\n" + yaml.safe_dump(document, sort_keys=False)
 
 
+def partitions_of(text: str) -> int:
+    """The partitions of a plan that was written before. Raises ValueError for a file that is no plan."""
+    try:
+        return int(yaml.safe_load(text)["data"]["partitions"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise ValueError("is no plan that this command wrote") from None
+
+
 def _cron(at: datetime) -> str:
     """That minute of that day, every year."""
     return f"{at.minute} {at.hour} {at.day} {at.month} *"

@@ -86,6 +86,20 @@ def test_where_the_values_went_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "plan.yaml").read_text().startswith("# spillway ")
 
 
+def test_the_partitions_of_a_plan_that_is_there_stay(tmp_path: Path) -> None:
+    """Strimzi adds partitions to a topic when the number grows, which breaks the order of conversations."""
+    file = tmp_path / "plan.yaml"
+    ran(*QUICK, "--partitions", "60", "--kustomize", str(file))
+    ran(*QUICK, "--kustomize", str(file))
+    assert yaml.safe_load(file.read_text())["data"]["partitions"] == "60"
+    refused = ran(*QUICK, "--partitions", "61", "--kustomize", str(file))
+    assert refused.exit_code == 2
+    assert "has 60, and a topic never gets others" in " ".join(refused.output.replace("│", " ").split())
+    file.write_text("mine")
+    assert ran(*QUICK, "--kustomize", str(file)).exit_code == 2
+    assert file.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
