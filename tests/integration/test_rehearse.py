@@ -144,3 +144,20 @@ async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path
     done = await rehearse(tmp_path, "--kafka", "127.0.0.1:9", "--no-report")
     assert done.returncode == 1
     assert "Kafka at 127.0.0.1:9 does not answer" in done.stderr
+
+
+async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "spillway", "demo", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=115,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["kept"]
+    assert said["sent"] > 2_400
+    assert said["lost"] == said["out_of_order"] == said["duplicates"] == said["forgotten"] == 0
+    assert {"faq", "order", "simple"} <= said["routes"].keys()
