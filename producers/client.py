@@ -65,6 +65,8 @@ class ChatClient:
             await self._producer.start()
             existing = (await self._producer.client.fetch_all_metadata()).topics()
             self._cluster.missing(existing, (self._topics.requests, self._topics.replies, self._topics.deltas))
+            # Who sends first waits for nothing then, so turns that are sent at once keep the order in which they were.
+            await self._producer.partitions_for(self._topics.requests)
             await self._replies.start()
         except (KafkaError, OSError) as error:
             await self._close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -30,14 +29,13 @@ class WorkerProcess:
         self.log = folder / f"{name}.log"
         self._output = self.log.open("wb")
         self._process = subprocess.Popen(
-            command or [sys.executable, "-m", "spillway", "worker"],
+            _dying_with_parent(command or [sys.executable, "-m", "spillway", "worker"]),
             cwd=folder,
             env={**os.environ, **environment, "SPILLWAY_HEALTH_PORT": "0", "SPILLWAY_LOG": "json"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the rehearsal, which then ends its workers in order
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
     @property
@@ -115,9 +113,18 @@ class GatewayProcess(WorkerProcess):
         return str(self.logged("gateway.listening", "url"))
 
 
-def _die_with_parent() -> None:
-    """Asks Linux to kill this process when the one that started it is gone, however it went (prctl(2))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+_LAUNCH = (
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl(1, {signal.SIGKILL:d}); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+def _dying_with_parent(command: Sequence[str]) -> Sequence[str]:
+    """Linux kills it when the process that started it is gone, however it went (prctl(2), 1 is PR_SET_PDEATHSIG).
+
+    By a Python of its own that becomes the command: code of ours between fork and exec (``preexec_fn``) can hang for ever
+    where the parent has threads.
+    """
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, *command] if sys.platform == "linux" else command
 
 
 def _is_ready(url: str) -> bool:

@@ -80,10 +80,11 @@ def test_json_has_stable_names(tmp_path: Path) -> None:
     assert data["kustomize"] == yaml.safe_load((tmp_path / "plan.yaml").read_text())["data"]
 
 
-def test_where_the_values_went_is_said(tmp_path: Path) -> None:
+def test_where_the_values_went_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["spillway", "plan", "--peak", "9/s"])
     result = ran(*QUICK, "--kustomize", str(tmp_path / "plan.yaml"))
     assert f"kustomize values written to {tmp_path}/plan.yaml" in result.output.replace("\n", "")
-    assert (tmp_path / "plan.yaml").read_text().startswith("# spillway ")
+    assert (tmp_path / "plan.yaml").read_text().startswith("# spillway plan --peak 9/s\n")
 
 
 def test_the_partitions_of_a_plan_that_is_there_stay(tmp_path: Path) -> None:
