@@ -54,10 +54,12 @@ class Gateway:
             try:
                 await acceptance.start()
                 await hub.start()
-            except (KafkaError, OSError) as error:
+            except BaseException as error:
                 await hub.stop()
                 await acceptance.stop()
-                raise cluster.explain(error) from error
+                if isinstance(error, (KafkaError, OSError)):
+                    raise cluster.explain(error) from error
+                raise
             connections = Connections(everyone=settings.gateway_connections, user=settings.gateway_user_connections)
             door = Door(cluster, settings, access, hub, fleet, acceptance, connections)
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import structlog
@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.partitioner import DefaultPartitioner
 
-from schemas import Cluster
+from schemas import Cluster, ClusterError
 
 from .cursor import Cursor
 from .recent import Recent
@@ -28,6 +28,7 @@ KEPT_BYTES = {Stream.REQUESTS: 16 << 20, Stream.REPLIES: 32 << 20, Stream.DELTAS
 """Of recent records, in all; at 200 turns a second with replies of 1 KiB that is about two minutes of replies."""
 _BEGIN_S = 60.0
 """How far in the past it begins, in seconds."""
+_CATCH_UP_S = 30.0
 _RETRY_S = 0.5
 _BATCH = 500
 _STEP_MS = 200
@@ -73,7 +74,16 @@ class Tail:
         for place in places:
             self._begin(place, first.offset if (first := found[place]) is not None else ends[place])
         self._task = asyncio.create_task(self._follow(), name="gateway.tail")
-        while any(self.positions[self._streams[place.topic], place.partition] < ends[place] for place in places):
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                await self._catch_up(ends)
+        except TimeoutError:
+            raise ClusterError(f"the topics could not be read to their ends within {_CATCH_UP_S:g} s") from None
+
+    async def _catch_up(self, ends: Mapping[TopicPartition, int]) -> None:
+        """By the consumer's own position, which passes the marks of transactions too: nobody hears those of a replay."""
+        assert self._task is not None
+        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
             if self._task.done():
                 self._task.result()
             await asyncio.sleep(0.01)
