@@ -58,8 +58,10 @@ async def rehearse(
     """
     cluster = cluster.model_copy(update={"topic_prefix": f"rehearsal-{uuid4().hex[:12]}"})
     visits, traffic, unread = await visits_of(scenario, cluster)
-    await apply_topics(cluster, TopicSettings(topic_partitions=scenario.workers.partitions))
     async with AsyncExitStack() as stack:
+        await apply_topics(cluster, TopicSettings(topic_partitions=scenario.workers.partitions))
+        if kafka is None:
+            stack.push_async_callback(remove_topics, cluster)
         api = None
         if not scenario.models.real:
             api = await stack.enter_async_context(ModelApi(api_settings(scenario.models)))
@@ -72,8 +74,6 @@ async def rehearse(
         except FleetError as error:
             raise SaleError(str(error)) from error
         await sale.fleet.stop()
-    if kafka is None:
-        await remove_topics(cluster)
     return sale.outcome(unread, variant)
 
 

@@ -13,6 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
+from rehearsal.chaos.run import BROKER
 from rehearsal.chaos.schedule import ENDS, Kind
 from rehearsal.kafka import EmbeddedKafka, EmbeddedKafkaError
 from schemas import Cluster
@@ -44,7 +45,7 @@ def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, consol
 def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path, console: Console) -> Run:
     title = f"{scenario.name}, {variant}" if variant else scenario.name
     with (
-        _cluster(given, console) as (cluster, kafka),
+        _cluster(given, folder / "-".join(("kafka", *variant.split())), console) as (cluster, kafka),
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):
         outcome = uvloop.run(
@@ -62,12 +63,16 @@ def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path,
 
 
 @contextmanager
-def _cluster(given: Cluster | None, console: Console) -> Iterator[tuple[Cluster, EmbeddedKafka | None]]:
+def _cluster(given: Cluster | None, data: Path, console: Console) -> Iterator[tuple[Cluster, EmbeddedKafka | None]]:
+    """The embedded one keeps its data while it is stopped."""
     if given is not None:
         yield given, None
         return
     try:
-        with console.status("starting Apache Kafka") as status, EmbeddedKafka.running(progress=status.update) as kafka:
+        with (
+            console.status("starting Apache Kafka") as status,
+            EmbeddedKafka.running(progress=status.update, data=data, settings=BROKER) as kafka,
+        ):
             status.stop()
             yield Cluster(kafka=kafka.bootstrap_servers), kafka
     except EmbeddedKafkaError as error:

@@ -44,13 +44,14 @@ async def test_a_fleet_grows_is_struck_and_shrinks_and_every_turn_is_answered(tm
         """
 name: small
 speed: 100
-traffic: {calm: 2/s, peak: 60/s, opens: 1m, climbs: 3m, holds: 13m, falls: 3m, rests: 3m}
+traffic: {calm: 2/s, peak: 60/s, opens: 1m, climbs: 3m, holds: 13m, falls: 3m, rests: 5m}
 customers: {conversations: 100, skew: 0.8}
 models: {latency: {p50: 0.4, p99: 0.9}}
 workers: {least: 1, most: 3, concurrency: 15}
 faults:
   - {what: overloaded, at: 5m, lasts: 2m, share: 0.3}
   - {what: sigkill, at: 12m}
+  - {what: broker_stop, at: 16m, lasts: 2m}
 targets: {success_share: ">= 1", latency_p99_s: 60, peak_pods: ">= 2", total: ">= 500"}
 """,
     )
@@ -63,6 +64,8 @@ targets: {success_share: ">= 1", latency_p99_s: 60, peak_pods: ">= 2", total: ">
     said = " | ".join(happening["what"] for happening in run["happenings"])
     assert "1 -> " in said
     assert "got SIGKILL" in said
+    assert "broker stop" in said
+    assert "broker start" in said
     assert "another one starts in its place" in said
     assert run["prediction"] is None, "faults are not predicted"
     report = (tmp_path / "rehearsal.html").read_text()
