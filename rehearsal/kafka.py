@@ -137,6 +137,8 @@ class EmbeddedKafka:
         self._format(command, properties)
         log = folder / "kafka.log"
         # Relative paths: Java reads properties as Latin-1, and a comma separates folders.
+        if self.data is None:  # what Java unpacks goes with the folder, however the broker ends
+            command = [command[0], f"-Djava.io.tmpdir={folder}", *command[1:]]
         command = [*command, "kafka.Kafka", properties.name]
         self._child = Child("spillway-kafka", command, folder, log, remove_folder=self.data is None)
         self._await_started(log)

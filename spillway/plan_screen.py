@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -54,7 +53,7 @@ def _needs(plan: Plan) -> Table:
     table.add_row("calls", f"{expected.service.mean_s:.1f} s on average, {fleet.servers:,} at once")
     table.add_row("pods", f"{fleet.min_pods} at rest, {fleet.pods} at the peak, {fleet.max_pods} at most")
     if expected.opens is not None:
-        begins = expected.opens - timedelta(seconds=fleet.early_s)
+        begins = expected.after_opening(-fleet.early_s)
         table.add_row("pre-scale", f"{fleet.pods} pods from {begins:%Y-%m-%d %H:%M} on, {expected.timezone}")
     of = "" if fleet.allowed >= expected.peak else f" of {fleet.allowed:,.0f} turns/s"
     steady, wanted = _time(fleet.steady_wait_s()), _time(expected.wait_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +62,21 @@ def rehearse(
     return held.passed
 
 
+def check_report(file: Path) -> None:
+    """Before a sale is held. Raises SettingsError where its report could not be written."""
+    if find_spec("plotly") is None:
+        raise SettingsError(
+            "the report's plots need the extra `console`: pip install 'spillway[console]', or --no-report"
+        )
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
+
+
 def _write(file: Path, held: Held) -> None:
     from rehearsal.sale.report import report
 
     try:
         file.write_text(report(held), encoding="utf-8")
-    except ImportError as error:
-        raise CommandFailed("the report's plots need the extra `console`: pip install 'spillway[console]'") from error
     except OSError as error:
         raise CommandFailed(f"--report {file}: cannot be written: {error.strerror}") from error
 

@@ -53,6 +53,8 @@ def rehearse(
     if show:
         typer.echo(rehearsing.show(given), nl=False)
         return
+    if not no_report:
+        rehearsing.check_report(report)
     for wish in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(wish, lambda *_: signal.raise_signal(signal.SIGINT))  # it cleans up, as after Ctrl-C
     if not rehearsing.rehearse(given, kafka, compare, None if no_report else report, json):

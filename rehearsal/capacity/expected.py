@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from rehearsal.traffic import Traffic
 
@@ -13,6 +14,18 @@ from .service_time import ServiceTime
 MARGIN = 1.1
 """Quota for so much more than what turns need: retries (1 to 2% of the calls where a provider gives way, docs/storms.md),
 calls that a rebalance cuts off (about 1%), and turns with more tokens than the mean."""
+
+
+_MOST = {
+    "climb_s": 7_200,
+    "hold_s": 604_800,
+    "pod_start_s": 3_600,
+    "turn_ttl_s": 604_800,
+    "partitions": 20_000,
+    "conversations": 5_000_000,
+    "speed": 1_000,
+}
+"""What is simulated within a minute or so."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +80,15 @@ class Expected:
         for name in ("rpm", "tpm", "calls_at_once", "budget_usd", "conversations", "partitions"):
             if getattr(self, name) is not None:
                 self._is_positive(name)
+        for name, most in _MOST.items():
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(f"{_said(name)} is {most:,} at most, not {getattr(self, name):g}")
+        if self.opens is not None and not _exists(self.opens, ZoneInfo(self.timezone)):
+            raise ValueError(f"opens: {self.opens:%Y-%m-%d %H:%M} is no time that clocks show in {self.timezone}")
         shares = [share for _, share in self.models]
         for right, wrong in (
             (self.calm <= self.peak, f"the calm rate ({self.calm:g}/s) is above the peak ({self.peak:g}/s)"),
+            (self.speed >= 1, f"speed is 1 at least, not {self.speed:g}: a rehearsal is no longer than the sale"),
             (1 <= self.concurrency <= 10_000, f"concurrency is 1 to 10,000 calls, not {self.concurrency}"),
             (0.5 <= self.wait_share < 1, f"wait is a percentile from p50 to p99.99, not p{100 * self.wait_share:g}"),
             (0 <= self.faq_share < 1, f"faq is a share from 0 to below 1, not {self.faq_share:g}"),
@@ -85,9 +104,14 @@ class Expected:
     def _is_positive(self, name: str) -> None:
         value = getattr(self, name)
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(
-                f"{name.removesuffix('_s').removesuffix('_usd').replace('_', ' ')} is more than 0, not {value:g}"
-            )
+            raise ValueError(f"{_said(name)} is more than 0, not {value:g}")
+
+    def after_opening(self, seconds: float) -> datetime:
+        """Local time so long after the opening, or before it; also where clocks are changed in between."""
+        assert self.opens is not None
+        zone = ZoneInfo(self.timezone)
+        moment = self.opens.replace(tzinfo=zone).astimezone(UTC) + timedelta(seconds=seconds)
+        return moment.astimezone(zone).replace(tzinfo=None)
 
     @property
     def tokens(self) -> int:
@@ -117,3 +141,14 @@ class Expected:
             falls_s=falls_s,
             rests_s=after_s,
         )
+
+
+def _said(name: str) -> str:
+    return name.removesuffix("_s").removesuffix("_usd").replace("_", " ")
+
+
+def _exists(local: datetime, zone: ZoneInfo) -> bool:
+    """Whether clocks show this time, and a day before and after it there is one too."""
+    if not 2 <= local.year <= 9_998:
+        return False
+    return local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local

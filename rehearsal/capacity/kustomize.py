@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import yaml
 
@@ -18,8 +18,8 @@ def values(expected: Expected, fleet: Fleet) -> dict[str, str]:
     """What the overlay takes, by name; cron expressions in `Expected.timezone`."""
     start, end = _NEVER, "0 1 29 2 *"
     if expected.opens is not None:
-        start = _cron(expected.opens - timedelta(seconds=fleet.early_s))
-        end = _cron(expected.opens + timedelta(seconds=expected.climb_s + expected.hold_s))
+        start = _cron(expected.after_opening(-fleet.early_s))
+        end = _cron(expected.after_opening(expected.climb_s + expected.hold_s))
     numbers = {
         "partitions": fleet.partitions,
         "concurrency": expected.concurrency,

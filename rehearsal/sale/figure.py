@@ -41,7 +41,7 @@ FIGURES = {
         Figure("model_p50_s", "s", "in the models"),
         Figure("model_p99_s", "s", "99 of 100 were shorter in the models"),
         Figure("peak_waiting", "turns", "most that waited at once"),
-        Figure("peak_in_flight", "turns", "most that were being answered at once"),
+        Figure("peak_in_flight", "calls", "most model calls under way at once"),
         Figure("peak_pods", "pods", "most that took turns at once"),
         Figure("drained_at_s", "s", "when the queue was gone, after the start"),
         Figure("drain_ratio", "", "how much longer the queue took than these workers at their limit: 1 is ideal"),

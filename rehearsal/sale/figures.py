@@ -52,7 +52,7 @@ class Figures:
             **_percentiles("first_word", words, (50, 99)),
             **_percentiles("model", model, (50, 99)),
             "peak_waiting": self.backlog.peak,
-            "peak_in_flight": self.in_flight.peak,
+            "peak_in_flight": max((sample.in_flight for sample in outcome.samples), default=0),
             "peak_pods": max((sample.ready for sample in outcome.samples), default=0),
             "drained_at_s": self.backlog.drained_at,
             "drain_ratio": drain_ratio(self.backlog, self.best, max(able.servers for able in outcome.capacity)),
@@ -83,12 +83,6 @@ class Figures:
     def backlog(self) -> Backlog:
         """Turns that waited, over time."""
         return Backlog.of(self.outcome.sent_at.values(), [answer.began_at for answer in self.outcome.answers])
-
-    @cached_property
-    def in_flight(self) -> Backlog:
-        """Turns that were being answered, over time."""
-        answers = self.outcome.answers
-        return Backlog.of([a.began_at for a in answers], [a.replied_at for a in answers])
 
     @cached_property
     def best(self) -> Backlog:

@@ -24,7 +24,7 @@ p { margin: 4px 0; color: var(--soft); }
 .card { background: white; border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
 .card b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: 12px; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 14px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(460px, 1fr)); gap: 14px; }
 .plot, .box { background: white; border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; min-width: 0; }
 .plot h3 { font-size: 13px; margin: 0 0 4px; }
 table { border-collapse: collapse; width: 100%; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from producers import TopicSettings, apply_topics
 from rehearsal.autoscaler import Autoscaler
+from rehearsal.chaos.schedule import Event
 from rehearsal.chaos.world import World
 from rehearsal.customers import Visit
 from rehearsal.fleet import FleetError
@@ -22,16 +24,18 @@ from rehearsal.kafka import EmbeddedKafka
 from rehearsal.model_api import ModelApi
 from rehearsal.tally import percentile
 from rehearsal.traffic import Traffic
-from schemas import Cluster
+from schemas import Cluster, ClusterError
 
 from .crowd import Crowd
 from .fleet import Fleet
 from .lag import Lag
 from .outcome import Happening, Outcome, Sample
 from .queue import Capacity
-from .scenario import Scenario
+from .scenario import Incident, Scenario
 from .screen import Moment
 from .setting import api_settings, remove_topics, visits_of, worker_environment
+
+log = logging.getLogger(__name__)
 
 _SAMPLE_S = 0.25
 _LATEST = 400
@@ -61,7 +65,7 @@ async def rehearse(
     async with AsyncExitStack() as stack:
         await apply_topics(cluster, TopicSettings(topic_partitions=scenario.workers.partitions))
         if kafka is None:
-            stack.push_async_callback(remove_topics, cluster)
+            stack.push_async_callback(_tidy, cluster)
         api = None
         if not scenario.models.real:
             api = await stack.enter_async_context(ModelApi(api_settings(scenario.models)))
@@ -75,6 +79,14 @@ async def rehearse(
             raise SaleError(str(error)) from error
         await sale.fleet.stop()
     return sale.outcome(unread, variant)
+
+
+async def _tidy(cluster: Cluster) -> None:
+    """What was seen counts, also where Kafka is gone by now."""
+    try:
+        await remove_topics(cluster)
+    except ClusterError as error:
+        log.warning("topics %s.* are left: %s", cluster.topic_prefix, error)
 
 
 class Sale:
@@ -157,12 +169,21 @@ class Sale:
         self._sample()
 
     async def _break(self) -> None:
-        """What the scenario breaks, at its moments."""
-        for at, event in self.scenario.events():
-            await asyncio.sleep(self._began + at - time.monotonic())
-            if event.worker is None:  # the fleet tells of its own
-                self._say(event.kind.replace("_", " "))
-            await self.world.perform(event)
+        """What the scenario breaks, each at its moment, however long another takes."""
+        async with asyncio.TaskGroup() as breaking:
+            for incident in self.scenario.incidents():
+                breaking.create_task(self._go_through(incident))
+
+    async def _go_through(self, incident: Incident) -> None:
+        await self._perform(incident.begins_at, incident.begins)
+        if incident.ends is not None:
+            await self._perform(incident.ends_at, incident.ends)
+
+    async def _perform(self, at: float, event: Event) -> None:
+        await asyncio.sleep(self._began + at - time.monotonic())
+        if event.worker is None:  # the fleet tells of its own
+            self._say(event.kind.replace("_", " "))
+        await self.world.perform(event)
 
     async def _scale(self, lag: Lag) -> None:
         """As KEDA and the autoscaler of Kubernetes do it."""

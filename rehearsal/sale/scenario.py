@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,10 @@ from rehearsal.customers import Customers
 from rehearsal.quantities import rate, seconds
 from rehearsal.shop_questions import CUSTOMERS
 from rehearsal.traffic import Traffic
+from schemas import Cluster
+from workers.settings import WorkerSettings
 
+from . import large_model
 from .figure import FIGURES
 from .targets import Target
 
@@ -145,13 +148,16 @@ class WorkersPart(_Part):
     assistant: str = ""
     """``package.module:attribute``; the built-in one without it."""
     model: str = ""
-    settings: dict[str, str] = {}
+    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}
     """More settings of the workers, such as ``SPILLWAY_TURN_TTL_S``."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not self.least <= self.most <= self.partitions:
             raise ValueError(f"least <= most <= partitions, got {self.least}, {self.most} and {self.partitions}")
+        known = {f"SPILLWAY_{name.upper()}" for name in (*WorkerSettings.model_fields, *Cluster.model_fields)}
+        if unknown := sorted(set(self.settings) - known - {large_model.OF, large_model.MODEL}):
+            raise ValueError(f"settings: {', '.join(unknown)}: no settings of a worker; docs/configuration.md has them")
         return self
 
     def scaling(self) -> Scaling:
@@ -183,7 +189,19 @@ class FaultPart(_Part):
             raise ValueError(
                 f"{self.what} undoes something by itself; write what breaks: {', '.join(sorted(BEGINNINGS))}"
             )
+        if not self.lasts and ENDS[self.what] is not Kind.START:
+            raise ValueError(f"{self.what} needs how long it `lasts`: it would be over at once")
         return self
+
+
+class Incident(NamedTuple):
+    """One fault, from its beginning to its end."""
+
+    begins_at: float
+    begins: Event
+    ends_at: float
+    ends: Event | None
+    """None where it ends by itself."""
 
 
 class Scenario(_Part):
@@ -204,6 +222,11 @@ class Scenario(_Part):
             raise ValueError(
                 "a real provider takes no faults of ours: leave them out, or rehearse with the simulated one"
             )
+        for fault in self.faults:
+            if fault.worker >= self.workers.most:
+                raise ValueError(f"faults: {fault.what}: worker {fault.worker} of {self.workers.most} at most, from 0")
+            if self.traffic.shape != "recorded" and fault.at > self.traffic.traffic().ends_s:
+                raise ValueError(f"faults: {fault.what} at {fault.at:g} s: the sale is over by then")
         if unknown := sorted(set(self.targets) - set(FIGURES)):
             raise ValueError(f"no figure is called {', '.join(unknown)}; targets can be set on {', '.join(FIGURES)}")
         return self
@@ -225,20 +248,25 @@ class Scenario(_Part):
         scaling = self.workers.scaling().faster(self.speed)
         return replace(scaling, every_s=max(_LEAST_LOOK_S, scaling.every_s))
 
-    def events(self) -> list[tuple[float, Event]]:
-        """What breaks and comes back, in the rehearsal's own seconds, in the order of time."""
-        happens: list[tuple[float, Event]] = []
+    def incidents(self) -> list[Incident]:
+        """What breaks and comes back, in the rehearsal's own seconds."""
+        incidents = []
         for fault in self.faults:
-            of_worker = fault.what in (Kind.SIGKILL, Kind.SIGTERM, Kind.SIGSTOP)
-            worker = fault.worker if of_worker else None
-            at, ends = fault.at / self.speed, (fault.at + fault.lasts) / self.speed
-            happens.append((at, Event(0, fault.what, worker, fault.share)))
-            # A Deployment brings a pod back by itself.
-            if (end := ENDS[fault.what]) is not Kind.START:
-                happens.append((ends, Event(0, end, worker)))
-        return sorted(happens, key=lambda happening: happening[0])
+            worker = fault.worker if fault.what in _OF_WORKERS else None
+            end = ENDS[fault.what]
+            incidents.append(
+                Incident(
+                    fault.at / self.speed,
+                    Event(0, fault.what, worker, fault.share),
+                    (fault.at + fault.lasts) / self.speed,
+                    # A Deployment brings a pod back by itself.
+                    None if end is Kind.START else Event(0, end, worker),
+                )
+            )
+        return incidents
 
 
+_OF_WORKERS = {Kind.SIGKILL, Kind.SIGTERM, Kind.SIGSTOP}
 _OF_MODELS = {kind for kind, end in ENDS.items() if end in (Kind.CALM, Kind.OUTAGE_OVER)}
 
 

@@ -162,3 +162,30 @@ def _options(words: list[str]) -> dict[str, Any]:
     command = get_command(app).commands["plan"]  # type: ignore[attr-defined]
     given: dict[str, Any] = command.make_context("plan", words).params
     return {name: value for name, value in given.items() if name not in ("json", "kustomize") and value not in ([], ())}
+
+
+def test_clocks_that_change_before_the_opening(tmp_path: Path) -> None:
+    """Berlin has no time between 2 and 3 on that day: what begins two minutes before 3 begins at 1:58."""
+    file = tmp_path / "plan.yaml"
+    ran(*QUICK, "--opens", "2026-03-29 03:00", "--timezone", "Europe/Berlin", "--kustomize", str(file))
+    assert re.match(r"5\d 1 29 3 \*", yaml.safe_load(file.read_text())["data"]["pre_scale_start"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ("--opens", "2026-03-29 02:30", "--timezone", "Europe/Berlin"),
+            "is no time that clocks show in Europe/Berlin",
+        ),
+        (("--opens", "9999-12-31 23:59"), "is no time that clocks show in UTC"),
+        (("--climb", "100d"), "climb is 7,200 at most"),
+        (("--pod-start", "10d"), "pod start is 3,600 at most"),
+        (("--partitions", "100000000"), "partitions is 20,000 at most"),
+        (("--speed", "0.000001"), "speed is 1 at least"),
+    ],
+)
+def test_what_would_never_be_simulated_to_its_end(words: tuple[str, ...], says: str) -> None:
+    refused = ran("plan", "--peak", "200/s", *words)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.output.replace("│", " ").split())

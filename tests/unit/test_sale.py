@@ -141,11 +141,11 @@ targets: {latency_p99_s: 20, success_share: ">= 0.999"}
     assert scenario.traffic.traffic().rate(0) == 3
     assert scenario.traffic.peak == 200
     assert (scenario.speed, scenario.workers.most, scenario.workers.scaling().lag_threshold) == (10, 8, 80)
-    assert [(at, event.kind) for at, event in scenario.events()] == [
-        (12, Kind.SIGKILL),
-        (30, Kind.OUTAGE),
-        (33, Kind.OUTAGE_OVER),
-    ]
+    outage, killed = scenario.incidents()
+    assert (outage.begins_at, outage.ends_at, outage.begins.kind) == (30, 33, Kind.OUTAGE)
+    assert outage.ends is not None
+    assert outage.ends.kind is Kind.OUTAGE_OVER
+    assert (killed.begins_at, killed.begins.worker, killed.ends) == (12, 1, None)
     assert Scenario.model_validate(scenario.model_dump(mode="json")) == scenario
 
 
@@ -160,9 +160,13 @@ targets: {latency_p99_s: 20, success_share: ">= 0.999"}
         ("workers: {most: 20}", "least <= most <= partitions"),
         ("models: {latency: {p50: 3, p99: 1}}", "models.latency: p50 is above 0 and not above p99"),
         ("faults: [{what: outage_over, at: 1}]", "outage_over undoes something"),
+        ("faults: [{what: outage, at: 1m}]", "outage needs how long it `lasts`"),
+        ("faults: [{what: outage, at: 10h, lasts: 1m}]", "the sale is over by then"),
+        ("faults: [{what: sigkill, at: 1m, worker: 9}]", "worker 9 of 4 at most"),
+        ("workers: {settings: {SPILLWAY_TTL: 5}}", "SPILLWAY_TTL: no settings of a worker"),
         ("targets: {latency: 3}", "no figure is called latency"),
         ("targets: {lost: few}", "'few' is no target"),
-        ("models: {real: true}\nfaults: [{what: outage, at: 1}]", "a real provider takes no faults"),
+        ("models: {real: true}\nfaults: [{what: outage, at: 1, lasts: 1}]", "a real provider takes no faults"),
         ("- 1", "must have fields"),
         ("a: [", "is no YAML"),
     ],
