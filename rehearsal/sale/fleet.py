@@ -15,6 +15,8 @@ from rehearsal.fleet import FleetError, WorkerProcess
 _START_S = 120.0
 _STOP_S = 60.0
 _LOOK_S = 0.1
+_MOST_FAILURES = 20
+"""Starts that may fail: while Kafka is away none succeeds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,7 @@ class Fleet:
         self._told = 0
         self.starts_s: list[float] = []
         """How long each process took from its start until it took turns."""
+        self._failures = 0
         self.bad_ends: list[str] = []
         """Workers that were told to end in order and did not."""
 
@@ -85,15 +88,25 @@ class Fleet:
             self._say(f"{name} (pid {process.pid}) got {wish.name}")
 
     def supervise(self) -> None:
-        """Gives a pod that ended by itself a successor, as a Deployment does. Raises FleetError for one that cannot start."""
+        """Gives a pod that ended by itself, or could not start, a successor, as a Deployment does.
+
+        Raises FleetError when that happens again and again.
+        """
         for pod in list(self._pods):
-            if pod.task is not None and pod.task.done():
-                pod.task.result()
-            if pod.ready and pod.process is not None and not pod.process.running:
-                self._pods.remove(pod)
-                pod.process.close()
-                self._say(f"{pod.name} ended ({pod.process.exit_status}); another one starts in its place")
-                self._add(wait_s=self._pod_start_s)
+            task, process = pod.task, pod.process
+            failed = task is not None and task.done() and task.exception() is not None
+            ended = pod.ready and process is not None and not process.running
+            if not (failed or ended):
+                continue
+            self._failures += failed
+            if self._failures > _MOST_FAILURES and task is not None:
+                task.result()
+            self._pods.remove(pod)
+            if process is not None:
+                process.close()
+            how = "could not start" if failed or process is None else f"ended ({process.exit_status})"
+            self._say(f"{pod.name} {how}; another one starts in its place")
+            self._add(wait_s=self._pod_start_s)
         self._tell()
 
     async def stop(self) -> None:
