@@ -59,3 +59,26 @@ FIGURES = {
         Figure("start_s", "s", "from the start of a worker's process until it took turns"),
     )
 }
+
+
+def label(name: str) -> str:
+    """A figure's name as people read it."""
+    return name.removesuffix("_s").removesuffix("_usd").replace("_", " ")
+
+
+def shown(name: str, value: float | None) -> str:
+    """A figure as people read it."""
+    unit = FIGURES[name].unit
+    if value is None:
+        return "-"
+    if unit == "$":
+        return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
+    if name == "success_share":
+        return f"{value:.2%}"
+    if isinstance(value, int) or value == int(value):
+        return f"{int(value):,}{_suffix(unit)}"
+    return f"{value:,.3g}{_suffix(unit)}" if value < 100 else f"{value:,.0f}{_suffix(unit)}"
+
+
+def _suffix(unit: str) -> str:
+    return {"s": " s", "1/s": "/s"}.get(unit, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,7 +24,8 @@ class Figures:
 
     outcome: Outcome
 
-    def table(self) -> dict[str, float | None]:
+    @cached_property
+    def table(self) -> Mapping[str, float | None]:
         """Every figure by its name; None where there was nothing to measure."""
         outcome, answers, verdict = self.outcome, self.outcome.answers, self.outcome.verdict
         by_outcome = {name: sum(a.outcome == name for a in answers) for name in ("failed", "expired", "handed_off")}

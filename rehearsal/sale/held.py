@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
     def table(self) -> dict[str, float | None]:
         """Every figure by its name, how well it was predicted among them."""
-        return {**self.figures.table(), "prediction_error": None if self.prediction is None else self.prediction.worst}
+        return {**self.figures.table, "prediction_error": None if self.prediction is None else self.prediction.worst}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ class Sample(NamedTuple):
     """Pods that take turns."""
     failed_calls: int
     """Model calls that failed so far."""
+    sent: int
+    """Turns sent so far."""
+    replied: int
+
+    @property
+    def waiting(self) -> int:
+        """Turns that no model had seen."""
+        return max(0, self.sent - self.replied - self.in_flight)
 
 
 class Happening(NamedTuple):

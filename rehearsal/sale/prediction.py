@@ -71,7 +71,7 @@ def predict(figures: Figures) -> Prediction | None:
     said = [
         _simulated(figures.outcome, ServiceTime.of(mean(model_s), pstdev(model_s) / mean(model_s)), s) for s in _SEEDS
     ]
-    measured = figures.table()
+    measured = figures.table
     compared = tuple(
         Compared(name, predicted, real, _error(predicted, real, least))
         for name, (value, least) in _COMPARED.items()

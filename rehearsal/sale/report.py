@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .figure import FIGURES
+from .figure import FIGURES, label, shown
 from .held import Held, Run
 from .outcome import Happening
 from .plots import Plot, plots
@@ -72,24 +72,6 @@ def report(held: Held) -> str:
         f"<title>Rehearsal: {escape(scenario.name)}</title><style>{_STYLE}</style>"
         f"<script>{get_plotlyjs()}</script><body>{''.join(body)}</body></html>\n"
     )
-
-
-def shown(name: str, value: float | None) -> str:
-    """A figure as people read it."""
-    unit = FIGURES[name].unit
-    if value is None:
-        return "-"
-    if unit == "$":
-        return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
-    if name == "success_share":
-        return f"{value:.2%}"
-    if isinstance(value, int) or value == int(value):
-        return f"{int(value):,}{_suffix(unit)}"
-    return f"{value:,.3g}{_suffix(unit)}" if value < 100 else f"{value:,.0f}{_suffix(unit)}"
-
-
-def _suffix(unit: str) -> str:
-    return {"s": " s", "1/s": "/s"}.get(unit, "")
 
 
 def _verdict(name: str, held_at: str, judged: Sequence[Judged], missed: Sequence[Judged]) -> str:
@@ -186,4 +168,4 @@ def _scenario(runs: Sequence[Run]) -> str:
 
 
 def _label(name: str) -> str:
-    return escape(name.removesuffix("_s").removesuffix("_usd").replace("_", " ").replace(" p", " p"))
+    return escape(label(name))

@@ -115,8 +115,6 @@ class Sale:
         self.samples: list[Sample] = []
         self.happenings: list[Happening] = []
         self._capacity: list[Capacity] = []
-        self._counts: list[tuple[float, int, int]] = []
-        self._waited: list[int] = []
         self._began = 0.0
         self._lag = 0
 
@@ -224,28 +222,27 @@ class Sale:
 
     def moment(self) -> Moment:
         """What the live view shows."""
-        sample = self.samples[-1] if self.samples else Sample(0.0, 0, 0, 0, 0, 0)
-        recent = [earlier for earlier in self._counts if earlier[0] >= sample.at - 1.0]
-        at, sent, replied = recent[0] if recent else (0.0, 0, 0)
-        span = max(_SAMPLE_S, sample.at - at)
+        sample = self.samples[-1]
+        first = next(earlier for earlier in self.samples if earlier.at >= sample.at - 1.0)
+        span = max(_SAMPLE_S, sample.at - first.at)
         latest = [answer.latency_s for answer in self.tally.answers[-_LATEST:]]
         return Moment(
             seconds=sample.at,
             lasts=self.traffic.ends_s,
-            offered=(self.tally.sent - sent) / span,
-            answered=(self.tally.replied - replied) / span,
-            waiting=self._waited[-1] if self._waited else 0,
+            offered=(sample.sent - first.sent) / span,
+            answered=(sample.replied - first.replied) / span,
+            waiting=sample.waiting,
             in_flight=sample.in_flight,
             servers=sample.ready * self.scenario.workers.concurrency,
-            sent=self.tally.sent,
-            replied=self.tally.replied,
+            sent=sample.sent,
+            replied=sample.replied,
             p50_s=percentile(latest, 0.5),
             p99_s=percentile(latest, 0.99),
             failed_calls=sample.failed_calls,
             cost_usd=self.tally.cost_usd,
             ready=sample.ready,
             wanted=sample.wanted,
-            waited=self._waited,
+            waited=[each.waiting for each in self.samples],
             peak=self.traffic.peak,
         )
 
@@ -256,9 +253,8 @@ class Sale:
             in_flight, failed = stats.in_flight, stats.begun - stats.in_flight - stats.outcome("ok")
         else:  # what a provider has that is not ours: as much as the workers may ask it
             in_flight, failed = min(sent - replied, self.fleet.ready * self.scenario.workers.concurrency), 0
-        self.samples.append(Sample(now, in_flight, self._lag, self.fleet.wanted, self.fleet.ready, failed))
-        self._counts.append((now, sent, replied))
-        self._waited.append(max(0, sent - replied - in_flight))
+        fleet = self.fleet
+        self.samples.append(Sample(now, in_flight, self._lag, fleet.wanted, fleet.ready, failed, sent, replied))
 
     def _say(self, what: str) -> None:
         self.happenings.append(Happening(self.now, what))

@@ -7,9 +7,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .figure import FIGURES
+from .figure import FIGURES, label, shown
 from .held import Held, Run
-from .report import shown
 
 _SHOWN = (
     "total",
@@ -65,7 +64,7 @@ def _figures(held: Held) -> Table:
         if all(value is None for value in values) or (name in _NOTABLE and not any(values)):
             continue
         meaning = FIGURES[name].meaning if len(held.runs) == 1 else ""
-        table.add_row(_label(name), *(shown(name, value) for value in values), meaning)
+        table.add_row(label(name), *(shown(name, value) for value in values), meaning)
     return table
 
 
@@ -76,7 +75,7 @@ def _prediction(run: Run) -> Table:
     assert run.prediction is not None
     for each in run.prediction.compared:
         table.add_row(
-            _label(each.name), shown(each.name, each.predicted), shown(each.name, each.measured), f"{each.error:.0%}"
+            label(each.name), shown(each.name, each.predicted), shown(each.name, each.measured), f"{each.error:.0%}"
         )
     return table
 
@@ -88,10 +87,6 @@ def _targets(held: Held) -> Table:
     for each in held.judged:
         verdict = Text("met", style="green") if each.met else Text("missed", style="bold red")
         table.add_row(
-            f"{each.variant} {_label(each.name)}".strip(), str(each.bound), shown(each.name, each.value), verdict
+            f"{each.variant} {label(each.name)}".strip(), str(each.bound), shown(each.name, each.value), verdict
         )
     return table
-
-
-def _label(name: str) -> str:
-    return name.removesuffix("_s").removesuffix("_usd").replace("_", " ")

@@ -14,14 +14,14 @@ from rich.console import Console
 
 from rehearsal.chaos.schedule import Kind
 from rehearsal.sale.comparison import variants
-from rehearsal.sale.figure import FIGURES
+from rehearsal.sale.figure import FIGURES, shown
 from rehearsal.sale.figures import Figures
 from rehearsal.sale.held import Held, Run
 from rehearsal.sale.large_model import one_large_model
 from rehearsal.sale.outcome import Happening, Outcome, Sample
 from rehearsal.sale.prediction import predict
 from rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
-from rehearsal.sale.report import report, shown
+from rehearsal.sale.report import report
 from rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
 from rehearsal.sale.screen import Moment, screen
 from rehearsal.sale.summary import summary
@@ -282,7 +282,7 @@ def outcome() -> Outcome:
         sent_at=sent_at,
         answers=answers,
         verdict=Verdict(400, 398, 1, lost=1, out_of_order=0, duplicates=0, repeats=0, forgotten=0),
-        samples=(Sample(0.0, 5, 7, 1, 1, 0), Sample(10.0, 9, 7, 2, 1, 3)),
+        samples=(Sample(0.0, 5, 7, 1, 1, 0, 5, 0), Sample(10.0, 9, 7, 2, 1, 3, 100, 90)),
         capacity=(Capacity(0.0, 50),),
         happenings=(Happening(3.0, "outage"),),
         first_words_s={"t-1": 0.2},
