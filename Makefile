@@ -1,4 +1,4 @@
-# Spillway: one command per habit. Python 3.11+ and make are all a machine needs.
+# Forebay: one command per habit. Python 3.11+ and make are all a machine needs.
 PYTHON ?= python3
 BIN := .venv/bin
 SEEDS ?= 5
@@ -10,7 +10,7 @@ help: ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spillway: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "forebay: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@echo 'setting up .venv (only the first time)'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
@@ -18,7 +18,7 @@ help: ## this list
 	@touch $@
 
 demo: .venv/.ready ## a sale on this machine: real Kafka, simulated models, a 40x spike, a worker killed
-	@$(BIN)/spillway demo
+	@$(BIN)/forebay demo
 
 test: .venv/.ready ## every test, on real Kafkas that it starts itself, one for each core
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
@@ -39,7 +39,7 @@ chaos: .venv/.ready ## seeds of kills, stops, outages and poison, all counted fr
 	$(BIN)/python -m rehearsal.chaos --seeds $(SEEDS)
 
 docs: .venv/.ready ## writes docs/configuration.md from the settings
-	$(BIN)/python -m spillway.configuration > docs/configuration.md
+	$(BIN)/python -m forebay.configuration > docs/configuration.md
 
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \

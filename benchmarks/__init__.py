@@ -1,1 +1,1 @@
-"""Spillway beside its peers: the same backlog, the same simulated calls, one broker, one session."""
+"""Forebay beside its peers: the same backlog, the same simulated calls, one broker, one session."""

@@ -112,7 +112,7 @@ def main() -> None:
     """Starts a broker for the session and ends it afterwards."""
     options, console = arguments(), Console()
     with (
-        tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder,
         EmbeddedKafka.running(settings=BROKER_SETTINGS, progress=console.print) as kafka,
     ):
         text = uvloop.run(run(options, kafka.bootstrap_servers, Path(folder), console))

@@ -43,11 +43,11 @@ class Used(NamedTuple):
 
 
 def command(cluster: Cluster, *words: str) -> Used:
-    """Runs ``spillway dlq`` with these words. Raises CalledProcessError."""
-    environment = {**os.environ, "SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    """Runs ``forebay dlq`` with these words. Raises CalledProcessError."""
+    environment = {**os.environ, "FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
     with tempfile.TemporaryFile() as printed:
         began = time.perf_counter()
-        arguments = [sys.executable, "-m", "spillway", "dlq", *words]
+        arguments = [sys.executable, "-m", "forebay", "dlq", *words]
         process = subprocess.Popen(
             arguments, env=environment, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL
         )

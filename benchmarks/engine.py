@@ -1,4 +1,4 @@
-"""Spillway's engine on the same work as its peers: the real worker, with a simulated call where the model would be."""
+"""Forebay's engine on the same work as its peers: the real worker, with a simulated call where the model would be."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ WITHOUT_FASTSTREAM = module_missing("faststream", "needs `pip install faststream
 
 ENGINES = (
     Engine(
-        "spillway",
-        "Spillway",
+        "forebay",
+        "Forebay",
         python("benchmarks.engine"),
         missing=module_missing("benchmarks.engine", "benchmarks/engine.py is missing"),
     ),

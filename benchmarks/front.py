@@ -50,11 +50,11 @@ LOADED_S = 30.0
 @contextlib.asynccontextmanager
 async def gateways(cluster: Cluster, count: int = 1, **settings: object) -> AsyncIterator[list[GatewayProcess]]:
     """Gateway processes, open on loopback, that are ready."""
-    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            **{f"SPILLWAY_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            **{f"FOREBAY_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
         started = [GatewayProcess(f"gateway-{n}", Path(folder), environment) for n in range(count)]
         try:
@@ -177,7 +177,7 @@ async def posts(cluster: Cluster) -> Figures:
     async with gateways(cluster, turns_a_second=1e6, tenant_turns_a_second=1e6) as [gateway]:
         port = port_of(gateway)
         figures |= await _posted("gateway", gateway, port)
-    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         command = [sys.executable, "-m", "benchmarks.front", "echo"]
         echo = WorkerProcess("echo", Path(folder), {"PYTHONPATH": str(ROOT)}, command)
         try:

@@ -37,7 +37,7 @@ def turns(scenario: Scenario) -> Iterator[tuple[bytes, bytes]]:
 
 
 def topics(scenario: Scenario) -> Topics:
-    """The topics of a scenario, by Spillway's names: its engine finds the others from the first."""
+    """The topics of a scenario, by Forebay's names: its engine finds the others from the first."""
     return Topics(f"bench-{scenario.name}")
 
 

@@ -15,7 +15,7 @@ import psutil
 from benchmarks.peers import parallel_consumer
 from rehearsal.kafka_jars import KAFKA_VERSION
 
-PACKAGES = ("spillway", "aiokafka", "faststream", "uvloop")
+PACKAGES = ("forebay", "aiokafka", "faststream", "uvloop")
 POM = {"pom": "http://maven.apache.org/POM/4.0.0"}
 
 

@@ -46,7 +46,7 @@ Figures = dict[str, float | int | str]
 def model_api(latency_ms: float, jitter: float = 0.5) -> Iterator[str]:
     """A simulated model API in a process of its own; yields its address."""
     command = ["model-api", "--port", "0", "--latency-ms", str(latency_ms), "--jitter", str(jitter)]
-    process = subprocess.Popen([sys.executable, "-m", "spillway", *command], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "forebay", *command], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().split()[3]
@@ -58,14 +58,14 @@ def model_api(latency_ms: float, jitter: float = 0.5) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def workers(cluster: Cluster, url: str, count: int, **settings: object) -> AsyncIterator[list[WorkerProcess]]:
     """Worker processes that share one SQLite file, ready to work."""
-    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_STORE": f"sqlite:///{folder}/conversations.db",
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_STORE": f"sqlite:///{folder}/conversations.db",
             "ANTHROPIC_API_KEY": "simulated",
             "ANTHROPIC_BASE_URL": url,
-            **{f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()},
+            **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
         started = [WorkerProcess(f"worker-{number}", Path(folder), environment) for number in range(count)]
         try:

@@ -1,7 +1,7 @@
 """Findings: what somebody should look at now, and where the runbook says what to do. Pure.
 
-One judgement for the console and `spillway status`. The alerts in k8s/monitoring bear the same codes: `breaker-open` is
-the alert SpillwayBreakerOpen and the runbook's section #breaker-open.
+One judgement for the console and `forebay status`. The alerts in k8s/monitoring bear the same codes: `breaker-open` is
+the alert ForebayBreakerOpen and the runbook's section #breaker-open.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from schemas import WorkerState
 
-RUNBOOK = "https://github.com/spillway-chat/spillway/blob/main/docs/runbook.md"
+RUNBOOK = "docs/runbook.md"
 """Its sections are named by the codes."""
 
 BUDGET_NEAR = 0.8

@@ -95,7 +95,7 @@ async def _default_replication(admin: AIOKafkaAdminClient) -> int:
     settings = await _settings(admin, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
     if "default.replication.factor" not in settings:
         raise ClusterError(
-            "this user may not read the broker's settings: set SPILLWAY_TOPIC_REPLICATION, or grant it DescribeConfigs on "
+            "this user may not read the broker's settings: set FOREBAY_TOPIC_REPLICATION, or grant it DescribeConfigs on "
             "the cluster"
         )
     return int(settings["default.replication.factor"])

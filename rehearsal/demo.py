@@ -58,7 +58,7 @@ def run_demo(*, real: bool, as_json: bool, stay: bool = False) -> bool:
     if real and key is None:
         raise DemoError("--real needs ANTHROPIC_API_KEY or OPENAI_API_KEY")
     console = Console(stderr=as_json)
-    folder = Path(tempfile.mkdtemp(prefix="spillway-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="forebay-demo-"))
     try:
         status = console.status("starting Apache Kafka")
         with status, EmbeddedKafka.running(progress=status.update) as kafka:
@@ -74,7 +74,7 @@ def _real(key: str) -> Scenario:
     """With a real key the demo shows the same in small: about 60 turns, for cents."""
     workers = _SALE.workers
     if key == "OPENAI_API_KEY":  # the shop's models are Anthropic's
-        model = os.environ.get("SPILLWAY_MODEL", "gpt-6-luna")
+        model = os.environ.get("FOREBAY_MODEL", "gpt-6-luna")
         workers = workers.model_copy(update={"model": model, "assistant": ""})
     return _SALE.model_copy(
         update={
@@ -102,7 +102,7 @@ class _Demo:
         async with AsyncExitStack() as stack:
             real = self._scenario.models.real
             api = None if real else await stack.enter_async_context(ModelApi(ModelApiSettings()))
-            sale = Sale(self._scenario, self._cluster, self._folder, self._kafka, api, traffic, "spillway-workers")
+            sale = Sale(self._scenario, self._cluster, self._folder, self._kafka, api, traffic, "forebay-workers")
             await stack.enter_async_context(sale)
             await sale.fleet.start(self._scenario.workers.least)
             ready()
@@ -116,7 +116,7 @@ class _Demo:
     async def _stay(self, sale: Sale, stack: AsyncExitStack) -> None:
         """The workers, one in place of the one that was killed, a gateway, and its addresses; until it is interrupted."""
         port = 0 if taken(_GATEWAY_PORT) else _GATEWAY_PORT
-        customer = {"SPILLWAY_GATEWAY_OPEN_USER": "u-1"}  # who has the orders 1001 and 1021
+        customer = {"FOREBAY_GATEWAY_OPEN_USER": "u-1"}  # who has the orders 1001 and 1021
         gateway = GatewayProcess("gateway", self._folder, sale.environment | customer, port)
         stack.enter_context(closing(gateway))
         await gateway.ready()

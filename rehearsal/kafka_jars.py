@@ -27,9 +27,9 @@ class KafkaJarsError(Exception):
 
 
 def cache_folder() -> Path:
-    """Where what was downloaded once is kept: ``$XDG_CACHE_HOME/spillway``, else ``~/.cache/spillway``."""
+    """Where what was downloaded once is kept: ``$XDG_CACHE_HOME/forebay``, else ``~/.cache/forebay``."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "spillway"
+    return Path(root) / "forebay"
 
 
 def kafka_jars(progress: Progress = lambda _: None) -> Path:
@@ -92,7 +92,7 @@ def _download(into: Path, expected: int, progress: Progress) -> list[Path]:
     except Exception as error:  # jgo raises whatever its HTTP client or its XML reader raised
         raise KafkaJarsError(
             f"Apache Kafka {KAFKA_VERSION} cannot be downloaded ({error}): check the network or proxy, "
-            "or run `spillway broker` once where there is one and copy the folder " + str(cache_folder())
+            "or run `forebay broker` once where there is one and copy the folder " + str(cache_folder())
         ) from error
     return list(environment.all_jars)
 

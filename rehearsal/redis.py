@@ -69,14 +69,14 @@ class EmbeddedRedis:
             raise EmbeddedRedisError(f"port {self.port} on 127.0.0.1 is in use: choose another, or 0 for a free one")
         binary = _binary()
         if self._folder is None:
-            self._folder = self.data or Path(tempfile.mkdtemp(prefix="spillway-redis-"))
+            self._folder = self.data or Path(tempfile.mkdtemp(prefix="forebay-redis-"))
         self._folder.mkdir(parents=True, exist_ok=True)
         chosen, tries = self.port, 3
         while True:
             self.port = chosen or free_port()
             log = self._folder / "redis.log"
             command = [binary, *self._options()]
-            self._child = Child("spillway-redis", command, self._folder, log, remove_folder=self.data is None)
+            self._child = Child("forebay-redis", command, self._folder, log, remove_folder=self.data is None)
             if self._answers():
                 return
             self.stop(kill=True)

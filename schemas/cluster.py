@@ -63,11 +63,11 @@ class Cluster(Environment):
             self.kafka_sasl_username and self.kafka_sasl_password
         ):
             raise ValueError(
-                f"SPILLWAY_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
-                "SPILLWAY_KAFKA_SASL_USERNAME and SPILLWAY_KAFKA_SASL_PASSWORD"
+                f"FOREBAY_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                "FOREBAY_KAFKA_SASL_USERNAME and FOREBAY_KAFKA_SASL_PASSWORD"
             )
         if (self.kafka_ssl_certfile is None) != (self.kafka_ssl_keyfile is None):
-            raise ValueError("SPILLWAY_KAFKA_SSL_CERTFILE and SPILLWAY_KAFKA_SSL_KEYFILE go together: set both or none")
+            raise ValueError("FOREBAY_KAFKA_SSL_CERTFILE and FOREBAY_KAFKA_SSL_KEYFILE go together: set both or none")
         return self
 
     @property
@@ -80,14 +80,14 @@ class Cluster(Environment):
         where = f"Kafka at {self.kafka}"
         if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
             return ClusterError(
-                f"{where} refuses SPILLWAY_KAFKA_SASL_USERNAME={self.kafka_sasl_username!r} or its password ({error})"
+                f"{where} refuses FOREBAY_KAFKA_SASL_USERNAME={self.kafka_sasl_username!r} or its password ({error})"
             )
         if isinstance(error, ssl.SSLError):
-            return ClusterError(f"{where}: TLS failed: {error.reason or error}: check SPILLWAY_KAFKA_SSL_CAFILE")
+            return ClusterError(f"{where}: TLS failed: {error.reason or error}: check FOREBAY_KAFKA_SSL_CAFILE")
         if isinstance(error, KafkaConnectionError):
             return ClusterError(
-                f"{where} does not answer: check SPILLWAY_KAFKA, SPILLWAY_KAFKA_SECURITY_PROTOCOL and the credentials, "
-                "or start one here with `spillway broker`"
+                f"{where} does not answer: check FOREBAY_KAFKA, FOREBAY_KAFKA_SECURITY_PROTOCOL and the credentials, "
+                "or start one here with `forebay broker`"
             )
         return ClusterError(f"{where}: {type(error).__name__}: {error}")
 
@@ -95,7 +95,7 @@ class Cluster(Environment):
         """Raises ClusterError when one of the needed topics does not exist."""
         if absent := [topic for topic in needed if topic not in existing]:
             raise ClusterError(
-                f"Kafka at {self.kafka} has no topic {', '.join(absent)}: create them with `spillway topics apply`"
+                f"Kafka at {self.kafka} has no topic {', '.join(absent)}: create them with `forebay topics apply`"
             )
 
     def connection(self) -> dict[str, Any]:
@@ -125,6 +125,6 @@ class Cluster(Environment):
         except (ssl.SSLError, OSError) as error:
             named = ", ".join(str(file) for file in files if file is not None)
             raise SettingsError(
-                f"SPILLWAY_KAFKA_SSL_CAFILE, _CERTFILE or _KEYFILE ({named}) cannot be read: {error}"
+                f"FOREBAY_KAFKA_SSL_CAFILE, _CERTFILE or _KEYFILE ({named}) cannot be read: {error}"
             ) from None
         return context

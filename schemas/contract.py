@@ -53,7 +53,7 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
     }
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Spillway", "version": version, "description": "Chat turns in, replies out, over Kafka."},
+        "info": {"title": "Forebay", "version": version, "description": "Chat turns in, replies out, over Kafka."},
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": {

@@ -14,13 +14,13 @@ class SettingsError(Exception):
 
 
 class Environment(BaseSettings):
-    """Base of every group of settings: field ``drain_s`` is read from ``SPILLWAY_DRAIN_S``.
+    """Base of every group of settings: field ``drain_s`` is read from ``FOREBAY_DRAIN_S``.
 
     The docstring under each field is its description: docs/configuration.md is made of them.
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="SPILLWAY_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+        frozen=True, env_prefix="FOREBAY_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
     )
 
     @classmethod
@@ -44,7 +44,7 @@ def _explain(detail: Mapping[str, Any], given: Mapping[str, Any], options: Mappi
         return str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else str(detail["msg"])
     field = str(detail["loc"][0])
     option = options.get(field, f"--{field.replace('_', '-')}")
-    name = option if field in given else f"SPILLWAY_{field.upper()}"
+    name = option if field in given else f"FOREBAY_{field.upper()}"
     if detail["type"] == "missing":
         return f"{name} is not set"
     shown = "(hidden)" if "password" in field else repr(detail["input"])

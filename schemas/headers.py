@@ -26,9 +26,9 @@ DLQ_WORKER = "dlq.worker"
 DLQ_REPLAYED = "dlq.replayed"
 """On a record of the dead letters' topic that is no dead letter but a mark: it says which ones were replayed."""
 
-TENANT = "spillway.tenant"
+TENANT = "forebay.tenant"
 """On a reply: the tenant of its turn, so that costs can be told apart without the turns."""
-LEFT_OUT = "spillway.left_out_bytes"
+LEFT_OUT = "forebay.left_out_bytes"
 """On a reply: bytes of conversation that its window kept from the models, over all calls."""
 
 REPLAY_COUNT = "replay.count"

@@ -16,7 +16,7 @@ MESSAGING_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2
 OTHER = "other"
 """Stands for all further values of a label that has had as many as it may."""
 
-BUILD_INFO = Gauge("spillway_build_info", "Always 1; its label tells the version", ["version"])
+BUILD_INFO = Gauge("forebay_build_info", "Always 1; its label tells the version", ["version"])
 SENT = Counter(
     "messaging_client_sent_messages_total",
     "Records that were given to Kafka, refused ones included",

@@ -20,14 +20,14 @@ broker's limit is on compressed bytes.
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as `spillway topics apply` creates it."""
+    """One topic as `forebay topics apply` creates it."""
 
     name: str
     about: str
     settings: Mapping[str, str] = field(default_factory=dict)
     """Kafka's topic settings that differ from the broker's defaults."""
     partitions: int | None = None
-    """A fixed number; None takes SPILLWAY_TOPIC_PARTITIONS."""
+    """A fixed number; None takes FOREBAY_TOPIC_PARTITIONS."""
 
 
 @dataclass(frozen=True, slots=True)

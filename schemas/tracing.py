@@ -106,7 +106,7 @@ def callers_tracer() -> Tracer | None:
         return None
     from .otel import OtelTracer
 
-    return OtelTracer(api.get_tracer("spillway"))
+    return OtelTracer(api.get_tracer("forebay"))
 
 
 def sending(made: Tracer | None, topic: str, turn_id: str | None = None, conversation_id: str | None = None) -> Span:

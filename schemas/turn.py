@@ -15,7 +15,7 @@ Priority = Literal["high", "normal", "low"]
 MAX_TEXT = 32_768
 """Most characters in a turn's text."""
 
-ONLY = "spillway.only"
+ONLY = "forebay.only"
 """Attribute of a turn that comes too late for a model: ``faq`` lets the FAQ alone answer it."""
 
 

@@ -3,6 +3,6 @@
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    VERSION = version("spillway")
+    VERSION = version("forebay")
 except PackageNotFoundError:  # a source tree that was never installed
     VERSION = "unknown"

@@ -12,9 +12,9 @@ pytest_plugins = ["rehearsal.fixtures", "tests.integration.gateway"]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With SPILLWAY_NO_SKIPS, as in CI, a skipped test is a failed one."""
+    """With FOREBAY_NO_SKIPS, as in CI, a skipped test is a failed one."""
     report = yield
-    if report.skipped and os.environ.get("SPILLWAY_NO_SKIPS"):
+    if report.skipped and os.environ.get("FOREBAY_NO_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but nothing may be skipped here: {report.longrepr}"
     return report

@@ -77,7 +77,7 @@ def _provider(service: str, instance: str) -> TracerProvider:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'spillway[otel]', "
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'forebay[otel]', "
             "or unset it"
         ) from error
     from schemas.otel import OtelTracer
@@ -87,7 +87,7 @@ def _provider(service: str, instance: str) -> TracerProvider:
     provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)  # for the spans of a user's tools
-    tracing.switch_on(OtelTracer(provider.get_tracer("spillway", VERSION)))
+    tracing.switch_on(OtelTracer(provider.get_tracer("forebay", VERSION)))
     return provider
 
 

@@ -41,7 +41,7 @@ class Health:
         self._live, self._ready, self._refresh = live, ready, refresh
         self._listening: Future[int] = Future()
         self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="spillway-health", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="forebay-health", daemon=True)
 
     async def start(self) -> int:
         """Listens; returns the port. Raises SettingsError when it is taken."""
@@ -51,7 +51,7 @@ class Health:
             port = await asyncio.wrap_future(self._listening)
         except OSError as error:
             raise SettingsError(
-                f"SPILLWAY_HEALTH_PORT={self._port}: {error.strerror or error}: choose another, or 0 for a free one"
+                f"FOREBAY_HEALTH_PORT={self._port}: {error.strerror or error}: choose another, or 0 for a free one"
             ) from None
         log.info("health.listening", port=port)
         return port

@@ -1,7 +1,7 @@
 """The worker's metrics, for Prometheus. Names end in their unit; labels are few and bounded.
 
 Where OpenTelemetry's semantic conventions have a metric (GenAI, messaging), its name and buckets are theirs, written as
-Prometheus writes them; all others begin with ``spillway_``. docs/observability.md has the table.
+Prometheus writes them; all others begin with ``forebay_``. docs/observability.md has the table.
 """
 
 from __future__ import annotations
@@ -23,29 +23,27 @@ UPSTREAMS = Names(128)
 TOOLS = Names(256)
 """An MCP server may offer other tools every hour."""
 
-TURNS = Counter("spillway_turns_total", "Turns that ended, by outcome", ["outcome"])
-DEAD_LETTERS = Counter("spillway_dead_letters_total", "Dead letters, by reason", ["reason"])
-QUEUED = Histogram("spillway_queued_seconds", "From a record's timestamp to the start of its answer", buckets=_SECONDS)
-ANSWERING = Histogram("spillway_answering_seconds", "From the start of an answer to its reply", buckets=_SECONDS)
+TURNS = Counter("forebay_turns_total", "Turns that ended, by outcome", ["outcome"])
+DEAD_LETTERS = Counter("forebay_dead_letters_total", "Dead letters, by reason", ["reason"])
+QUEUED = Histogram("forebay_queued_seconds", "From a record's timestamp to the start of its answer", buckets=_SECONDS)
+ANSWERING = Histogram("forebay_answering_seconds", "From the start of an answer to its reply", buckets=_SECONDS)
 MODEL_ERRORS = Counter(
-    "spillway_model_errors_total", "Model calls that failed, by what went wrong", ["upstream", "trouble"]
+    "forebay_model_errors_total", "Model calls that failed, by what went wrong", ["upstream", "trouble"]
 )
-CALLS_IN_FLIGHT = Gauge("spillway_model_calls_in_flight", "Model calls under way")
-CONCURRENCY_LIMIT = Gauge("spillway_concurrency_limit", "Model calls that the providers are believed to take at once")
+CALLS_IN_FLIGHT = Gauge("forebay_model_calls_in_flight", "Model calls under way")
+CONCURRENCY_LIMIT = Gauge("forebay_concurrency_limit", "Model calls that the providers are believed to take at once")
 BREAKER = Gauge(
-    "spillway_breaker_open", "Whether a model is left alone: 0 no, 0.5 one call tries it, 1 yes", ["upstream"]
+    "forebay_breaker_open", "Whether a model is left alone: 0 no, 0.5 one call tries it, 1 yes", ["upstream"]
 )
-HEDGES = Counter("spillway_hedged_calls_total", "Second calls beside one that took unusually long")
-BUDGET_USED = Gauge("spillway_budget_used_ratio", "Share of the tightest spending ceiling that is used; 1 is all of it")
-QUOTA_LEFT = Gauge("spillway_quota_left_ratio", "Share of a key's rate limit that is left", ["upstream"])
-TOKENS = Counter("spillway_tokens_total", "Tokens of model calls", ["model", "kind"])
-COST = Counter("spillway_cost_usd_total", "Spending on models", ["model"])
-TOOL_CALLS = Counter("spillway_tool_calls_total", "Tools that models asked for, by outcome", ["tool", "outcome"])
-SUMMARIES = Counter("spillway_summaries_total", "Summaries made of long conversations")
-LEFT_OUT = Counter(
-    "spillway_history_left_out_bytes_total", "Bytes of conversations that their windows kept from models"
-)
-STORE_ERRORS = Counter("spillway_store_errors_total", "Times the store did not answer")
+HEDGES = Counter("forebay_hedged_calls_total", "Second calls beside one that took unusually long")
+BUDGET_USED = Gauge("forebay_budget_used_ratio", "Share of the tightest spending ceiling that is used; 1 is all of it")
+QUOTA_LEFT = Gauge("forebay_quota_left_ratio", "Share of a key's rate limit that is left", ["upstream"])
+TOKENS = Counter("forebay_tokens_total", "Tokens of model calls", ["model", "kind"])
+COST = Counter("forebay_cost_usd_total", "Spending on models", ["model"])
+TOOL_CALLS = Counter("forebay_tool_calls_total", "Tools that models asked for, by outcome", ["tool", "outcome"])
+SUMMARIES = Counter("forebay_summaries_total", "Summaries made of long conversations")
+LEFT_OUT = Counter("forebay_history_left_out_bytes_total", "Bytes of conversations that their windows kept from models")
+STORE_ERRORS = Counter("forebay_store_errors_total", "Times the store did not answer")
 CALLS = Histogram(
     "gen_ai_client_operation_duration_seconds",
     "Model calls: from the request to the end of the answer; error_type is empty where there was one",
@@ -87,22 +85,22 @@ PROCESSED = Histogram(
     ],
     buckets=MESSAGING_SECONDS,
 )
-IN_FLIGHT = Gauge("spillway_turns_in_flight", "Turns that hold a permit")
-WAITING = Gauge("spillway_turns_waiting", "Turns in memory that wait for their conversation or a permit")
+IN_FLIGHT = Gauge("forebay_turns_in_flight", "Turns that hold a permit")
+WAITING = Gauge("forebay_turns_waiting", "Turns in memory that wait for their conversation or a permit")
 OLDEST_WAITING = Gauge(
-    "spillway_oldest_waiting_turn_seconds", "Age of the oldest turn that was fetched and has not begun; 0 without any"
+    "forebay_oldest_waiting_turn_seconds", "Age of the oldest turn that was fetched and has not begun; 0 without any"
 )
-UNPUBLISHED = Gauge("spillway_records_unacknowledged", "Records published and not yet acknowledged")
-PARTITIONS = Gauge("spillway_partitions_owned", "Partitions this worker owns")
-REBALANCES = Counter("spillway_rebalances_total", "Rebalances of the group seen by this worker")
-DAMAGED_MAPS = Counter("spillway_completion_maps_ignored_total", "Commit metadata that was foreign or damaged")
-UNREADABLE = Counter("spillway_records_unreadable_total", "Records that the Kafka client could not read")
-LOOP_LAG = Gauge("spillway_loop_lag_seconds", "How late the event loop ran its last timer")
-LOOP_BLOCKED = Counter("spillway_loop_blocked_total", "Times the event loop, or the whole process, stood still")
-OLDEST_TURN = Gauge("spillway_oldest_turn_in_flight_seconds", "Age of the turn that has been in flight longest")
-COMMIT_AGE = Gauge("spillway_commit_age_seconds", "How long turns that are done have waited for a commit that succeeds")
-GROUP_MEMBER = Gauge("spillway_group_member", "Whether this worker is in its group with its share of the partitions")
-ALARM = Gauge("spillway_alarm", "Whether the watchdog has this alarm", ["code"])
+UNPUBLISHED = Gauge("forebay_records_unacknowledged", "Records published and not yet acknowledged")
+PARTITIONS = Gauge("forebay_partitions_owned", "Partitions this worker owns")
+REBALANCES = Counter("forebay_rebalances_total", "Rebalances of the group seen by this worker")
+DAMAGED_MAPS = Counter("forebay_completion_maps_ignored_total", "Commit metadata that was foreign or damaged")
+UNREADABLE = Counter("forebay_records_unreadable_total", "Records that the Kafka client could not read")
+LOOP_LAG = Gauge("forebay_loop_lag_seconds", "How late the event loop ran its last timer")
+LOOP_BLOCKED = Counter("forebay_loop_blocked_total", "Times the event loop, or the whole process, stood still")
+OLDEST_TURN = Gauge("forebay_oldest_turn_in_flight_seconds", "Age of the turn that has been in flight longest")
+COMMIT_AGE = Gauge("forebay_commit_age_seconds", "How long turns that are done have waited for a commit that succeeds")
+GROUP_MEMBER = Gauge("forebay_group_member", "Whether this worker is in its group with its share of the partitions")
+ALARM = Gauge("forebay_alarm", "Whether the watchdog has this alarm", ["code"])
 
 
 def spent(model: str, usage: Usage, cost_usd: float | None) -> None:

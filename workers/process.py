@@ -1,4 +1,4 @@
-"""A worker process: what `spillway worker` runs, from settings to a drained end."""
+"""A worker process: what `forebay worker` runs, from settings to a drained end."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
     async with AsyncExitStack() as closing:
         assistant = load_assistant(settings.assistant)
         logs.configure(settings.log, hide=hidden(assistant.redaction) if assistant.redaction else None, worker=name)
-        await closing.enter_async_context(exporting("spillway-worker", name))
+        await closing.enter_async_context(exporting("forebay-worker", name))
         chain = await _connected(assistant, settings, closing)
         budget = Budget(settings.ceilings())
         if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
             raise SettingsError(
-                f"SPILLWAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by SPILLWAY_CATALOGUE"
+                f"FOREBAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by FOREBAY_CATALOGUE"
             )
         staff = Staff(assistant, await closing.enter_async_context(McpSessions.of(assistant)))
         faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None

@@ -44,6 +44,6 @@ class Processing:
         metrics.ANSWERING.observe(seconds, exemplar)
         metrics.processed(self._received.topic, self._group, error).observe(seconds, exemplar)
         if self._span.recording:
-            self._span.set({"spillway.queued_s": round(queued_s, 3), "spillway.outcome": answer.outcome})
+            self._span.set({"forebay.queued_s": round(queued_s, 3), "forebay.outcome": answer.outcome})
         if error:
             self._span.failed(error)

@@ -15,9 +15,9 @@ from .models import Timeouts
 
 
 class WorkerSettings(Environment):
-    """Settings of one worker; ``drain_s`` is ``SPILLWAY_DRAIN_S``, and so on."""
+    """Settings of one worker; ``drain_s`` is ``FOREBAY_DRAIN_S``, and so on."""
 
-    group: str = Field(default="spillway-workers", min_length=1, max_length=249)
+    group: str = Field(default="forebay-workers", min_length=1, max_length=249)
     """Consumer group."""
     concurrency: int = Field(default=50, ge=1, le=10_000)
     """Model calls in flight in this worker, at most: refusals bring it down, answers up again."""
@@ -59,7 +59,7 @@ class WorkerSettings(Environment):
     """How long the next piece of a streamed reply may take, in seconds."""
     call_timeout_s: float = Field(default=60.0, gt=0)
     """How long a whole call may take, streamed or not, in seconds."""
-    store: str = "sqlite:///spillway.db"
+    store: str = "sqlite:///forebay.db"
     """Where conversations and stored replies are kept: ``sqlite:///file.db`` (four slashes for an absolute path) or
     ``redis://host:port/0``.
     """

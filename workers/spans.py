@@ -46,7 +46,7 @@ def chat(upstream: Upstream, *, streamed: bool) -> Span:
         "gen_ai.provider.name": upstream.known.provider,
         "gen_ai.request.model": upstream.model.name,
         "gen_ai.request.stream": streamed,
-        "spillway.upstream": upstream.name,
+        "forebay.upstream": upstream.name,
     }
     if turn := tracing.TURN.get():
         attributes["gen_ai.conversation.id"] = turn[1]

@@ -79,7 +79,7 @@ class Watchdog:
         self._listened_at = time.monotonic()
         # In a copy of the context, so that its log lines name the worker as all others do.
         listen = contextvars.copy_context().run
-        threading.Thread(target=listen, args=(self._listen,), name="spillway-watchdog", daemon=True).start()
+        threading.Thread(target=listen, args=(self._listen,), name="forebay-watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

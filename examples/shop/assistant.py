@@ -1,4 +1,4 @@
-"""The shop's assistant. From the root of the repository: ``spillway worker examples.shop.assistant:assistant``."""
+"""The shop's assistant. From the root of the repository: ``forebay worker examples.shop.assistant:assistant``."""
 
 from __future__ import annotations
 

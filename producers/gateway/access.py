@@ -142,7 +142,7 @@ class Access:
         if brought.count(".") != 2:
             return self._server(brought, by_url)
         if self._keys is None:
-            raise Unauthorised("this gateway takes no tokens: SPILLWAY_GATEWAY_KEYS is not set")
+            raise Unauthorised("this gateway takes no tokens: FOREBAY_GATEWAY_KEYS is not set")
         known = brought, self._keys.version(time.monotonic())
         caller = self._known.get(known)
         if caller is None:

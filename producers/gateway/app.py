@@ -94,13 +94,13 @@ def _same_site(request: web.Request) -> None:
     if origin is None or origin in door.settings.origins or urlsplit(origin).netloc == request.host:
         return
     if door.settings.gateway_open or hdrs.UPGRADE in request.headers:
-        raise Problem(403, "this origin is not in SPILLWAY_GATEWAY_CORS")
+        raise Problem(403, "this origin is not in FOREBAY_GATEWAY_CORS")
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
     """What holds for every answer."""
     response.headers.setdefault("Cache-Control", "no-store")
-    response.headers[hdrs.SERVER] = "spillway"
+    response.headers[hdrs.SERVER] = "forebay"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     origins = Door.of(request).settings.origins

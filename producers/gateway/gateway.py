@@ -125,7 +125,7 @@ class Gateway:
 async def _listening(door: Door) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
     settings = door.settings
     # aiohttp logs a traceback, and what was sent, of all that is no HTTP: anybody could fill the log.
-    quiet = logging.getLogger("spillway.gateway.http")
+    quiet = logging.getLogger("forebay.gateway.http")
     quiet.setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application(door), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
@@ -137,7 +137,7 @@ async def _listening(door: Door) -> AsyncIterator[tuple[web.TCPSite, web.AppRunn
             await site.start()
         except OSError as error:
             raise SettingsError(
-                f"SPILLWAY_GATEWAY_PORT={settings.gateway_port} on {settings.gateway_host}: {error.strerror or error}: "
+                f"FOREBAY_GATEWAY_PORT={settings.gateway_port} on {settings.gateway_host}: {error.strerror or error}: "
                 "choose another, or 0 for a free one"
             ) from None
         yield site, runner
@@ -149,6 +149,6 @@ def _access(settings: GatewaySettings) -> Access:
     try:
         keys = KeySet(settings.gateway_keys) if settings.gateway_keys is not None else None
     except (ValueError, OSError) as error:
-        raise SettingsError(f"SPILLWAY_GATEWAY_KEYS: {error}") from None
+        raise SettingsError(f"FOREBAY_GATEWAY_KEYS: {error}") from None
     anybody = ANYBODY._replace(user_id=settings.gateway_open_user)
     return Access(keys, named_keys(settings.gateway_api_keys), named_keys(settings.gateway_admin_keys), anybody)

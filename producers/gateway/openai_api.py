@@ -67,7 +67,7 @@ class _Completions:
                         return await send(request, HEADERS, _chunks(about, events))
                     return await _whole(about, events, named_again=named_again)
         except Problem as problem:
-            if "turn_id" not in problem.more and "spillway" not in problem.more:
+            if "turn_id" not in problem.more and "forebay" not in problem.more:
                 self._refused.add(conversation, mark)  # and Kafka has no turn of it
             raise
 
@@ -103,7 +103,7 @@ async def model(request: web.Request) -> web.Response:
 
 
 def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "spillway"}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "forebay"}
 
 
 def _turn(caller: Caller, conversation: str, sent: ChatIn, key: str | None, mark: int) -> Turn:

@@ -26,7 +26,7 @@ def finish_reason(reply: Reply) -> str:
 
 
 def extension(turn: Underway, reply: Reply | None) -> dict[str, Any]:
-    """What Spillway knows beyond what OpenAI tells."""
+    """What Forebay knows beyond what OpenAI tells."""
     told = {"turn_id": turn.turn_id, "conversation_id": turn.conversation_id}
     return told if reply is None else told | {name: reply.get(name) for name in ("outcome", "route", "action")}
 
@@ -46,7 +46,7 @@ class Completion:
         """The answer to a request that is not streamed."""
         message = {"role": "assistant", "content": reply["text"], "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}
-        told = {"choices": [choice], "usage": usage(reply), "spillway": extension(self.turn, reply)}
+        told = {"choices": [choice], "usage": usage(reply), "forebay": extension(self.turn, reply)}
         return {**self._head("chat.completion", reply), **told}
 
     def chunk(self, delta: dict[str, str]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Completion:
 
     def last(self, reply: Reply) -> list[dict[str, Any]]:
         """What ends a stream: the reason, and the usage where it was asked for."""
-        told = {"spillway": extension(self.turn, reply)}
+        told = {"forebay": extension(self.turn, reply)}
         ended = [self._chunk({}, finish_reason(reply), reply) | told]
         if self.include_usage:
             head = self._head("chat.completion.chunk", reply)
@@ -93,7 +93,7 @@ def failure(turn: Underway, reply: Reply) -> Problem | None:
         error.get("message") or "the turn got no answer",
         code=error.get("code") or outcome,
         again=False,
-        spillway=extension(turn, reply),
+        forebay=extension(turn, reply),
     )
 
 
@@ -102,7 +102,7 @@ def error_of(problem: Problem) -> dict[str, Any]:
     status, more = problem.status, problem.more
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     told = {"message": problem.detail, "type": kind, "param": more.get("param")}
-    known = {name: more[name] for name in ("spillway", "estimated_wait_s") if name in more}
+    known = {name: more[name] for name in ("forebay", "estimated_wait_s") if name in more}
     return {"error": {**told, "code": _CODES.get(status, problem.code), **known}}
 
 

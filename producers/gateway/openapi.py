@@ -42,8 +42,8 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Spillway gateway",
-            "version": version("spillway"),
+            "title": "Forebay gateway",
+            "version": version("forebay"),
             "description": "Chat turns in, events and replies out. What lies behind it is Kafka; no client needs to know.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -50,7 +50,7 @@ class Problem(Exception):
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
         if self.status == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="spillway"'
+            headers["WWW-Authenticate"] = 'Bearer realm="forebay"'
         return headers
 
     def response(self) -> web.Response:

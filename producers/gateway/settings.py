@@ -12,7 +12,7 @@ from schemas import Environment
 
 
 class GatewaySettings(Environment):
-    """Settings of one gateway; ``gateway_port`` is ``SPILLWAY_GATEWAY_PORT``, and so on."""
+    """Settings of one gateway; ``gateway_port`` is ``FOREBAY_GATEWAY_PORT``, and so on."""
 
     gateway_host: str = "127.0.0.1"
     """Address to listen on."""
@@ -56,9 +56,9 @@ class GatewaySettings(Environment):
     """Deltas read by this gateway a second above which turns are answered whole."""
     gateway_when_busy: Literal["refuse", "faq"] = "refuse"
     """What becomes of a turn that would wait beyond its deadline: 503, or only the FAQ answers it."""
-    gateway_model: str = Field(default="spillway", min_length=1)
+    gateway_model: str = Field(default="forebay", min_length=1)
     """Name of the assistant in the OpenAI-compatible API."""
-    group: str = Field(default="spillway-workers", min_length=1, max_length=249)
+    group: str = Field(default="forebay-workers", min_length=1, max_length=249)
     """The workers' consumer group, whose progress tells a turn's place in the queue."""
     turn_ttl_s: float = Field(default=120.0, gt=0, le=86_400)
     """How long a turn without ``expires_at`` may wait, in seconds: as the workers have it."""
@@ -71,7 +71,7 @@ class GatewaySettings(Environment):
     @classmethod
     def _exists(cls, file: Path | None) -> Path | None:
         if file is not None and not file.is_file():
-            raise ValueError("no such file: `spillway token new-key` writes one")
+            raise ValueError("no such file: `forebay token new-key` writes one")
         return file
 
     @field_validator("gateway_cors")
@@ -90,18 +90,18 @@ class GatewaySettings(Environment):
         for name, secret in zip(("API", "ADMIN"), secrets, strict=True):
             for pair in secret.get_secret_value().split(","):
                 if pair.strip() and not all(pair.partition("=")[::2]):
-                    raise ValueError(f"SPILLWAY_GATEWAY_{name}_KEYS: write name=key,name=key")
+                    raise ValueError(f"FOREBAY_GATEWAY_{name}_KEYS: write name=key,name=key")
         keyed = self.gateway_keys is not None or any(secret.get_secret_value() for secret in secrets)
         if not keyed and not self.gateway_open:
             raise ValueError(
-                "the gateway has no keys: set SPILLWAY_GATEWAY_KEYS, SPILLWAY_GATEWAY_API_KEYS or "
-                "SPILLWAY_GATEWAY_ADMIN_KEYS, or try it on this machine with --open"
+                "the gateway has no keys: set FOREBAY_GATEWAY_KEYS, FOREBAY_GATEWAY_API_KEYS or "
+                "FOREBAY_GATEWAY_ADMIN_KEYS, or try it on this machine with --open"
             )
         if keyed and self.gateway_open:
-            raise ValueError("--open (SPILLWAY_GATEWAY_OPEN) asks for no keys, but keys are set: leave out one of them")
+            raise ValueError("--open (FOREBAY_GATEWAY_OPEN) asks for no keys, but keys are set: leave out one of them")
         if self.gateway_open and not _is_loopback(self.gateway_host):
             raise ValueError(
-                f"--open (SPILLWAY_GATEWAY_OPEN) is for loopback only, not for {self.gateway_host}: anybody could read "
+                f"--open (FOREBAY_GATEWAY_OPEN) is for loopback only, not for {self.gateway_host}: anybody could read "
                 "every conversation"
             )
         return self

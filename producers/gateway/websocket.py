@@ -20,7 +20,7 @@ from .place import as_json
 from .problem import Problem
 from .subscription import Subscription
 
-PROTOCOL = "spillway.v1"
+PROTOCOL = "forebay.v1"
 SILENT_S = 60.0
 """How long a client may send nothing, not even a pong, in seconds."""
 _CLOSE_CODES = {400: 4400, 401: 4401, 403: 4403, 429: 4429}

@@ -49,8 +49,8 @@ def _of_quotas(expected: Expected, fleet: Fleet, quotas: tuple[Quota, ...]) -> I
         yield f"The provider takes {expected.calls_at_once:,} calls at once, and the peak has {wanted:,.0f}: ask it for more."
     if expected.rpm is not None or expected.tpm is not None:
         yield (
-            "Let the pods share the quota by SPILLWAY_LIMITS=redis://...; without Redis each keeps to one of "
-            f"SPILLWAY_LIMIT_WORKERS={fleet.max_pods} parts, also while fewer run."
+            "Let the pods share the quota by FOREBAY_LIMITS=redis://...; without Redis each keeps to one of "
+            f"FOREBAY_LIMIT_WORKERS={fleet.max_pods} parts, also while fewer run."
         )
 
 
@@ -96,7 +96,7 @@ def _of_settings(expected: Expected, fleet: Fleet, prepared: Simulated) -> Itera
         )
     if (longest := expected.service.percentile_s(0.999)) > fleet.drain_s:
         yield (
-            f"One call in a thousand takes longer than {longest:.0f} s: SPILLWAY_CALL_TIMEOUT_S and the drain are "
+            f"One call in a thousand takes longer than {longest:.0f} s: FOREBAY_CALL_TIMEOUT_S and the drain are "
             f"{fleet.drain_s} s, and what takes longer is made anew."
         )
     if prepared.called_again > _MUCH * prepared.calls:
@@ -105,4 +105,4 @@ def _of_settings(expected: Expected, fleet: Fleet, prepared: Simulated) -> Itera
         yield f"Create the topic with {fleet.partitions} partitions now: more of them later break the order of conversations."
     elif any(fleet.partitions % pods for pods in (fleet.pods, fleet.max_pods)):
         yield f"{fleet.partitions} partitions are not shared evenly: {fleet.pods} pods are for those that have most of them."
-    yield f"Quotas and calls are planned with {MARGIN - 1:.0%} to spare; prove the plan with `spillway rehearse`."
+    yield f"Quotas and calls are planned with {MARGIN - 1:.0%} to spare; prove the plan with `forebay rehearse`."

@@ -25,9 +25,9 @@ _CLOSE_S = 35
 """After the last call a worker may take so long to leave while Kafka is away: seven things to close, of
 workers.intake.CLOSE_S each."""
 _LEAST_DRAIN_S, _MOST_DRAIN_S = 25, 60
-"""As shipped, and SPILLWAY_CALL_TIMEOUT_S: no call lasts longer."""
+"""As shipped, and FOREBAY_CALL_TIMEOUT_S: no call lasts longer."""
 GATEWAY_TURNS = 500.0
-"""SPILLWAY_GATEWAY_TURNS_A_SECOND, as shipped: what one gateway lets in."""
+"""FOREBAY_GATEWAY_TURNS_A_SECOND, as shipped: what one gateway lets in."""
 _GATEWAY_CUSTOMERS = 10_000
 """Open connections at which one gateway was measured (docs/gateway.md, "Measured")."""
 
@@ -99,7 +99,7 @@ class Fleet:
 
     @property
     def drain_s(self) -> int:
-        """SPILLWAY_DRAIN_S: all but one call in a thousand end within it; in steps of 5."""
+        """FOREBAY_DRAIN_S: all but one call in a thousand end within it; in steps of 5."""
         longest = 5 * math.ceil(self.expected.service.percentile_s(0.999) / 5)
         return min(_MOST_DRAIN_S, max(_LEAST_DRAIN_S, longest))
 

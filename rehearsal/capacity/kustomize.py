@@ -46,7 +46,7 @@ def manifest(data: Mapping[str, str], command: str) -> str:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": "spillway-plan",
+            "name": "forebay-plan",
             "annotations": {"config.kubernetes.io/local-config": "true"},
         },
         "data": dict(data),

@@ -28,7 +28,7 @@ _CALM_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that `spillway plan` prints."""
+    """Everything that `forebay plan` prints."""
 
     expected: Expected
     fleet: Fleet

@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of traffic of each (60)")
     parser.add_argument("--rate", type=float, default=RATE, help=f"records a second ({RATE:g})")
     parser.add_argument(
-        "--engine", nargs="+", choices=names, default=["spillway"], metavar="NAME", help=", ".join(names)
+        "--engine", nargs="+", choices=names, default=["forebay"], metavar="NAME", help=", ".join(names)
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this document")
     parser.add_argument("--plan", action="store_true", help="only print what would happen")
@@ -73,7 +73,7 @@ class Chaos:
             self._console.print(report.seed_table(engine, outcomes))
 
     def _one(self, engine: Engine, rehearsal: Rehearsal) -> Outcome:
-        folder = Path(tempfile.mkdtemp(prefix=f"spillway-chaos-{rehearsal.seed}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"forebay-chaos-{rehearsal.seed}-"))
         began = time.monotonic()
         with self._console.status(f"{engine.title}, seed {rehearsal.seed}") as status:
 

@@ -53,7 +53,7 @@ class Counts:
     """A few of the things found, in words."""
 
     def broken(self) -> list[str]:
-        """The promises of Spillway that were broken, in words."""
+        """The promises of Forebay that were broken, in words."""
         found = {
             f"{self.lost} lost": self.lost,
             f"{self.conflicting} answered twice with different words": self.conflicting,

@@ -1,4 +1,4 @@
-"""Who can be driven through a schedule: Spillway, and what a team would write without it."""
+"""Who can be driven through a schedule: Forebay, and what a team would write without it."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ def _java_missing() -> str | None:
     return None
 
 
-SPILLWAY = Engine(
-    "spillway",
-    "Spillway",
-    _python("spillway", "worker"),
+FOREBAY = Engine(
+    "forebay",
+    "Forebay",
+    _python("forebay", "worker"),
     "worker.started",
-    "spillway-workers",
+    "forebay-workers",
     {
         # A turn that expires would hide one that is lost.
-        "SPILLWAY_TURN_TTL_S": "900",
-        "SPILLWAY_ASSISTANT": "rehearsal.chaos.assistant:assistant",
-        "SPILLWAY_DRAIN_S": "12",
-        "SPILLWAY_CALL_TIMEOUT_S": "8",
-        "SPILLWAY_FIRST_TOKEN_TIMEOUT_S": "5",
-        "SPILLWAY_BETWEEN_TOKENS_TIMEOUT_S": "3",
-        "SPILLWAY_BREAKER_OPEN_S": "5",
+        "FOREBAY_TURN_TTL_S": "900",
+        "FOREBAY_ASSISTANT": "rehearsal.chaos.assistant:assistant",
+        "FOREBAY_DRAIN_S": "12",
+        "FOREBAY_CALL_TIMEOUT_S": "8",
+        "FOREBAY_FIRST_TOKEN_TIMEOUT_S": "5",
+        "FOREBAY_BETWEEN_TOKENS_TIMEOUT_S": "3",
+        "FOREBAY_BREAKER_OPEN_S": "5",
     },
     judged=True,
 )
@@ -84,7 +84,7 @@ SPILLWAY = Engine(
 _PEERS = "rehearsal.chaos.peers"
 
 ENGINES = (
-    SPILLWAY,
+    FOREBAY,
     Engine("bare-aiokafka", "aiokafka, batches by key", _python(f"{_PEERS}.bare_aiokafka"), "peer.started"),
     Engine(
         "faststream",

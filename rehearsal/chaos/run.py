@@ -20,7 +20,7 @@ from schemas import Cluster
 
 from .count import count
 from .counts import Counts
-from .engines import SPILLWAY, Engine
+from .engines import FOREBAY, Engine
 from .evidence import Evidence
 from .fleet import Fleet
 from .model import WatchedModelApi
@@ -83,7 +83,7 @@ class Outcome:
 
 
 async def run(
-    rehearsal: Rehearsal, kafka: EmbeddedKafka, folder: Path, engine: Engine = SPILLWAY, say: Say = lambda _: None
+    rehearsal: Rehearsal, kafka: EmbeddedKafka, folder: Path, engine: Engine = FOREBAY, say: Say = lambda _: None
 ) -> Outcome:
     """Performs one run on a broker that keeps its data over a restart (`BROKER`). ``folder`` takes logs and the store."""
     cluster = Cluster(kafka=kafka.bootstrap_servers, topic_prefix=f"chaos-{engine.name}-{rehearsal.seed}")
@@ -93,9 +93,9 @@ async def run(
         await stack.enter_async_context(api)
         store = folder / "conversations.db"
         environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_STORE": f"sqlite:///{store}",
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_STORE": f"sqlite:///{store}",
             "ANTHROPIC_BASE_URL": api.url,
         }
         fleet = Fleet(engine, folder, environment, say)

@@ -91,7 +91,7 @@ def _simulated(outcome: Outcome, service: ServiceTime, seed: int) -> Simulated:
         partitions=part.partitions,
         conversations=scenario.customers.conversations,
         skew=scenario.customers.skew,
-        turn_ttl_s=float(part.settings.get("SPILLWAY_TURN_TTL_S", 120)),
+        turn_ttl_s=float(part.settings.get("FOREBAY_TURN_TTL_S", 120)),
         calls_at_once=models.max_in_flight,
         requests_per_s=None if models.requests_per_minute is None else models.requests_per_minute / 60,
         sample_s=_SAMPLE_S,

@@ -130,7 +130,7 @@ def _prediction(run: Run) -> str:
         for each in run.prediction.compared
     )
     return (
-        f"<h2>As <code>spillway plan</code> predicts it {escape(run.variant)}</h2><div class=box><table>"
+        f"<h2>As <code>forebay plan</code> predicts it {escape(run.variant)}</h2><div class=box><table>"
         f"<tr><th>figure<th class=n>predicted<th class=n>measured<th class=n>off by{rows}</table></div>"
     )
 

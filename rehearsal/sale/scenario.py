@@ -149,13 +149,13 @@ class WorkersPart(_Part):
     """``package.module:attribute``; the built-in one without it."""
     model: str = ""
     settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}
-    """More settings of the workers, such as ``SPILLWAY_TURN_TTL_S``."""
+    """More settings of the workers, such as ``FOREBAY_TURN_TTL_S``."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not self.least <= self.most <= self.partitions:
             raise ValueError(f"least <= most <= partitions, got {self.least}, {self.most} and {self.partitions}")
-        known = {f"SPILLWAY_{name.upper()}" for name in (*WorkerSettings.model_fields, *Cluster.model_fields)}
+        known = {f"FOREBAY_{name.upper()}" for name in (*WorkerSettings.model_fields, *Cluster.model_fields)}
         if unknown := sorted(set(self.settings) - known - {large_model.OF, large_model.MODEL}):
             raise ValueError(f"settings: {', '.join(unknown)}: no settings of a worker; docs/configuration.md has them")
         return self

@@ -69,16 +69,16 @@ def worker_environment(
     """Settings of the worker processes, on top of the environment they inherit."""
     part = scenario.workers
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_GROUP": group,
-        "SPILLWAY_STORE": f"sqlite:///{store}",
-        "SPILLWAY_CONCURRENCY": str(part.concurrency),
-        "SPILLWAY_ASSISTANT": part.assistant,
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_GROUP": group,
+        "FOREBAY_STORE": f"sqlite:///{store}",
+        "FOREBAY_CONCURRENCY": str(part.concurrency),
+        "FOREBAY_ASSISTANT": part.assistant,
         "SHOP_DATABASE": str(store.with_name("shop.db")),
     }
     if part.model:
-        environment["SPILLWAY_MODEL"] = part.model
+        environment["FOREBAY_MODEL"] = part.model
     if api is not None:
         environment |= {
             "ANTHROPIC_API_KEY": "simulated",

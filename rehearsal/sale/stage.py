@@ -37,7 +37,7 @@ def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, consol
     for _, scenario in variants:
         _check(scenario, given)
     held_at = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="spillway-rehearsal-") as folder:
+    with tempfile.TemporaryDirectory(prefix="forebay-rehearsal-") as folder:
         runs = [_hold(name, scenario, given, Path(folder), console) for name, scenario in variants]
     return Held(runs, held_at)
 

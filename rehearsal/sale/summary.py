@@ -69,7 +69,7 @@ def _figures(held: Held) -> Table:
 
 
 def _prediction(run: Run) -> Table:
-    table = Table(box=None, padding=(0, 2), title=f"as `spillway plan` predicts it {run.variant}", title_justify="left")
+    table = Table(box=None, padding=(0, 2), title=f"as `forebay plan` predicts it {run.variant}", title_justify="left")
     for heading in ("figure", "predicted", "measured", "off by"):
         table.add_column(heading, justify="right")
     assert run.prediction is not None

@@ -78,10 +78,10 @@ def spawn(cluster: Cluster, model_api: ModelApi, tmp_path: Path) -> Iterator[Spa
 
     def start(**settings: object) -> WorkerProcess:
         environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}",
-            **{f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()},
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}",
+            **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
         started.append(WorkerProcess(f"worker-{len(started)}", tmp_path, environment))
         return started[-1]

@@ -77,8 +77,8 @@ async def test_health_and_metrics(spawn: Spawn, customers: Customers, model_api:
     assert await asyncio.to_thread(get, "/livez") == "ok"
     assert await asyncio.to_thread(get, "/readyz") == "ok"
     metrics = await asyncio.to_thread(get, "/metrics")
-    assert 'spillway_turns_total{outcome="answered"} 10.0' in metrics
-    assert "spillway_partitions_owned 3.0" in metrics
+    assert 'forebay_turns_total{outcome="answered"} 10.0' in metrics
+    assert "forebay_partitions_owned 3.0" in metrics
     worker.signal(signal.SIGTERM)
     await asyncio.to_thread(worker.stop)
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
@@ -97,7 +97,7 @@ async def test_the_commit_reaches_the_end(
     await asyncio.to_thread(worker.stop)
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()
-    committed = await admin.list_consumer_group_offsets("spillway-workers")
+    committed = await admin.list_consumer_group_offsets("forebay-workers")
     await admin.close()
     ours = {tp: point for tp, point in committed.items() if tp.topic == cluster.topics.requests}
     assert sum(point.offset for point in ours.values()) == 50

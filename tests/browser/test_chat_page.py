@@ -871,7 +871,7 @@ async def test_the_widget_opens_talks_and_closes(page: Page, gateway: StubGatewa
     await page.keyboard.press("Enter")
     await expect(words(frame)).to_have_text("Assistant: Hello you")
     await expect(field(frame)).to_be_focused()
-    await page.evaluate("Spillway.close()")
+    await page.evaluate("Forebay.close()")
     await expect(page.locator("dialog")).to_be_hidden()
 
 
@@ -879,14 +879,14 @@ async def test_the_widget_opens_talks_and_closes(page: Page, gateway: StubGatewa
 async def test_the_shop_gives_the_widget_a_new_token(page: Page, gateway: StubGateway) -> None:
     gateway.event_refusals.append(Refusal(401, "unauthorised"))
     gateway.post_refusals.append(Refusal(401, "unauthorised"))
-    await page.evaluate("window.wanted = 0; addEventListener('spillway:token-wanted', () => { window.wanted += 1 })")
-    await page.evaluate("Spillway.open()")
+    await page.evaluate("window.wanted = 0; addEventListener('forebay:token-wanted', () => { window.wanted += 1 })")
+    await page.evaluate("Forebay.open()")
     frame = page.frame_locator("iframe")
     await expect(frame.locator("#status")).to_contain_text("sign-in has expired")
     await say(frame, "Hello")
     await expect(frame.locator(".note")).to_contain_text("Not sent")
     assert await page.evaluate("window.wanted") == 1
-    await page.evaluate("Spillway.setToken('t-2')")
+    await page.evaluate("Forebay.setToken('t-2')")
     assert (await gateway.turn()).post.authorization == "Bearer t-2"
     await expect(frame.locator("#status")).to_be_hidden()
     await expect(frame.locator(".note")).to_have_text("Sent")
@@ -894,10 +894,10 @@ async def test_the_shop_gives_the_widget_a_new_token(page: Page, gateway: StubGa
 
 @pytest.mark.usefixtures("shop")
 async def test_only_the_page_around_it_may_give_a_token(page: Page, gateway: StubGateway) -> None:
-    await page.evaluate("Spillway.open()")
+    await page.evaluate("Forebay.open()")
     frame = page.frame_locator("iframe")
     await gateway.connected()
-    await field(frame).evaluate("() => window.postMessage({ type: 'spillway:token', token: 'stolen' }, '*')")
+    await field(frame).evaluate("() => window.postMessage({ type: 'forebay:token', token: 'stolen' }, '*')")
     await say(frame, "Hello")
     assert (await gateway.turn()).post.authorization == "Bearer t-1"
 

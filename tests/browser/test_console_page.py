@@ -212,7 +212,7 @@ async def test_without_plotly_everything_but_plots_is_there(page: Page, stub: St
     stub.plots = False
     await opened(page, stub, waiting=120)
     await expect(page.locator("#figure-waiting")).to_have_text("120")
-    await expect(page.locator("main")).to_contain_text("pip install 'spillway[console]'")
+    await expect(page.locator("main")).to_contain_text("pip install 'forebay[console]'")
     await expect(page.locator(".plot")).to_have_count(0)
 
 

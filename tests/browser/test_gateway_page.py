@@ -19,7 +19,7 @@ from .test_chat_page import say, words
 
 @asynccontextmanager
 async def running(cluster: Cluster, folder: Path, port: int = 0) -> AsyncIterator[GatewayProcess]:
-    environment = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    environment = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
     with closing(GatewayProcess("gateway", folder, environment, port)) as process:
         await process.ready()
         yield process

@@ -22,16 +22,16 @@ from .conftest import until
 
 PATIENCE_S = 90.0
 STAYS = {
-    "spillway broker": r"Kafka at ([\w.:]+),",
-    "spillway model-api": r"Model API at http://(\S+)",
-    "spillway worker": r"",
-    "spillway gateway": r"",
+    "forebay broker": r"Kafka at ([\w.:]+),",
+    "forebay model-api": r"Model API at http://(\S+)",
+    "forebay worker": r"",
+    "forebay gateway": r"",
     "curl .*-[a-zA-Z]*N": r"(event: \w+)",
 }
 """Commands that run until they are stopped, and what they say when they are ready; workers and gateways have /readyz."""
-RUN = frozenset({"spillway", "python", "curl", "mkdir", "cat", "cp", "rm", "jq", "openssl", "printf"})
+RUN = frozenset({"forebay", "python", "curl", "mkdir", "cat", "cp", "rm", "jq", "openssl", "printf"})
 """Programs that are run to their end, which is to be exit status 0."""
-LOOKS = re.compile("spillway (status|costs|dlq list)")
+LOOKS = re.compile("forebay (status|costs|dlq list)")
 """Commands that only look: a page that says one again is not obeyed again."""
 _FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 _PYTHON = """
@@ -70,8 +70,8 @@ class Reader:
         self._blocks = [block for block in page.blocks() if "operator-path" not in block.marker]
         said = "".join(block.text for block in self._blocks if block.language == "sh")
         # A page that starts workers has topics of its own, so that they alone answer what it asks.
-        self._own = "spillway worker" in said
-        self._makes_topics = "spillway topics apply" in said
+        self._own = "forebay worker" in said
+        self._makes_topics = "forebay topics apply" in said
         self._prefix = re.sub(r"\W", "-", page.name) if self._own else town.cluster.topic_prefix
         self._environment = dict(town.environment)
         self._places = dict(town.places)
@@ -120,13 +120,13 @@ class Reader:
         for named, here in self._places.items():
             command = re.sub(rf"(127\.0\.0\.1|localhost):{named}\b", here, command)
         command = re.sub(r"--port \d+", "--port 0", command)
-        if re.match("spillway (broker|model-api)(?!.*--port)", command):
+        if re.match("forebay (broker|model-api)(?!.*--port)", command):
             command = re.sub("(broker|model-api)", r"\1 --port 0", command, count=1)
-        if command.startswith("spillway rehearse"):
+        if command.startswith("forebay rehearse"):
             command = command.replace("rehearse", "rehearse --show", 1)  # reads the scenario; holding it takes minutes
         if command.startswith("curl "):
             command = command.replace("curl ", "curl --fail-with-body ", 1)
-        if command.startswith("spillway dlq"):
+        if command.startswith("forebay dlq"):
             letters = cycle(self._town.letters)
             command = re.sub(r"\b\d+-\d+\b(?!-)", lambda _: next(letters), command)
             if re.search("replay|purge", command) and not re.search("--yes|--dry-run", command):
@@ -149,7 +149,7 @@ class Reader:
             place = await self._ready(process, STAYS[pattern])
         except (FleetError, TimeoutError) as error:
             return self._fault(command, f"{error!r}: {process.last_line()}")
-        if pattern == "spillway broker":
+        if pattern == "forebay broker":
             self._places["9092"] = self._town.cluster.kafka  # one is enough, and this one has the topics
             await asyncio.to_thread(self._stop_latest)
         else:
@@ -203,9 +203,9 @@ class Reader:
     def _variables(self) -> dict[str, str]:
         """What the page has exported, but for the places where this test keeps things."""
         fixed = {
-            "SPILLWAY_KAFKA": self._town.cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": self._prefix,
-            "SPILLWAY_GATEWAY_PORT": "0",
+            "FOREBAY_KAFKA": self._town.cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": self._prefix,
+            "FOREBAY_GATEWAY_PORT": "0",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         # What a page unsets is simulated here all the same: nothing goes to a real provider.

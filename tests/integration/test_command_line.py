@@ -22,12 +22,12 @@ from schemas import Cluster
 from .conftest import Fleet
 
 
-def spillway(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def forebay(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SPILLWAY_", "ANTHROPIC", "OPENAI"))
+        name: value for name, value in os.environ.items() if not name.startswith(("FOREBAY_", "ANTHROPIC", "OPENAI"))
     }
     return subprocess.run(
-        [sys.executable, "-m", "spillway", *words],
+        [sys.executable, "-m", "forebay", *words],
         cwd=cwd,
         env={**kept, "COLUMNS": "120", **environment},
         capture_output=True,
@@ -47,15 +47,15 @@ def protected() -> Iterator[EmbeddedKafka]:
 WRONG = {
     "a bad number": (
         ["worker"],
-        {"SPILLWAY_CONCURRENCY": "many"},
+        {"FOREBAY_CONCURRENCY": "many"},
         2,
-        "SPILLWAY_CONCURRENCY='many': input should be a valid integer",
+        "FOREBAY_CONCURRENCY='many': input should be a valid integer",
     ),
     "out of range": (
         ["worker"],
-        {"SPILLWAY_DRAIN_S": "-1"},
+        {"FOREBAY_DRAIN_S": "-1"},
         2,
-        "SPILLWAY_DRAIN_S='-1': input should be greater than or equal to 0",
+        "FOREBAY_DRAIN_S='-1': input should be greater than or equal to 0",
     ),
     "a bad option": (
         ["worker", "--concurrency", "0"],
@@ -63,11 +63,11 @@ WRONG = {
         2,
         "--concurrency=0: input should be greater than or equal to 1",
     ),
-    "a bad address": (["worker"], {"SPILLWAY_KAFKA": "kafka"}, 2, "SPILLWAY_KAFKA='kafka': 'kafka' is not host:port"),
-    "a bad prefix": (["topics", "apply"], {"SPILLWAY_TOPIC_PREFIX": "a b"}, 2, "SPILLWAY_TOPIC_PREFIX='a b'"),
-    "no password": (["worker"], {"SPILLWAY_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, 2, "SPILLWAY_KAFKA_SASL_USERNAME"),
-    "no such file": (["worker"], {"SPILLWAY_KAFKA_SSL_CAFILE": "/no/ca.pem"}, 2, "SPILLWAY_KAFKA_SSL_CAFILE"),
-    "unknown model": (["worker"], {"SPILLWAY_MODEL": "claude-haiku-4"}, 2, "Near: claude-haiku-4-5"),
+    "a bad address": (["worker"], {"FOREBAY_KAFKA": "kafka"}, 2, "FOREBAY_KAFKA='kafka': 'kafka' is not host:port"),
+    "a bad prefix": (["topics", "apply"], {"FOREBAY_TOPIC_PREFIX": "a b"}, 2, "FOREBAY_TOPIC_PREFIX='a b'"),
+    "no password": (["worker"], {"FOREBAY_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, 2, "FOREBAY_KAFKA_SASL_USERNAME"),
+    "no such file": (["worker"], {"FOREBAY_KAFKA_SSL_CAFILE": "/no/ca.pem"}, 2, "FOREBAY_KAFKA_SSL_CAFILE"),
+    "unknown model": (["worker"], {"FOREBAY_MODEL": "claude-haiku-4"}, 2, "Near: claude-haiku-4-5"),
     "no key": (["worker"], {}, 2, "ANTHROPIC_API_KEY is not set, and claude-haiku-4-5 needs it"),
     "no module": (["worker", "no.such:assistant"], {"ANTHROPIC_API_KEY": "x"}, 2, "No module named 'no'"),
     "no attribute": (["worker", "json:assistant"], {"ANTHROPIC_API_KEY": "x"}, 2, "json has no 'assistant'"),
@@ -75,19 +75,19 @@ WRONG = {
     "not a name": (["worker", "shop"], {"ANTHROPIC_API_KEY": "x"}, 2, "write it as package.module:attribute"),
     "no broker": (
         ["worker"],
-        {"ANTHROPIC_API_KEY": "x", "SPILLWAY_KAFKA": "127.0.0.1:1"},
+        {"ANTHROPIC_API_KEY": "x", "FOREBAY_KAFKA": "127.0.0.1:1"},
         1,
         "Kafka at 127.0.0.1:1 does not answer",
     ),
-    "no broker to ask": (["ask", "hi"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "Kafka at 127.0.0.1:1 does not answer"),
-    "no broker for topics": (["topics", "apply"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "does not answer"),
+    "no broker to ask": (["ask", "hi"], {"FOREBAY_KAFKA": "127.0.0.1:1"}, 1, "Kafka at 127.0.0.1:1 does not answer"),
+    "no broker for topics": (["topics", "apply"], {"FOREBAY_KAFKA": "127.0.0.1:1"}, 1, "does not answer"),
     "nothing asked": (["ask"], {}, 2, "give TEXT, --file"),
     "no such command": (["asc"], {}, 2, "No such command"),
     "a bad fault": (["model-api", "--port", "0", "--fault", "x=0.1"], {}, 2, "x"),
     "a bad port": (["broker", "--port", "99999"], {}, 2, "less than or equal to 65535"),
     "an empty turn": (["ask", ""], {}, 2, "a turn needs `text`"),
     "a bad partition count": (["topics", "apply", "--partitions", "0"], {}, 2, "--partitions=0"),
-    "a strange port": (["worker"], {"SPILLWAY_KAFKA": "127.0.0.1:²²"}, 2, "is not host:port"),
+    "a strange port": (["worker"], {"FOREBAY_KAFKA": "127.0.0.1:²²"}, 2, "is not host:port"),
     "a key with a line end": (["worker"], {"ANTHROPIC_API_KEY": "x\ny"}, 2, "ANTHROPIC_API_KEY has white space"),
     "a strange address": (
         ["worker"],
@@ -103,23 +103,21 @@ WRONG = {
 def test_a_mistake_gets_one_clear_line(
     tmp_path: Path, words: list[str], environment: dict[str, str], status: int, says: str
 ) -> None:
-    done = spillway(*words, cwd=tmp_path, **environment)
+    done = forebay(*words, cwd=tmp_path, **environment)
     told = done.stdout + done.stderr
     assert done.returncode == status, told
     assert says in told
     assert "Traceback" not in told
-    lines = [line for line in done.stderr.splitlines() if line.startswith("spillway: ")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("forebay: ")]
     assert len(lines) == 1 or "Usage" in told
 
 
 def test_no_topics(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    environment = {"SPILLWAY_KAFKA": kafka.bootstrap_servers, "SPILLWAY_TOPIC_PREFIX": "none", "ANTHROPIC_API_KEY": "x"}
+    environment = {"FOREBAY_KAFKA": kafka.bootstrap_servers, "FOREBAY_TOPIC_PREFIX": "none", "ANTHROPIC_API_KEY": "x"}
     for words in (["worker"], ["ask", "hi"]):
-        done = spillway(*words, cwd=tmp_path, **environment)
+        done = forebay(*words, cwd=tmp_path, **environment)
         assert done.returncode == 1
-        assert re.fullmatch(
-            r"spillway: Kafka at \S+ has no topic none\.requests.*`spillway topics apply`\n", done.stderr
-        )
+        assert re.fullmatch(r"forebay: Kafka at \S+ has no topic none\.requests.*`forebay topics apply`\n", done.stderr)
 
 
 def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
@@ -128,8 +126,8 @@ def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
             "ANTHROPIC_API_KEY": "x",
         }
         for words, status in (
@@ -137,7 +135,7 @@ def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
             (["broker", "--port", port], 1),
             (["model-api", "--port", port], 1),
         ):
-            done = spillway(*words, cwd=tmp_path, **environment)
+            done = forebay(*words, cwd=tmp_path, **environment)
             assert done.returncode == status
             assert port in done.stderr
             assert "in use" in done.stderr
@@ -146,50 +144,50 @@ def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "prices.toml").write_bytes(b"\xff\xfe")
-    done = spillway("worker", cwd=tmp_path, ANTHROPIC_API_KEY="x", SPILLWAY_CATALOGUE="prices.toml")
+    done = forebay("worker", cwd=tmp_path, ANTHROPIC_API_KEY="x", FOREBAY_CATALOGUE="prices.toml")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     (tmp_path / "ca.pem").write_text("no certificate")
     secured = {
-        "SPILLWAY_KAFKA_SECURITY_PROTOCOL": "SSL",
-        "SPILLWAY_KAFKA_SSL_CAFILE": "ca.pem",
+        "FOREBAY_KAFKA_SECURITY_PROTOCOL": "SSL",
+        "FOREBAY_KAFKA_SSL_CAFILE": "ca.pem",
         "ANTHROPIC_API_KEY": "x",
     }
-    done = spillway("worker", cwd=tmp_path, **secured)
+    done = forebay("worker", cwd=tmp_path, **secured)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "SPILLWAY_KAFKA_SSL_CAFILE" in done.stderr
+    assert "FOREBAY_KAFKA_SSL_CAFILE" in done.stderr
     (tmp_path / ".env").write_bytes(b"\xff\xfe")
-    done = spillway("contract", cwd=tmp_path)
-    assert (done.returncode, done.stderr.startswith("spillway: .env is not UTF-8")) == (2, True)
+    done = forebay("contract", cwd=tmp_path)
+    assert (done.returncode, done.stderr.startswith("forebay: .env is not UTF-8")) == (2, True)
 
 
 def test_wrong_credentials(protected: EmbeddedKafka, tmp_path: Path) -> None:
     environment = {
-        "SPILLWAY_KAFKA": protected.bootstrap_servers,
-        "SPILLWAY_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "SPILLWAY_KAFKA_SASL_USERNAME": "shop",
-        "SPILLWAY_KAFKA_SASL_PASSWORD": "wrong",
+        "FOREBAY_KAFKA": protected.bootstrap_servers,
+        "FOREBAY_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "FOREBAY_KAFKA_SASL_USERNAME": "shop",
+        "FOREBAY_KAFKA_SASL_PASSWORD": "wrong",
         "ANTHROPIC_API_KEY": "x",
     }
     for words in (["worker"], ["ask", "hi"], ["topics", "apply"]):
-        done = spillway(*words, cwd=tmp_path, **environment)
+        done = forebay(*words, cwd=tmp_path, **environment)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert "wrong" not in done.stderr, "a password must not be shown"
         assert "SASL" in done.stderr or "credentials" in done.stderr
-    right = spillway(
-        "topics", "apply", "--json", cwd=tmp_path, **{**environment, "SPILLWAY_KAFKA_SASL_PASSWORD": "right"}
+    right = forebay(
+        "topics", "apply", "--json", cwd=tmp_path, **{**environment, "FOREBAY_KAFKA_SASL_PASSWORD": "right"}
     )
     assert right.returncode == 0
     assert len(json.loads(right.stdout)) == 7
 
 
 def test_topics_apply_creates_and_compares(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    environment = {"SPILLWAY_KAFKA": kafka.bootstrap_servers, "SPILLWAY_TOPIC_PREFIX": "apply"}
-    first = spillway("topics", "apply", "--partitions", "4", cwd=tmp_path, **environment)
+    environment = {"FOREBAY_KAFKA": kafka.bootstrap_servers, "FOREBAY_TOPIC_PREFIX": "apply"}
+    first = forebay("topics", "apply", "--partitions", "4", cwd=tmp_path, **environment)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("created") == 7
-    again = json.loads(spillway("topics", "apply", "--partitions", "2", "--json", cwd=tmp_path, **environment).stdout)
+    again = json.loads(forebay("topics", "apply", "--partitions", "2", "--json", cwd=tmp_path, **environment).stdout)
     requests = next(state for state in again if state["name"] == "apply.requests")
     assert (requests["created"], requests["partitions"]) == (False, 4)
     assert "4 partitions, not 2" in requests["differences"][0]
@@ -197,10 +195,10 @@ def test_topics_apply_creates_and_compares(kafka: EmbeddedKafka, tmp_path: Path)
 
 async def test_ask(fleet: Fleet, model_api: ModelApi, cluster: Cluster, tmp_path: Path) -> None:
     await fleet.start()
-    environment = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    environment = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
 
     async def ask(*words: str) -> subprocess.CompletedProcess[str]:
-        return await asyncio.to_thread(lambda: spillway("ask", *words, cwd=tmp_path, **environment))
+        return await asyncio.to_thread(lambda: forebay("ask", *words, cwd=tmp_path, **environment))
 
     plain = await ask("Is SKU001 in stock?", "--conversation", "c-1")
     assert (plain.returncode, plain.stdout) == (0, "[turn 1] I understand: “Is SKU001 in stock?”.\n")
@@ -223,10 +221,10 @@ async def test_ask(fleet: Fleet, model_api: ModelApi, cluster: Cluster, tmp_path
 
 
 def test_contract_is_printed(tmp_path: Path) -> None:
-    document = json.loads(spillway("contract", "--prefix", "shop", cwd=tmp_path).stdout)
+    document = json.loads(forebay("contract", "--prefix", "shop", cwd=tmp_path).stdout)
     assert document["asyncapi"] == "3.0.0"
     assert document["channels"]["requests"]["address"] == "shop.requests"
-    assert set(json.loads(spillway("contract", "--schemas", cwd=tmp_path).stdout)) == {
+    assert set(json.loads(forebay("contract", "--schemas", cwd=tmp_path).stdout)) == {
         "turn",
         "reply",
         "delta",
@@ -240,15 +238,15 @@ def test_contract_is_printed(tmp_path: Path) -> None:
     ("settings", "says"),
     [
         ({}, "the gateway has no keys"),
-        ({"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_HOST": "0.0.0.0"}, "loopback only"),
-        ({"SPILLWAY_GATEWAY_OPEN": "true", "SPILLWAY_GATEWAY_PORT": "x"}, "SPILLWAY_GATEWAY_PORT='x'"),
-        ({"SPILLWAY_GATEWAY_KEYS": "none.json"}, "no such file"),
+        ({"FOREBAY_GATEWAY_OPEN": "true", "FOREBAY_GATEWAY_HOST": "0.0.0.0"}, "loopback only"),
+        ({"FOREBAY_GATEWAY_OPEN": "true", "FOREBAY_GATEWAY_PORT": "x"}, "FOREBAY_GATEWAY_PORT='x'"),
+        ({"FOREBAY_GATEWAY_KEYS": "none.json"}, "no such file"),
     ],
 )
 def test_a_gateway_that_is_set_up_wrongly_says_so_in_one_line(
     tmp_path: Path, settings: dict[str, str], says: str
 ) -> None:
-    result = spillway("gateway", cwd=tmp_path, **settings)
+    result = forebay("gateway", cwd=tmp_path, **settings)
     assert result.returncode == 2
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
@@ -257,7 +255,7 @@ def test_a_gateway_that_is_set_up_wrongly_says_so_in_one_line(
 @pytest.mark.parametrize("command", [["broker", "--port", "0", "--ephemeral"], ["model-api", "--port", "0"]])
 def test_a_server_ends_on_sigterm_and_on_its_parents_death(tmp_path: Path, command: list[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "spillway", *command],
+        [sys.executable, "-m", "forebay", *command],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -297,7 +295,7 @@ def test_topics_survive_a_restart(tmp_path: Path) -> None:
         broker.port = 0
         broker.start()
         try:
-            done = spillway("topics", "apply", cwd=tmp_path, SPILLWAY_KAFKA=broker.bootstrap_servers)
+            done = forebay("topics", "apply", cwd=tmp_path, FOREBAY_KAFKA=broker.bootstrap_servers)
             assert done.stdout.count(expected) == 7, done.stdout + done.stderr
         finally:
             broker.stop()

@@ -371,6 +371,6 @@ async def test_handoffs_are_listed_once_with_the_command(api: Api, cluster: Clus
         await producer.send_and_wait(cluster.topics.handoffs, b"{", key=b"c", partition=0)
     told = await api.get("handoffs")
     assert [one["handoff_id"] for one in told["handoffs"]] == ["h-2", "h-1", "h-0"]
-    assert told["handoffs"][0]["command"] == "spillway handoffs return -- 'c 2'"
+    assert told["handoffs"][0]["command"] == "forebay handoffs return -- 'c 2'"
     assert told["handoffs"][0]["transcript"] == [{"role": "user", "text": "<b>hello</b>"}]
     assert told["unreadable"] == 1

@@ -1,4 +1,4 @@
-"""Money: what `spillway costs` says agrees with the replies, and the assistant's check with its definition."""
+"""Money: what `forebay costs` says agrees with the replies, and the assistant's check with its definition."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .conftest import Fleet
 from .test_assistant import turn
 
 
-async def spillway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+async def forebay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "spillway", *words],
+        [sys.executable, "-m", "forebay", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -45,8 +45,8 @@ async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model
         await chat.ask(turn(text, tenant=f"shop-{number % 2}", conversation_id=f"c-{number % 2}"))
         for number, text in enumerate(texts * 3)
     ]
-    settings = {"SPILLWAY_KAFKA": fleet.cluster.kafka, "SPILLWAY_TOPIC_PREFIX": fleet.cluster.topic_prefix}
-    told = await spillway("costs", "--json", "--turns-a-day", "1000", **settings)
+    settings = {"FOREBAY_KAFKA": fleet.cluster.kafka, "FOREBAY_TOPIC_PREFIX": fleet.cluster.topic_prefix}
+    told = await forebay("costs", "--json", "--turns-a-day", "1000", **settings)
     assert told.returncode == 0, told.stderr
     costs = orjson.loads(told.stdout)
     exact = sum(Decimal(str(reply.cost_usd)) for reply in replies)
@@ -61,9 +61,9 @@ async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model
     assert costs["saved_usd"]["routing"] > 0
     assert costs["saved_usd"]["faq"] > 0
     assert costs["forecast_usd"]["year"] == 365 * costs["forecast_usd"]["day"]
-    one = orjson.loads((await spillway("costs", "--json", "--tenant", "shop-1", **settings)).stdout)
+    one = orjson.loads((await forebay("costs", "--json", "--tenant", "shop-1", **settings)).stdout)
     assert one["turns"] == 6
-    shown = await spillway("costs", **settings)
+    shown = await forebay("costs", **settings)
     assert f"{len(replies)} turns" in shown.stdout
     assert "saved against claude-opus-5-5" in shown.stdout
 
@@ -82,21 +82,21 @@ async def test_the_check_tells_what_was_understood_and_what_is_wrong(tmp_path: P
     )
     name = "shop_of_this_test"
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
-    good = await spillway("assistant", "check", f"{name}:good", "--json", **environment)
+    good = await forebay("assistant", "check", f"{name}:good", "--json", **environment)
     assert good.returncode == 0, good.stderr
     (desk,) = orjson.loads(good.stdout)["desks"]
     assert [(tool["name"], tool["arguments"], tool["confirm"]) for tool in desk["tools"]] == [
         ("get_stock", ["sku"], False),
         ("cancel", ["order"], True),
     ]
-    shown = await spillway("assistant", "check", f"{name}:good", **environment)
+    shown = await forebay("assistant", "check", f"{name}:good", **environment)
     assert "cancel(order) asks the customer first" in shown.stdout
-    bad = await spillway("assistant", "check", f"{name}:bad", **environment)
+    bad = await forebay("assistant", "check", f"{name}:bad", **environment)
     assert bad.returncode == 2
     assert f"{name}:9" in bad.stderr
     assert "write sku: str" in bad.stderr
     assert len(bad.stderr.splitlines()) == 1
-    unknown = await spillway("assistant", "check", f"{name}:unknown", **environment)
+    unknown = await forebay("assistant", "check", f"{name}:unknown", **environment)
     assert unknown.returncode == 2
     assert "claude-sonnet-5-5" in unknown.stderr
 
@@ -106,10 +106,10 @@ async def test_a_conversation_is_given_back(fleet: Fleet, tmp_path: Path) -> Non
 
     store = open_store(fleet.store_url)
     await store.record(Entry("c-1", "t", StoredReply("handed_off", b"{}"), None, hand_off="asked_for"))
-    settings = {"SPILLWAY_STORE": fleet.store_url}
-    done = await spillway("handoffs", "return", "c-1", **settings)
+    settings = {"FOREBAY_STORE": fleet.store_url}
+    done = await forebay("handoffs", "return", "c-1", **settings)
     assert (done.returncode, done.stdout) == (0, "c-1: the assistant answers again\n")
-    again = await spillway("handoffs", "return", "c-1", "--json", **settings)
+    again = await forebay("handoffs", "return", "c-1", "--json", **settings)
     assert (again.returncode, orjson.loads(again.stdout)) == (1, {"c-1": False})
     assert (await store.load("c-1", "x", 1)).conversation.handed_off is None
     await store.close()
@@ -123,13 +123,13 @@ def one_line(done: subprocess.CompletedProcess[str], status: int, told: str) -> 
 
 
 async def test_a_conversation_is_not_given_back_in_a_store_that_is_not_there(tmp_path: Path) -> None:
-    missing = tmp_path / "spillway.db"
-    done = await spillway("handoffs", "return", "c-1", SPILLWAY_STORE=f"sqlite:///{missing}")
-    one_line(done, 1, "there is no such file; run this where the workers run, or set SPILLWAY_STORE")
+    missing = tmp_path / "forebay.db"
+    done = await forebay("handoffs", "return", "c-1", FOREBAY_STORE=f"sqlite:///{missing}")
+    one_line(done, 1, "there is no such file; run this where the workers run, or set FOREBAY_STORE")
     assert not missing.exists()
-    nobody = await spillway("handoffs", "return", "c-1", SPILLWAY_STORE="redis://127.0.0.1:1/0")
+    nobody = await forebay("handoffs", "return", "c-1", FOREBAY_STORE="redis://127.0.0.1:1/0")
     one_line(nobody, 1, "the store: ")
-    odd = await spillway("handoffs", "return", "c-\udcff", SPILLWAY_STORE=f"sqlite:///{missing}")
+    odd = await forebay("handoffs", "return", "c-\udcff", FOREBAY_STORE=f"sqlite:///{missing}")
     assert odd.returncode == 2
     assert "is not UTF-8" in odd.stderr
     assert "Traceback" not in odd.stderr
@@ -137,7 +137,7 @@ async def test_a_conversation_is_not_given_back_in_a_store_that_is_not_there(tmp
 
 
 async def test_costs_without_a_kafka_are_told_in_one_line() -> None:
-    one_line(await spillway("costs", SPILLWAY_KAFKA="127.0.0.1:1"), 1, "127.0.0.1:1")
+    one_line(await forebay("costs", FOREBAY_KAFKA="127.0.0.1:1"), 1, "127.0.0.1:1")
 
 
 async def test_mistakes_in_a_definition_are_told_in_one_line(tmp_path: Path) -> None:
@@ -157,4 +157,4 @@ async def test_mistakes_in_a_definition_are_told_in_one_line(tmp_path: Path) -> 
         (":file", "cannot be read"),
         ("_ends:a", "must not end the process"),
     ]:
-        one_line(await spillway("assistant", "check", f"{name}{attribute}", **environment), 2, told)
+        one_line(await forebay("assistant", "check", f"{name}{attribute}", **environment), 2, told)

@@ -30,7 +30,7 @@ from rehearsal.model_api import ModelApi
 from schemas import Cluster, ClusterError, Failure, Headers, Reason, dead_letter_headers, decode_reply
 
 from .conftest import read_topic, until_async
-from .test_command_line import spillway
+from .test_command_line import forebay
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 """Letter n died n seconds later: long enough ago for Kafka to take the time, and not so long that retention takes them."""
@@ -123,11 +123,11 @@ def in_order(records: Sequence[ConsumerRecord]) -> bool:
 
 
 def environment(cluster: Cluster) -> dict[str, str]:
-    return {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    return {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
 
 
 async def dlq(cluster: Cluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(lambda: spillway("dlq", *words, cwd=folder, **environment(cluster)))
+    return await asyncio.to_thread(lambda: forebay("dlq", *words, cwd=folder, **environment(cluster)))
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ async def test_a_letter_is_shown_whole(cluster: Cluster, tmp_path: Path) -> None
     for missing in ("1-99", "7-0"):
         done = await dlq(cluster, tmp_path, "show", missing)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"spillway: there is no dead letter {missing} on {cluster.topics.dead_letters}\n"
+        assert done.stderr == f"forebay: there is no dead letter {missing} on {cluster.topics.dead_letters}\n"
     async with DeadLetters(cluster) as letters:
         with pytest.raises(NoSuchLetterError):
             [letter async for letter in letters.browse(after=LetterId(1, 99))]
@@ -333,7 +333,7 @@ async def test_a_dry_run_counts_by_reason_and_sends_nothing(cluster: Cluster, tm
 SLOW_COMMITS = """
 import asyncio
 from aiokafka import AIOKafkaProducer
-from spillway.cli import main
+from forebay.cli import main
 
 commit = AIOKafkaProducer.commit_transaction
 
@@ -347,7 +347,7 @@ main()
 
 
 def replay_process(
-    cluster: Cluster, folder: Path, *words: str, program: Sequence[str] = ("-m", "spillway")
+    cluster: Cluster, folder: Path, *words: str, program: Sequence[str] = ("-m", "forebay")
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *program, "dlq", "replay", "--all", "--yes", *words],
@@ -399,7 +399,7 @@ async def test_a_replay_that_is_told_to_stop_says_how_to_go_on(
     process.send_signal(wish)
     printed, said = await asyncio.to_thread(process.communicate)
     assert process.returncode == 128 + wish, said
-    assert said == "spillway: stopped: the same command goes on with the rest\n"
+    assert said == "forebay: stopped: the same command goes on with the rest\n"
     report = json.loads(printed)
     assert report["stopped"]
     assert 40 <= report["replayed"] < 400
@@ -520,7 +520,7 @@ async def test_on_a_terminal_it_asks(
     await bury(cluster, [Letter(number) for number in range(12)])
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "spillway", "dlq", "replay", "--all"),
+        *("-m", "forebay", "dlq", "replay", "--all"),
         cwd=tmp_path,
         env={**os.environ, **environment(cluster)},
         stdin=terminal[1],
@@ -539,7 +539,7 @@ WRONG = {
     "nothing chosen": (["replay", "--yes"], 2, "give ids, or a filter such as --reason, or --all"),
     "only a limit": (["replay", "--yes", "--limit", "3"], 2, "give ids, or a filter"),
     "all and some": (["replay", "--all", "--reason", "invalid"], 2, "not both"),
-    "no terminal": (["replay", "--all"], 2, "spillway: there is no terminal to ask on: look with --dry-run"),
+    "no terminal": (["replay", "--all"], 2, "forebay: there is no terminal to ask on: look with --dry-run"),
     "no terminal to purge": (["purge", "--all"], 2, "there is no terminal to ask on"),
     "nothing to purge named": (["purge", "--yes"], 2, "give --before with a time, or --all"),
     "no id": (["show", "3"], 2, "'3' is no dead letter's id"),
@@ -554,19 +554,19 @@ WRONG = {
 
 @pytest.mark.parametrize(("words", "status", "says"), WRONG.values(), ids=WRONG.keys())
 def test_a_mistake_gets_one_clear_line(tmp_path: Path, words: list[str], status: int, says: str) -> None:
-    done = spillway("dlq", *words, cwd=tmp_path, SPILLWAY_KAFKA="127.0.0.1:1")
+    done = forebay("dlq", *words, cwd=tmp_path, FOREBAY_KAFKA="127.0.0.1:1")
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert (
-        len([line for line in done.stderr.splitlines() if line.startswith("spillway: ")]) == 1 or "Usage" in done.stderr
+        len([line for line in done.stderr.splitlines() if line.startswith("forebay: ")]) == 1 or "Usage" in done.stderr
     )
 
 
 def test_no_topics(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    done = spillway("dlq", "list", cwd=tmp_path, SPILLWAY_KAFKA=kafka.bootstrap_servers, SPILLWAY_TOPIC_PREFIX="none")
+    done = forebay("dlq", "list", cwd=tmp_path, FOREBAY_KAFKA=kafka.bootstrap_servers, FOREBAY_TOPIC_PREFIX="none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "has no topic none.requests.dlq, none.requests: create them with `spillway topics apply`" in done.stderr
+    assert "has no topic none.requests.dlq, none.requests: create them with `forebay topics apply`" in done.stderr
 
 
 async def test_a_kafka_without_transactions_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -660,7 +660,7 @@ async def test_letters_that_are_purged_during_a_replay(cluster: Cluster) -> None
 
 @pytest.fixture
 def worker(cluster: Cluster, model_api: ModelApi, tmp_path: Path) -> Iterator[WorkerProcess]:
-    store = {"SPILLWAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}"}
+    store = {"FOREBAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}"}
     process = WorkerProcess("worker", tmp_path, {**environment(cluster), **store})
     yield process
     process.close()
@@ -722,7 +722,7 @@ async def test_a_replay_that_fails_comes_back_and_counts_until_it_is_left_alone(
 
 
 def test_the_bound_on_the_command_line_is_the_one_of_the_library(tmp_path: Path) -> None:
-    assert f"default: {room.MAX_REPLAYS};" in spillway("dlq", "replay", "--help", cwd=tmp_path).stdout
+    assert f"default: {room.MAX_REPLAYS};" in forebay("dlq", "replay", "--help", cwd=tmp_path).stdout
 
 
 async def test_a_sender_is_closed_when_it_cannot_start(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,11 +52,11 @@ async def town_of(kafka: EmbeddedKafka, folder: Path) -> AsyncIterator[Town]:
     await apply_topics(cluster, TopicSettings(topic_partitions=3))
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(ModelApi(ModelApiSettings(latency_ms=20.0)))
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPILLWAY", "OTEL"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("FOREBAY", "OTEL"))}
         environment |= {"ANTHROPIC_API_KEY": "simulated", "ANTHROPIC_BASE_URL": api.url}
         environment |= {"OPENAI_API_KEY": "simulated", "OPENAI_BASE_URL": f"{api.url}/v1", "COLUMNS": "120"}
-        here = environment | {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": "town"}
-        command = [sys.executable, "-m", "spillway", "worker", "examples.shop.assistant:assistant"]
+        here = environment | {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": "town"}
+        command = [sys.executable, "-m", "forebay", "worker", "examples.shop.assistant:assistant"]
         worker = stack.enter_context(closing(WorkerProcess("worker", folder, here, command)))
         gateway = stack.enter_context(closing(GatewayProcess("gateway", folder, here)))
         health = await asyncio.gather(worker.ready(), gateway.ready())
@@ -101,9 +101,9 @@ async def test_what_the_pages_say_works(kafka: EmbeddedKafka, tmp_path: Path) ->
 WRONG = """
 ```sh
 frobnicate --now
-SPILLWAY_GATEWAY_BODY_KIB=none spillway gateway --open
+FOREBAY_GATEWAY_BODY_KIB=none forebay gateway --open
 curl -s 127.0.0.1:1/livez
-spillway contract | grep no-such-topic
+forebay contract | grep no-such-topic
 ```
 ```python
 raise SystemExit("no")
@@ -119,7 +119,7 @@ async def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     await reader.read()
     found = "\n".join(reader.faults)
     assert "frobnicate --now\n    nobody knows" in found
-    assert "spillway gateway --open\n    FleetError" in found
+    assert "forebay gateway --open\n    FleetError" in found
     assert "127.0.0.1:1/livez" in found
     assert "no-such-topic" in found
     assert "python, line 8\n    exit status 1" in found

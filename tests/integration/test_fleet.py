@@ -109,7 +109,7 @@ async def test_a_worker_s_state_is_true(fleet: Workers, chat: ChatClient, cluste
     await until(lambda: is_so(seen, worker, in_flight=3, waiting=37))
     state = state_of(seen, worker)
     assert state is not None
-    assert (state.state, state.trouble, state.group) == ("working", None, "spillway-workers")
+    assert (state.state, state.trouble, state.group) == ("working", None, "forebay-workers")
     assert (state.concurrency, state.permits) == (10, 3)
     assert 0 < state.oldest_turn_s < 60
     places = await partition_of(cluster)
@@ -304,9 +304,9 @@ async def test_a_drained_process_ends_in_order(
     cluster: Cluster, model_api: ModelApi, tmp_path: Path, seen: Fleet
 ) -> None:
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_STORE": f"sqlite:///{tmp_path}/c.db",
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_STORE": f"sqlite:///{tmp_path}/c.db",
     }
     worker = WorkerProcess("worker", tmp_path, environment)
     try:

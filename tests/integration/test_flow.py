@@ -105,7 +105,7 @@ async def test_a_refused_key_costs_one_turn_and_the_others_wait(
 async def test_of_two_keys_the_refused_one_is_left_alone(
     fleet: Fleet, chat: ChatClient, model_api: ModelApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPILLWAY_ANTHROPIC_API_KEYS", "invalid-1,good-2")
+    monkeypatch.setenv("FOREBAY_ANTHROPIC_API_KEYS", "invalid-1,good-2")
     worker = await fleet.start()
     replies = [await chat.ask(f"Number {number}") for number in range(5)]
     assert {reply.outcome for reply in replies} == {"answered"}
@@ -179,13 +179,13 @@ async def test_a_silent_stream_is_given_up_and_asked_again(
     assert isinstance(reply, Reply)
     assert (reply.outcome, reply.attempts) == ("answered", 2)
     (retried,) = [line for line in logs if line["event"] == "turn.retry"]
-    assert "SPILLWAY_FIRST_TOKEN_TIMEOUT_S" in retried["error"]
+    assert "FOREBAY_FIRST_TOKEN_TIMEOUT_S" in retried["error"]
     assert reply.text.startswith(shown(heard))
     await until(lambda: model_api.stats().in_flight == 0)
 
 
 @pytest.mark.parametrize(
-    ("gap_ms", "setting"), [(20_000.0, "SPILLWAY_BETWEEN_TOKENS_TIMEOUT_S"), (150.0, "SPILLWAY_CALL_TIMEOUT_S")]
+    ("gap_ms", "setting"), [(20_000.0, "FOREBAY_BETWEEN_TOKENS_TIMEOUT_S"), (150.0, "FOREBAY_CALL_TIMEOUT_S")]
 )
 async def test_a_reader_drops_what_a_stalled_stream_had_shown(
     fleet: Fleet, chat: ChatClient, model_api: ModelApi, model: str, gap_ms: float, setting: str

@@ -463,8 +463,8 @@ async def test_a_websocket_says_by_its_close_code_why_it_is_closed(
         assert await _close_code(session, url) == 4401
         assert await _close_code(session, f"{url}?access_token=a.b.c") == 4401
         assert await _close_code(session, f"{url}?access_token={token('c-2')}") == 4403
-        async with session.ws_connect(url, protocols=("spillway.v1", f"bearer.{good}")) as socket:
-            assert socket.protocol == "spillway.v1"
+        async with session.ws_connect(url, protocols=("forebay.v1", f"bearer.{good}")) as socket:
+            assert socket.protocol == "forebay.v1"
             assert (await socket.receive_json())["type"] == "open"
             assert await _close_code(session, f"{url}?access_token={good}") == 4429
             await socket.send_str("x" * (300 << 10))

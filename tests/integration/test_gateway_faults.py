@@ -27,7 +27,7 @@ from .test_gateway import Client
 @pytest.fixture
 def processes(cluster: Cluster, tmp_path: Path) -> Iterator[list[GatewayProcess]]:
     """Two gateways in processes of their own."""
-    environment = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    environment = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
     started = [GatewayProcess(f"gateway-{number}", tmp_path, environment) for number in range(2)]
     yield started
     for process in started:

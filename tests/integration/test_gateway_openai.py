@@ -39,12 +39,12 @@ def said(text: str) -> list[ChatCompletionMessageParam]:
 
 
 async def ask(client: openai.AsyncOpenAI, text: str = "Hello", **more: Any) -> ChatCompletion:
-    completion: ChatCompletion = await client.chat.completions.create(model="spillway", messages=said(text), **more)
+    completion: ChatCompletion = await client.chat.completions.create(model="forebay", messages=said(text), **more)
     return completion
 
 
 async def stream(client: openai.AsyncOpenAI, text: str = "Hello", **more: Any) -> list[ChatCompletionChunk]:
-    chunks = await client.chat.completions.create(model="spillway", messages=said(text), stream=True, **more)
+    chunks = await client.chat.completions.create(model="forebay", messages=said(text), stream=True, **more)
     return [chunk async for chunk in chunks]
 
 
@@ -53,8 +53,8 @@ def words(chunks: list[ChatCompletionChunk]) -> str:
 
 
 def told(completion: ChatCompletion | ChatCompletionChunk) -> dict[str, Any]:
-    """What Spillway adds."""
-    extension: dict[str, Any] = (completion.model_extra or {})["spillway"]
+    """What Forebay adds."""
+    extension: dict[str, Any] = (completion.model_extra or {})["forebay"]
     return extension
 
 
@@ -124,7 +124,7 @@ async def test_the_sdks_own_accumulator_takes_the_stream(
     client: openai.AsyncOpenAI, fleet: Fleet, model_api: ModelApi
 ) -> None:
     await fleet.start()
-    async with client.chat.completions.stream(model="spillway", messages=said("Hello")) as streamed:
+    async with client.chat.completions.stream(model="forebay", messages=said("Hello")) as streamed:
         async for _ in streamed:
             pass
         whole = await streamed.get_final_completion()
@@ -153,8 +153,8 @@ async def test_conversations(client: openai.AsyncOpenAI, fleet: Fleet, model_api
 
 
 async def test_models(client: openai.AsyncOpenAI) -> None:
-    assert [model.id async for model in client.models.list()] == ["spillway"]
-    assert (await client.models.retrieve("spillway")).owned_by == "spillway"
+    assert [model.id async for model in client.models.list()] == ["forebay"]
+    assert (await client.models.retrieve("forebay")).owned_by == "forebay"
     with pytest.raises(openai.NotFoundError) as refused:
         await client.models.retrieve("gpt-4o/x")
     assert refused.value.code == "model_not_found"
@@ -195,7 +195,7 @@ async def test_failed_and_expired_turns_are_not_sent_twice(
         assert (failed.value.status_code, failed.value.type) == (502, "server_error")
         assert failed.value.code
         assert isinstance(failed.value.body, dict)
-        assert failed.value.body["spillway"]["outcome"] == "failed"
+        assert failed.value.body["forebay"]["outcome"] == "failed"
         with pytest.raises(openai.APIError) as cut:
             await stream(client, "[fault context_too_long] again", user="u-1")
         assert cut.value.code == failed.value.code

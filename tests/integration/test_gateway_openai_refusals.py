@@ -95,7 +95,7 @@ async def test_other_refusals_are_told_as_openai_does(gateway: Gateway) -> None:
     async with aiohttp.ClientSession(gateway.url) as http:
         for method, path, more, status in (
             ("GET", COMPLETIONS, {}, 405),
-            ("DELETE", "/v1/models/spillway", {}, 405),
+            ("DELETE", "/v1/models/forebay", {}, 405),
             ("POST", "/v1/models", {"json": {}}, 405),
             ("POST", COMPLETIONS, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
             ("POST", COMPLETIONS, {"data": b" " * 300_000, "headers": {"Content-Type": "application/json"}}, 413),

@@ -38,7 +38,7 @@ def modules() -> Path:
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed")
     wanted = (UI / "package.json").read_bytes()
-    cache = Path.home() / ".cache" / "spillway" / "npm"
+    cache = Path.home() / ".cache" / "forebay" / "npm"
     folder = cache / hashlib.sha256(wanted).hexdigest()[:16]
     if folder.is_dir():
         return folder

@@ -33,7 +33,7 @@ async def committed_everything(cluster: Cluster) -> bool:
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()
     try:
-        offsets = await admin.list_consumer_group_offsets("spillway-workers")
+        offsets = await admin.list_consumer_group_offsets("forebay-workers")
     finally:
         await admin.close()
     ends = Counter(record.partition for record in await read_topic(cluster, cluster.topics.requests))
@@ -92,7 +92,7 @@ async def test_a_record_that_the_client_cannot_read_holds_only_its_partition(
     await fleet.stop(worker)
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()
-    offsets = await admin.list_consumer_group_offsets("spillway-workers")
+    offsets = await admin.list_consumer_group_offsets("forebay-workers")
     await admin.close()
     held = offsets[TopicPartition(cluster.topics.requests, 1)]
     assert held.offset == 2, "nothing behind the record may be committed"
@@ -166,7 +166,7 @@ async def test_a_map_of_another_log_is_not_believed(cluster: Cluster, fleet: Fle
     }
     from aiokafka import AIOKafkaConsumer
 
-    consumer = AIOKafkaConsumer(group_id="spillway-workers", **cluster.connection())
+    consumer = AIOKafkaConsumer(group_id="forebay-workers", **cluster.connection())
     await consumer.start()
     consumer.assign(places)
     await consumer.commit(points)
@@ -185,7 +185,7 @@ async def test_sigterm_while_kafka_is_away(tmp_path: Path, model_api: ModelApi) 
     try:
         cluster = Cluster(kafka=broker.bootstrap_servers)
         await apply_topics(cluster, TopicSettings(topic_partitions=3))
-        environment = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_STORE": f"sqlite:///{tmp_path}/c.db"}
+        environment = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_STORE": f"sqlite:///{tmp_path}/c.db"}
         worker = WorkerProcess("worker", tmp_path, environment)
         url = await worker.ready()
         async with ChatClient(cluster) as chat:

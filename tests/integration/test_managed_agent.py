@@ -277,7 +277,7 @@ async def test_a_call_whose_time_is_over_interrupts_its_session(
     with pytest.raises(ModelError) as raised:
         await talk.model.complete(prompt, talk.heard.append if stream else None)
     assert raised.value.trouble is Trouble.TIMEOUT
-    assert ("SPILLWAY_FIRST_TOKEN_TIMEOUT_S" if stream else "SPILLWAY_CALL_TIMEOUT_S") in str(raised.value)
+    assert ("FOREBAY_FIRST_TOKEN_TIMEOUT_S" if stream else "FOREBAY_CALL_TIMEOUT_S") in str(raised.value)
     (session,) = office.managed.sessions.values()
     assert (session.status, session.events[-2]["type"]) == ("idle", "span.model_request_end")
     assert office.held() == 0
@@ -375,8 +375,8 @@ async def test_a_given_agent_takes_our_instructions_and_tools(office: Office, mo
     beta = office.sdk.beta
     agent = await beta.agents.create(name="shop", model="claude-haiku-5-5", system="You are no one.")
     environment = await beta.environments.create(name="shop")
-    monkeypatch.setenv("SPILLWAY_MANAGED_AGENT", agent.id)
-    monkeypatch.setenv("SPILLWAY_MANAGED_ENVIRONMENT", environment.id)
+    monkeypatch.setenv("FOREBAY_MANAGED_AGENT", agent.id)
+    monkeypatch.setenv("FOREBAY_MANAGED_ENVIRONMENT", environment.id)
     talk = Talk(office.hire(), (STOCK,))
     assert (await talk.say(ASKED_FOR_STOCK)).calls
     session = await beta.sessions.retrieve(talk.session)

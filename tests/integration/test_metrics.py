@@ -69,25 +69,25 @@ async def test_the_oldest_waiting_turn_and_what_was_fetched_and_sent(
 
     worker = await fleet.start(answers=answers, concurrency=1)
     worker.refresh_metrics()
-    assert value("spillway_oldest_waiting_turn_seconds") == 0.0
+    assert value("forebay_oldest_waiting_turn_seconds") == 0.0
     for number in range(3):
         await chat.send(new_turn("hello", conversation_id=f"c-{number}"))
-    fetched = about(cluster, "poll", cluster.topics.requests, messaging_consumer_group_name="spillway-workers")
+    fetched = about(cluster, "poll", cluster.topics.requests, messaging_consumer_group_name="forebay-workers")
     await until(lambda: value("messaging_client_consumed_messages_total", **fetched) == 3)
 
     def waits_s() -> float:
         worker.refresh_metrics()
-        return value("spillway_oldest_waiting_turn_seconds")
+        return value("forebay_oldest_waiting_turn_seconds")
 
     first_s = waits_s()
     await until(lambda: waits_s() > first_s + 0.2)
-    assert value("spillway_turns_waiting") == 2, "the one that was begun does not wait"
+    assert value("forebay_turns_waiting") == 2, "the one that was begun does not wait"
     holding[0].may.set()
     await until(lambda: waits_s() == 0.0)
     sent = about(cluster, "send", cluster.topics.replies, error_type="")
     await until(lambda: value("messaging_client_sent_messages_total", **sent) == 3)
     done = about(
-        cluster, "process", cluster.topics.requests, messaging_consumer_group_name="spillway-workers", error_type=""
+        cluster, "process", cluster.topics.requests, messaging_consumer_group_name="forebay-workers", error_type=""
     )
     await until(lambda: value("messaging_process_duration_seconds_count", **done) == 3)
 

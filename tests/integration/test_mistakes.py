@@ -260,11 +260,11 @@ async def test_a_tool_that_hangs_does_not_keep_a_worker_from_ending(
         "assistant = Assistant(tools=(hang,))\n"
     )
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_ASSISTANT": "hanging:assistant",
-        "SPILLWAY_STORE": f"sqlite:///{tmp_path / 'store.db'}",
-        "SPILLWAY_DRAIN_S": "0.5",
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_ASSISTANT": "hanging:assistant",
+        "FOREBAY_STORE": f"sqlite:///{tmp_path / 'store.db'}",
+        "FOREBAY_DRAIN_S": "0.5",
         "ANTHROPIC_BASE_URL": model_api.url,
         "ANTHROPIC_API_KEY": "simulated",
     }

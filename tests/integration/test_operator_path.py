@@ -40,11 +40,11 @@ class Operator:
         return await self._do(self._steps.pop(0))
 
     async def step_until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next one, whose last command is `spillway status --json`: looked at again until it shows something."""
+        """The next one, whose last command is `forebay status --json`: looked at again until it shows something."""
         _, said = await self.step()
         async with asyncio.timeout(STEP_S):
             while not holds(seen := _document(said)):
-                _, said = await self._do("spillway status --json")
+                _, said = await self._do("forebay status --json")
         return seen
 
     @property
@@ -74,18 +74,16 @@ async def operator(cluster: Cluster, kafka: EmbeddedKafka, tmp_path: Path) -> As
         "--port 8089": f"--port {api}",
         "--health-port 9464": "--health-port 0",
     }
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SPILLWAY_", "ANTHROPIC", "OTEL"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FOREBAY_", "ANTHROPIC", "OTEL"))}
     shell = await asyncio.create_subprocess_exec(
         "bash",
         cwd=tmp_path,
         env={
             **kept,
             "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_GROUP": cluster.topic_prefix,
-            "SPILLWAY_BREAKER_OPEN_S": "2",
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_GROUP": cluster.topic_prefix,
+            "FOREBAY_BREAKER_OPEN_S": "2",
         },
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -99,7 +97,7 @@ async def operator(cluster: Cluster, kafka: EmbeddedKafka, tmp_path: Path) -> As
 
 
 def _document(said: str) -> dict[str, Any]:
-    """What `spillway status --json` said last."""
+    """What `forebay status --json` said last."""
     found: dict[str, Any] = json.loads(said[said.index('{\n  "at"') :])
     return found
 

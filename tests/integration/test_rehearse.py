@@ -1,4 +1,4 @@
-"""``spillway rehearse``, as a person or a release's pipeline runs it: real Kafka, real workers."""
+"""``forebay rehearse``, as a person or a release's pipeline runs it: real Kafka, real workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas import Cluster
 async def rehearse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "spillway", "rehearse", *arguments],
+        [sys.executable, "-m", "forebay", "rehearse", *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
@@ -143,7 +143,7 @@ async def test_a_mistake_gets_one_clear_line(tmp_path: Path, arguments: list[str
 
 async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path) -> None:
     done = await rehearse(tmp_path, "--real", ANTHROPIC_API_KEY="", OPENAI_API_KEY="")
-    assert (done.returncode, done.stderr) == (1, "spillway: real models need ANTHROPIC_API_KEY or OPENAI_API_KEY\n")
+    assert (done.returncode, done.stderr) == (1, "forebay: real models need ANTHROPIC_API_KEY or OPENAI_API_KEY\n")
     done = await rehearse(tmp_path, "--kafka", "127.0.0.1:9", "--no-report")
     assert done.returncode == 1
     assert "Kafka at 127.0.0.1:9 does not answer" in done.stderr
@@ -152,7 +152,7 @@ async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path
 async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "spillway", "demo", "--json"],
+        [sys.executable, "-m", "forebay", "demo", "--json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -221,7 +221,7 @@ async def test_keys_stay_secret_and_nothing_stays_for_ever(redis: EmbeddedRedis,
     async with Redis.from_url(redis.url, decode_responses=True) as client:
         names = [name async for name in client.scan_iter()]
         assert names
-        assert all(name.startswith("spillway:{") and "secret" not in name for name in names)
+        assert all(name.startswith("forebay:{") and "secret" not in name for name in names)
         assert all([0 < await client.pttl(name) <= 600_000 for name in names])
 
 
@@ -243,7 +243,7 @@ async def test_a_wrong_address_is_refused_in_one_line(url: str, said: str) -> No
 
 async def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(SettingsError, match=r"pip install 'spillway\[redis\]'"):
+    with pytest.raises(SettingsError, match=r"pip install 'forebay\[redis\]'"):
         SharedLimits("redis://127.0.0.1:6379/0")
 
 
@@ -258,14 +258,14 @@ async def test_a_redis_that_refuses_us_is_named_at_the_start() -> None:
 
 @pytest.mark.parametrize(("limits", "status"), [("redis://127.0.0.1:1/0", 1), ("redis://127.0.0.1:none/0", 2)])
 def test_a_worker_without_its_redis_says_so(cluster: Cluster, tmp_path: Path, limits: str, status: int) -> None:
-    settings = {"SPILLWAY_LIMITS": limits, "ANTHROPIC_API_KEY": "k", "SPILLWAY_HEALTH_PORT": "0"}
-    kafka = {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
-    command = [sys.executable, "-m", "spillway", "worker"]
+    settings = {"FOREBAY_LIMITS": limits, "ANTHROPIC_API_KEY": "k", "FOREBAY_HEALTH_PORT": "0"}
+    kafka = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
+    command = [sys.executable, "-m", "forebay", "worker"]
     ended = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **settings, **kafka}, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == status
-    assert "SPILLWAY_LIMITS=redis://" in ended.stderr
+    assert "FOREBAY_LIMITS=redis://" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -275,13 +275,13 @@ async def test_three_workers_fill_a_minute_and_no_call_is_refused(
     quota = 20_000
     model_api.set_limits(tokens_per_minute=quota)
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}",
-        "SPILLWAY_LIMITS": redis.url,
-        "SPILLWAY_TPM": str(quota),
-        "SPILLWAY_CONCURRENCY": "2",
-        "SPILLWAY_DRAIN_S": "1",
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_STORE": f"sqlite:///{tmp_path / 'conversations.db'}",
+        "FOREBAY_LIMITS": redis.url,
+        "FOREBAY_TPM": str(quota),
+        "FOREBAY_CONCURRENCY": "2",
+        "FOREBAY_DRAIN_S": "1",
         "ANTHROPIC_API_KEY": uuid4().hex,
     }
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""`spillway status` at a real Kafka: what it sees of workers that work, break, leave and never were."""
+"""`forebay status` at a real Kafka: what it sees of workers that work, break, leave and never were."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from forebay.lookout import Lookout, Status
+from forebay.status import document
 from producers import ChatClient, DeadLetters, Filter, TopicSettings, apply_topics
 from rehearsal.child import free_port
 from rehearsal.kafka import EmbeddedKafka
 from rehearsal.model_api import ModelApi
 from schemas import Cluster, ClusterError
-from spillway.lookout import Lookout, Status
-from spillway.status import document
 from tests.pages import ROOT, Page
 from workers.worker import Worker
 
 from .conftest import Fleet, until
-from .test_command_line import spillway
+from .test_command_line import forebay
 
-GROUP = "spillway-workers"
+GROUP = "forebay-workers"
 
 
 def lookout(cluster: Cluster) -> Lookout:
@@ -54,7 +54,7 @@ def codes(status: Status) -> list[str]:
 
 
 def at(cluster: Cluster) -> dict[str, str]:
-    return {"SPILLWAY_KAFKA": cluster.kafka, "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix}
+    return {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
 
 
 async def test_a_fleet_that_works_then_is_killed(
@@ -121,7 +121,7 @@ async def test_an_outage_and_dead_letters_which_are_gone_when_they_were_replayed
 async def test_where_kafka_goes_away_it_is_told_in_time_and_seen_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spillway.lookout._ANSWER_S", 2.0)
+    monkeypatch.setattr("forebay.lookout._ANSWER_S", 2.0)
     kafka = EmbeddedKafka(data=tmp_path / "kafka", port=free_port())
     kafka.start()
     try:
@@ -162,29 +162,29 @@ async def test_the_documented_fields_are_those_there_are(cluster: Cluster, fleet
 
 @pytest.fixture
 def nobody(kafka: EmbeddedKafka) -> dict[str, str]:
-    return {"SPILLWAY_KAFKA": kafka.bootstrap_servers, "SPILLWAY_TOPIC_PREFIX": "nobody"}
+    return {"FOREBAY_KAFKA": kafka.bootstrap_servers, "FOREBAY_TOPIC_PREFIX": "nobody"}
 
 
 def test_what_a_person_can_do_wrong_gets_one_line(nobody: dict[str, str], tmp_path: Path) -> None:
     for words, environment, status, says in (
-        (["status"], {"SPILLWAY_KAFKA": "127.0.0.1:1"}, 1, "Kafka at 127.0.0.1:1 does not answer"),
+        (["status"], {"FOREBAY_KAFKA": "127.0.0.1:1"}, 1, "Kafka at 127.0.0.1:1 does not answer"),
         (["status"], nobody, 1, "has no topic nobody.workers, nobody.commands: create them"),
         (["status", "--watch", "--json"], {}, 2, "--watch goes with neither --json nor --check"),
         (["status", "--every", "0"], {}, 2, "--every"),
-        (["status"], {"SPILLWAY_TURN_TTL_S": "soon"}, 2, "SPILLWAY_TURN_TTL_S='soon'"),
+        (["status"], {"FOREBAY_TURN_TTL_S": "soon"}, 2, "FOREBAY_TURN_TTL_S='soon'"),
     ):
-        done = spillway(*words, cwd=tmp_path, **environment)
+        done = forebay(*words, cwd=tmp_path, **environment)
         assert (done.returncode, done.stdout) == (status, ""), done
         assert says in done.stderr
         assert "Traceback" not in done.stderr
 
 
 async def test_the_command_prints_once_where_there_is_no_terminal(cluster: Cluster, tmp_path: Path) -> None:
-    printed = await asyncio.to_thread(spillway, "status", cwd=tmp_path, COLUMNS="80", **at(cluster))
+    printed = await asyncio.to_thread(forebay, "status", cwd=tmp_path, COLUMNS="80", **at(cluster))
     assert printed.returncode == 0, printed.stderr
     assert "✗ No workers: No worker reports: nothing is answered." in printed.stdout
     assert all(len(line) <= 80 for line in printed.stdout.splitlines())
-    told = await asyncio.to_thread(spillway, "status", "--json", "--check", cwd=tmp_path, **at(cluster))
+    told = await asyncio.to_thread(forebay, "status", "--json", "--check", cwd=tmp_path, **at(cluster))
     assert told.returncode == 1, "something severe is wrong"
     assert json.loads(told.stdout)["findings"][0]["code"] == "no-workers"
 
@@ -192,7 +192,7 @@ async def test_the_command_prints_once_where_there_is_no_terminal(cluster: Clust
 async def test_on_a_terminal_it_refreshes_until_ctrl_c(cluster: Cluster, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "spillway", "status", "--every", "0.5",
+        sys.executable, "-m", "forebay", "status", "--every", "0.5",
         cwd=tmp_path, env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **at(cluster)},
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip

@@ -64,24 +64,24 @@ async def test_nothing_stays_for_ever(url: str, client: Redis) -> None:
         assert (await store.load("c", "u", 5)).conversation.exchanges == HISTORY + 5
     kinds: dict[str, list[int]] = {}
     for key in client.scan_iter(count=1000):
-        assert key.startswith(b"{spillway:0}:")
+        assert key.startswith(b"{forebay:0}:")
         kinds.setdefault(key.split(b":")[2].decode(), []).append(client.ttl(key))
     assert set(kinds) == {"turn", "claim", "conversation", "history", "spent"}
     lowest = {"claim": int(CLAIM_S) - 1, "spent": 3 * 86_400 - 60}
     for kind, seconds in kinds.items():
         assert all(lowest.get(kind, KEEP_S - 60) <= left <= KEEP_S for left in seconds), kind
     assert all(left <= 10 for left in kinds["claim"])
-    assert client.llen("{spillway:0}:history:c") == HISTORY
+    assert client.llen("{forebay:0}:history:c") == HISTORY
 
 
 async def test_old_hours_are_no_longer_counted(url: str, client: Redis) -> None:
     hour = int(time.time()) // 3600
     for old in (f"h{hour - 100}", f"d{hour // 24 - 5}", f"h{hour - 20}", f"d{hour // 24 - 1}"):
-        client.hincrbyfloat("{spillway:0}:spent:", old, 1.0)
+        client.hincrbyfloat("{forebay:0}:spent:", old, 1.0)
     async with opened(url) as store:
         await store.record(paid("t"))
         assert (await store.load("c", "u", 1, ("",))).spent[""][1:] == (0.25, 0.25)
-    assert client.hlen("{spillway:0}:spent:") == 4
+    assert client.hlen("{forebay:0}:spent:") == 4
 
 
 async def test_a_hot_history_is_not_sent_again_and_never_stale(
@@ -215,7 +215,7 @@ async def test_a_password_and_a_unix_socket(tmp_path: Path) -> None:
     ],
 )
 async def test_a_wrong_address_is_refused(address: str, why: str) -> None:
-    with pytest.raises(SettingsError, match=f"SPILLWAY_STORE=.*{why}") as refused:
+    with pytest.raises(SettingsError, match=f"FOREBAY_STORE=.*{why}") as refused:
         open_store(address)
     assert "pa55" not in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -223,5 +223,5 @@ async def test_a_wrong_address_is_refused(address: str, why: str) -> None:
 
 async def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(SettingsError, match=r"pip install 'spillway\[redis\]'"):
+    with pytest.raises(SettingsError, match=r"pip install 'forebay\[redis\]'"):
         open_store("redis://127.0.0.1:6379/0")

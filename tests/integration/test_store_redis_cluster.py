@@ -63,7 +63,7 @@ async def test_a_cluster_takes_every_call() -> None:
                     assert (len(loaded.history), loaded.conversation.summary) == (1, "short")
         with Redis.from_url(server.url) as client:
             tags = {key.split(b"}")[0] for key in client.scan_iter(count=1000)}
-        assert tags == {b"{spillway:%d" % shard for shard in range(5)}
+        assert tags == {b"{forebay:%d" % shard for shard in range(5)}
 
 
 async def test_shards_are_followed_to_the_nodes_that_have_them() -> None:

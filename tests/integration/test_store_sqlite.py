@@ -44,7 +44,7 @@ async def test_old_turns_are_forgotten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "sqlite://x", "mysql:///x", "mysql://me:secret@x", "sqlite:///", "sqlite"])
 async def test_a_wrong_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"SPILLWAY_STORE=.* write sqlite:///file.db") as refused:
+    with pytest.raises(SettingsError, match=r"FOREBAY_STORE=.* write sqlite:///file.db") as refused:
         open_store(url)
     assert "secret" not in str(refused.value)
 

@@ -101,7 +101,7 @@ async def test_connecting_is_bounded(
         error, took_s = await failure(clients.model(provider, Timeouts(connect_s=0.2, tls_s=2.0)))
     assert error.trouble is Trouble.CONNECTION
     assert 0.2 <= took_s < 1.0
-    assert "SPILLWAY_CONNECT_TIMEOUT_S" in str(error)
+    assert "FOREBAY_CONNECT_TIMEOUT_S" in str(error)
     assert clients.held() == 0
 
 
@@ -114,17 +114,17 @@ async def test_the_tls_handshake_is_bounded(
         error, took_s = await failure(clients.model(provider))
     assert error.trouble is Trouble.CONNECTION
     assert SMALL.tls_s <= took_s < 3 * SMALL.tls_s
-    assert "SPILLWAY_TLS_TIMEOUT_S" in str(error)
+    assert "FOREBAY_TLS_TIMEOUT_S" in str(error)
     assert clients.held() == 0
 
 
 @pytest.mark.parametrize(
     ("fault", "after", "stream", "setting", "bound_s"),
     [
-        ("hang", None, True, "SPILLWAY_FIRST_TOKEN_TIMEOUT_S", SMALL.first_token_s),
-        ("slow_first_token", None, True, "SPILLWAY_FIRST_TOKEN_TIMEOUT_S", SMALL.first_token_s),
-        ("hang", None, False, "SPILLWAY_CALL_TIMEOUT_S", SMALL.call_s),
-        ("slow_first_token", None, False, "SPILLWAY_CALL_TIMEOUT_S", SMALL.call_s),
+        ("hang", None, True, "FOREBAY_FIRST_TOKEN_TIMEOUT_S", SMALL.first_token_s),
+        ("slow_first_token", None, True, "FOREBAY_FIRST_TOKEN_TIMEOUT_S", SMALL.first_token_s),
+        ("hang", None, False, "FOREBAY_CALL_TIMEOUT_S", SMALL.call_s),
+        ("slow_first_token", None, False, "FOREBAY_CALL_TIMEOUT_S", SMALL.call_s),
     ],
 )
 async def test_each_wait_is_bounded_and_says_its_name(
@@ -183,10 +183,10 @@ class Talker:
 @pytest.mark.parametrize(
     ("words", "then", "setting", "bound_s"),
     [
-        (2, b"", "SPILLWAY_BETWEEN_TOKENS_TIMEOUT_S", 0.5),
-        (2, Talker.PING, "SPILLWAY_BETWEEN_TOKENS_TIMEOUT_S", 0.5),  # pings are no tokens
-        (0, Talker.PING, "SPILLWAY_FIRST_TOKEN_TIMEOUT_S", 0.8),
-        (1_000, b"", "SPILLWAY_CALL_TIMEOUT_S", 1.2),  # never silent, never done
+        (2, b"", "FOREBAY_BETWEEN_TOKENS_TIMEOUT_S", 0.5),
+        (2, Talker.PING, "FOREBAY_BETWEEN_TOKENS_TIMEOUT_S", 0.5),  # pings are no tokens
+        (0, Talker.PING, "FOREBAY_FIRST_TOKEN_TIMEOUT_S", 0.8),
+        (1_000, b"", "FOREBAY_CALL_TIMEOUT_S", 1.2),  # never silent, never done
     ],
 )
 async def test_a_stream_that_stalls_or_never_ends(

@@ -33,7 +33,7 @@ from workers.received import Received
 from workers.worker import Worker
 
 from .conftest import Fleet, read_topic, until
-from .test_command_line import spillway
+from .test_command_line import forebay
 
 TRACE_ID, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{CALLER}-01"
@@ -141,15 +141,15 @@ class Processes:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self._folder, self._started = folder, list[WorkerProcess]()
         self._environment = {
-            "SPILLWAY_KAFKA": cluster.kafka,
-            "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-            "SPILLWAY_STORE": f"sqlite:///{folder / 'conversations.db'}",
+            "FOREBAY_KAFKA": cluster.kafka,
+            "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+            "FOREBAY_STORE": f"sqlite:///{folder / 'conversations.db'}",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
 
     async def worker(self, **environment: str) -> WorkerProcess:
         (self._folder / "tracing_shop.py").write_text(SHOP)
-        given = {"SPILLWAY_ASSISTANT": "tracing_shop:assistant", **self._environment, **environment}
+        given = {"FOREBAY_ASSISTANT": "tracing_shop:assistant", **self._environment, **environment}
         return await self._ready(WorkerProcess("worker", self._folder, given))
 
     async def gateway(self, **environment: str) -> GatewayProcess:
@@ -204,27 +204,27 @@ async def test_a_turn_through_gateway_kafka_and_worker_is_one_trace(
     assert {span.trace_id for span in receiver.spans} == {TRACE_ID}
     by_id = {span.span_id: span for span in receiver.spans}
     served = receiver.one(f"POST {route}")
-    assert (served.service, served.kind, served.parent_id) == ("spillway-gateway", "SERVER", CALLER)
+    assert (served.service, served.kind, served.parent_id) == ("forebay-gateway", "SERVER", CALLER)
     assert served.attributes["http.response.status_code"] == 200
     assert served.attributes["http.route"] == route
     sending = receiver.one(f"send {topics.requests}")
     assert (sending.kind, by_id[sending.parent_id]) == ("PRODUCER", served)
     processing = receiver.one(f"process {topics.requests}")
-    assert (processing.service, processing.kind) == ("spillway-worker", "CONSUMER")
+    assert (processing.service, processing.kind) == ("forebay-worker", "CONSUMER")
     assert by_id[processing.parent_id] == sending
     messaging = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": topics.requests,
-        "messaging.consumer.group.name": "spillway-workers",
+        "messaging.consumer.group.name": "forebay-workers",
         "messaging.message.id": told["turn_id"],
         "messaging.message.conversation_id": "c-1",
         "messaging.kafka.offset": 0,
-        "spillway.outcome": "answered",
+        "forebay.outcome": "answered",
     }
     assert messaging.items() <= processing.attributes.items()
-    assert 0 <= processing.attributes["spillway.queued_s"] < 30
+    assert 0 <= processing.attributes["forebay.queued_s"] < 30
     replying = receiver.one(sent)
     assert (replying.kind, by_id[replying.parent_id]) == ("PRODUCER", processing)
     for name in ("execute_tool get_stock", "store load", "store record"):
@@ -290,13 +290,13 @@ async def test_without_traces_the_lines_exemplars_and_replies_still_tell_the_cal
         async with session.get(f"{address}/metrics") as response:
             assert response.content_type == "text/plain"
             plain = await response.text()
-    for name in ("spillway_queued_seconds", "spillway_answering_seconds", "gen_ai_client_operation_duration_seconds"):
+    for name in ("forebay_queued_seconds", "forebay_answering_seconds", "gen_ai_client_operation_duration_seconds"):
         lines = [line for line in metrics.splitlines() if line.startswith(f"{name}_bucket") and "# {" in line]
         assert any(f'trace_id="{TRACE_ID}"' in line for line in lines), name
     assert metrics.endswith("# EOF\n")
     assert TRACE_ID not in plain
     assert 'gen_ai_request_model="claude-haiku-4-5"' in plain
-    assert f'spillway_build_info{{version="{VERSION}"}} 1.0' in plain
+    assert f'forebay_build_info{{version="{VERSION}"}} 1.0' in plain
 
 
 @pytest.mark.parametrize("collector", ["refuses", "hangs"])
@@ -335,18 +335,18 @@ async def test_a_collector_that_is_away_slows_no_turn_and_no_end(
 async def test_an_endpoint_without_the_extra_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry.sdk'] = None\n")
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
         "PYTHONPATH": str(tmp_path),
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
         "ANTHROPIC_API_KEY": "simulated",
     }
     for command in (["worker", "--health-port", "0"], ["gateway", "--open", "--port", "0", "--health-port", "0"]):
-        done = await asyncio.to_thread(spillway, *command, cwd=tmp_path, **environment)
+        done = await asyncio.to_thread(forebay, *command, cwd=tmp_path, **environment)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1] == (
-            "spillway: OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
-            "pip install 'spillway[otel]', or unset it"
+            "forebay: OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "pip install 'forebay[otel]', or unset it"
         )
 
 

@@ -141,20 +141,20 @@ async def test_a_blocked_loop_is_named_while_it_is_blocked(cluster: Cluster, cha
 
     with capture_logs() as logs:
         async with working(cluster, block) as (_, url):
-            blocked_before = gauge((await asyncio.to_thread(get, f"{url}/metrics"))[1], "spillway_loop_blocked_total")
+            blocked_before = gauge((await asyncio.to_thread(get, f"{url}/metrics"))[1], "forebay_loop_blocked_total")
             looking = asyncio.create_task(asyncio.to_thread(look, url))
             await chat.send(new_turn("Is it in stock?"))
             livez, readyz, metrics = await looking
             assert livez[0] == 503
             assert livez[1].startswith("loop_blocked: the event loop has stood still for ")
             assert readyz == (503, "the event loop has not answered for 0.5 s")
-            assert gauge(metrics, 'spillway_alarm{code="loop_blocked"}') == 1
-            assert gauge(metrics, "spillway_loop_blocked_total") > blocked_before
-            assert gauge(metrics, "spillway_loop_lag_seconds") > LITTLE.loop_s
+            assert gauge(metrics, 'forebay_alarm{code="loop_blocked"}') == 1
+            assert gauge(metrics, "forebay_loop_blocked_total") > blocked_before
+            assert gauge(metrics, "forebay_loop_lag_seconds") > LITTLE.loop_s
             await well(url)
             await until(lambda: any(line["event"] == "loop.blocked.over" for line in logs))
             metrics = (await asyncio.to_thread(get, f"{url}/metrics"))[1]
-            assert gauge(metrics, 'spillway_alarm{code="loop_blocked"}') == 0
+            assert gauge(metrics, 'forebay_alarm{code="loop_blocked"}') == 0
     assert any("in slow_tool_that_blocks" in line["stack"] for line in logs if line["event"] == "loop.blocked")
 
 
@@ -175,8 +175,8 @@ async def test_a_turn_that_never_ends_is_named(cluster: Cluster, chat: ChatClien
         async with working(cluster, work) as (_, url):
             await chat.send_many([patient, stuck, new_turn("quick", conversation_id="c-3")])
             metrics = await alarm(url, f"turn_stuck: turn {stuck.turn_id} (partition ")
-            assert gauge(metrics, 'spillway_alarm{code="turn_stuck"}') == 1
-            assert gauge(metrics, "spillway_oldest_turn_in_flight_seconds") > LITTLE.turn_s
+            assert gauge(metrics, 'forebay_alarm{code="turn_stuck"}') == 1
+            assert gauge(metrics, "forebay_oldest_turn_in_flight_seconds") > LITTLE.turn_s
             enough.set()
             await well(url)
     (line,) = [line for line in logs if line["event"] == "turn.stuck"]
@@ -201,8 +201,8 @@ async def test_commits_that_the_broker_refuses(tmp_path: Path) -> None:
         async with working(cluster, work) as (worker, url), ChatClient(cluster) as chat:
             await chat.send_many([new_turn("slow", conversation_id="c-1"), new_turn("quick", conversation_id="c-2")])
             metrics = await alarm(url, "commits_frozen: turns are done, but no commit has succeeded for ")
-            assert gauge(metrics, 'spillway_alarm{code="commits_frozen"}') == 1
-            assert gauge(metrics, "spillway_commit_age_seconds") > LITTLE.commit_s
+            assert gauge(metrics, 'forebay_alarm{code="commits_frozen"}') == 1
+            assert gauge(metrics, "forebay_commit_age_seconds") > LITTLE.commit_s
             await asyncio.to_thread(broker.stop, kill=True)
             await until(lambda: "Kafka does not answer" in (worker.ready() or ""))
             await well(url)  # a restart brings no Kafka back: that is readiness
@@ -231,7 +231,7 @@ async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
     async with working(cluster) as (_, url):
         await chat.send(new_turn("Is it in stock?"))
         metrics = await alarm(url, "commits_frozen: for ")
-        assert gauge(metrics, 'spillway_alarm{code="commits_frozen"}') == 1
+        assert gauge(metrics, 'forebay_alarm{code="commits_frozen"}') == 1
 
 
 async def test_a_worker_that_its_group_has_put_out(cluster: Cluster, chat: ChatClient) -> None:
@@ -248,8 +248,8 @@ async def test_a_worker_that_its_group_has_put_out(cluster: Cluster, chat: ChatC
         coordinator._do_heartbeat = never_answered
         metrics = await alarm(url, "left_group: the group's coordinator has not counted this worker among its members")
         assert worker._intake.partitions == [0, 1, 2], "it does not know"
-        assert gauge(metrics, 'spillway_alarm{code="left_group"}') == 1
-        assert gauge(metrics, "spillway_group_member") == 0
+        assert gauge(metrics, 'forebay_alarm{code="left_group"}') == 1
+        assert gauge(metrics, "forebay_group_member") == 0
         enough.set()
         await well(url)
         await chat.send(new_turn("Is it in stock?"))
@@ -282,7 +282,7 @@ async def clinging(cluster: Cluster) -> AsyncIterator[Clinging]:
     """Another member of the group."""
     listener = Clinging()
     consumer = AIOKafkaConsumer(
-        group_id="spillway-workers",
+        group_id="forebay-workers",
         partition_assignment_strategy=(StickyPartitionAssignor,),
         enable_auto_commit=False,
         heartbeat_interval_ms=500,
@@ -306,8 +306,8 @@ async def test_a_rebalance_that_does_not_end(cluster: Cluster) -> None:
         clinger.clings = True
         third = asyncio.create_task(joined_and_left(cluster))
         metrics = await alarm(url, "left_group: a rebalance has not ended for ")
-        assert gauge(metrics, 'spillway_alarm{code="left_group"}') == 1
-        assert gauge(metrics, "spillway_group_member") == 0
+        assert gauge(metrics, 'forebay_alarm{code="left_group"}') == 1
+        assert gauge(metrics, "forebay_group_member") == 0
         clinger.enough.set()
         await third
         await well(url)
@@ -340,7 +340,7 @@ async def test_a_process_that_was_stopped_joins_again(cluster: Cluster, model_ap
     await admin.start()
 
     async def members() -> int:
-        (answer,) = await admin.describe_consumer_groups(["spillway-workers"])
+        (answer,) = await admin.describe_consumer_groups(["forebay-workers"])
         return len(answer.groups[0][5])
 
     async def alone() -> bool:
@@ -351,9 +351,9 @@ async def test_a_process_that_was_stopped_joins_again(cluster: Cluster, model_ap
 
     await until_async(alone)
     environment = {
-        "SPILLWAY_KAFKA": cluster.kafka,
-        "SPILLWAY_TOPIC_PREFIX": cluster.topic_prefix,
-        "SPILLWAY_STORE": f"sqlite:///{tmp_path}/c.db",
+        "FOREBAY_KAFKA": cluster.kafka,
+        "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
+        "FOREBAY_STORE": f"sqlite:///{tmp_path}/c.db",
     }
     worker = WorkerProcess("worker", tmp_path, environment)
     try:
@@ -382,7 +382,7 @@ async def test_a_health_port_in_use_is_one_clear_line() -> None:
     first = Health(0, live=answer, ready=answer, refresh=answer)
     port = await first.start()
     second = Health(port, live=answer, ready=answer, refresh=answer)
-    with pytest.raises(SettingsError, match=rf"^SPILLWAY_HEALTH_PORT={port}: .*: choose another, or 0 for a free one$"):
+    with pytest.raises(SettingsError, match=rf"^FOREBAY_HEALTH_PORT={port}: .*: choose another, or 0 for a free one$"):
         await second.start()
     assert get(f"http://127.0.0.1:{port}/livez") == (200, "ok")
     await first.stop()

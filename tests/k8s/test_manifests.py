@@ -33,13 +33,13 @@ KEYS = {
     *("pre_scale_replicas", "pre_scale_start", "pre_scale_end", "timezone", "drain_s", "grace_s", "turn_ttl_s"),
     *("oldest_waiting_s", "gateway_replicas"),
 }
-OURS = "ghcr.io/spillway-chat/spillway"
+OURS = "forebay"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def unknown(process: str, names: set[str]) -> set[str]:
     """Names of variables that the process does not read."""
-    read = {f"SPILLWAY_{field.upper()}" for settings in SETTINGS[process] for field in settings.model_fields}
+    read = {f"FOREBAY_{field.upper()}" for settings in SETTINGS[process] for field in settings.model_fields}
     return names - read - PROVIDERS
 
 
@@ -91,7 +91,7 @@ def test_probes_ask_the_health_port(process: str, settings: type[Environment]) -
         "readiness": "/readyz",
     }
     assert {probe["port"] for probe in probes.values()} == {"health"}
-    (endpoint,) = manifests("PodMonitor")["spillway"]["spec"]["podMetricsEndpoints"]
+    (endpoint,) = manifests("PodMonitor")["forebay"]["spec"]["podMetricsEndpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("health", "/metrics")
 
 
@@ -120,10 +120,10 @@ def test_nothing_secret_is_written_down() -> None:
     secrets = re.compile("KEY|PASSWORD|STORE|LIMITS")
     for process in ("worker", "gateway"):
         for variable in container(process)["env"]:
-            if secrets.search(variable["name"]) and variable["name"] != "SPILLWAY_GATEWAY_KEYS":
+            if secrets.search(variable["name"]) and variable["name"] != "FOREBAY_GATEWAY_KEYS":
                 assert (
                     "valueFrom" in variable
-                    or variable["value"] == "$(SPILLWAY_STORE)"
+                    or variable["value"] == "$(FOREBAY_STORE)"
                     or variable["name"].endswith("WORKERS")
                 )
     assert not manifests("Secret")
@@ -187,7 +187,7 @@ def test_the_scaler_asks_for_a_metric_that_exists() -> None:
     assert workers.metrics
     assert producers.gateway.metrics
     exported = {metric.name for metric in REGISTRY.collect()}
-    asked = re.findall(r"spillway_\w+", triggers()["prometheus"]["metadata"]["query"])
+    asked = re.findall(r"forebay_\w+", triggers()["prometheus"]["metadata"]["query"])
     assert asked
     assert set(asked) <= exported
 
@@ -196,15 +196,15 @@ def test_each_process_has_a_user_of_its_own() -> None:
     users = manifests("KafkaUser")
     for process in ("worker", "gateway"):
         values = {variable["name"]: variable for variable in container(process)["env"]}
-        name = values["SPILLWAY_KAFKA_SASL_USERNAME"]["value"]
-        assert name == f"spillway-{process}"
+        name = values["FOREBAY_KAFKA_SASL_USERNAME"]["value"]
+        assert name == f"forebay-{process}"
         assert name in users
-        assert values["SPILLWAY_KAFKA_SASL_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": name, "key": "password"}
+        assert values["FOREBAY_KAFKA_SASL_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": name, "key": "password"}
 
 
 def test_secrets_are_made_by_strimzi_or_by_the_documented_line() -> None:
     documented = set(re.findall(r"kubectl .*create secret generic (\S+)", (ROOT / "docs/kubernetes.md").read_text()))
-    strimzi = {"spillway-cluster-ca-cert", *manifests("KafkaUser")}
+    strimzi = {"forebay-cluster-ca-cert", *manifests("KafkaUser")}
     named = set()
     for process in ("worker", "gateway"):
         pod = manifests("Deployment")[process]["spec"]["template"]["spec"]

@@ -35,7 +35,7 @@ RESOURCES = {"topic": 2, "group": 3, "transactionalId": 5}
 PATTERNS = {"literal": 3, "prefix": 4}
 OPERATIONS = {"Read": 3, "Write": 4, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
 ALLOW = 3
-KEYS = {"SPILLWAY_GATEWAY_API_KEYS": "shop=server", "SPILLWAY_GATEWAY_ADMIN_KEYS": "ann=admin"}
+KEYS = {"FOREBAY_GATEWAY_API_KEYS": "shop=server", "FOREBAY_GATEWAY_ADMIN_KEYS": "ann=admin"}
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,10 @@ def cluster(broker: EmbeddedKafka, user: str, password: str = "secret") -> Clust
 
 def environment(broker: EmbeddedKafka, user: str) -> dict[str, str]:
     return {
-        "SPILLWAY_KAFKA": broker.bootstrap_servers,
-        "SPILLWAY_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "SPILLWAY_KAFKA_SASL_USERNAME": user,
-        "SPILLWAY_KAFKA_SASL_PASSWORD": "secret",
+        "FOREBAY_KAFKA": broker.bootstrap_servers,
+        "FOREBAY_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "FOREBAY_KAFKA_SASL_USERNAME": user,
+        "FOREBAY_KAFKA_SASL_PASSWORD": "secret",
     }
 
 
@@ -91,10 +91,10 @@ async def site(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A worker and a gateway, each as its own user; calls to the gateway as a server."""
     worker = WorkerProcess(
-        "worker", tmp_path, environment(guarded, "spillway-worker") | {"SPILLWAY_MODEL": "claude-haiku-4-5"}
+        "worker", tmp_path, environment(guarded, "forebay-worker") | {"FOREBAY_MODEL": "claude-haiku-4-5"}
     )
     gateway = GatewayProcess(
-        "gateway", tmp_path, environment(guarded, "spillway-gateway") | KEYS | {"SPILLWAY_GATEWAY_OPEN": "false"}
+        "gateway", tmp_path, environment(guarded, "forebay-gateway") | KEYS | {"FOREBAY_GATEWAY_OPEN": "false"}
     )
     try:
         await worker.ready()
@@ -106,11 +106,11 @@ async def site(
         worker.close()
 
 
-async def spillway(broker: EmbeddedKafka, folder: Path, user: str, *words: str) -> str:
+async def forebay(broker: EmbeddedKafka, folder: Path, user: str, *words: str) -> str:
     """What a command prints for this user."""
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "spillway", *words],
+        [sys.executable, "-m", "forebay", *words],
         env=os.environ | environment(broker, user),
         cwd=folder,
         capture_output=True,
@@ -137,31 +137,29 @@ async def test_worker_gateway_and_operator_can_do_their_work(
             assert shown.status == 200, await shown.text()
 
     # What the documentation runs in a gateway's pod, and what a pod of one's own may run.
-    for user in ("spillway-gateway", "spillway-operator"):
+    for user in ("forebay-gateway", "forebay-operator"):
         refused = {"text": "[fault context_too_long]", "wait": 30}
         async with site.post("/v1/conversations/c-2/turns", json=refused) as answer:
             assert (await answer.json())["reply"]["outcome"] == "failed"
-        asked_again = await spillway(guarded, tmp_path, user, "ask", "--json", "Hello")
+        asked_again = await forebay(guarded, tmp_path, user, "ask", "--json", "Hello")
         assert json.loads(asked_again)["outcome"] == "answered"
-        (letter,) = (await spillway(guarded, tmp_path, user, "dlq", "list", "--json")).splitlines()
+        (letter,) = (await forebay(guarded, tmp_path, user, "dlq", "list", "--json")).splitlines()
         assert json.loads(letter)["topic"] == "chat.requests.dlq"
         for words in ("dlq replay --all --yes", "costs --json", "status --json", "dlq purge --all --yes"):
-            await spillway(guarded, tmp_path, user, *words.split())
-    assert "differs" not in await spillway(
-        guarded, tmp_path, "spillway-operator", "topics", "apply", "--partitions", "2"
-    )
+            await forebay(guarded, tmp_path, user, *words.split())
+    assert "differs" not in await forebay(guarded, tmp_path, "forebay-operator", "topics", "apply", "--partitions", "2")
 
 
 @pytest.mark.usefixtures("rights")
 async def test_the_scaler_sees_how_far_the_workers_are(guarded: EmbeddedKafka) -> None:
-    seen = cluster(guarded, "spillway-scaler")
+    seen = cluster(guarded, "forebay-scaler")
     admin = AIOKafkaAdminClient(**seen.connection())
     consumer = AIOKafkaConsumer(**seen.connection())
     await admin.start()
     await consumer.start()
     try:
         places = [TopicPartition("chat.requests", number) for number in (0, 1)]
-        await admin.list_consumer_group_offsets("spillway-workers", partitions=places)
+        await admin.list_consumer_group_offsets("forebay-workers", partitions=places)
         assert (await consumer.end_offsets(places)).keys() == set(places)
     finally:
         await consumer.stop()
@@ -172,11 +170,11 @@ async def test_the_scaler_sees_how_far_the_workers_are(guarded: EmbeddedKafka) -
 @pytest.mark.parametrize(
     ("user", "topic"),
     [
-        ("spillway-worker", "chat.requests"),
-        ("spillway-worker", "chat.commands"),
-        ("spillway-gateway", "chat.replies"),
-        ("spillway-operator", "chat.replies"),
-        ("spillway-scaler", "chat.requests"),
+        ("forebay-worker", "chat.requests"),
+        ("forebay-worker", "chat.commands"),
+        ("forebay-gateway", "chat.replies"),
+        ("forebay-operator", "chat.replies"),
+        ("forebay-scaler", "chat.requests"),
     ],
 )
 async def test_nobody_writes_what_is_not_theirs(guarded: EmbeddedKafka, user: str, topic: str) -> None:

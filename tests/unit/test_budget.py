@@ -71,8 +71,8 @@ def test_each_tenant_has_its_own_ceiling() -> None:
 
 
 def test_weights_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPILLWAY_TENANT_WEIGHTS", "a=3, b=0.5,")
+    monkeypatch.setenv("FOREBAY_TENANT_WEIGHTS", "a=3, b=0.5,")
     assert WorkerSettings.read().weights() == {"a": 3.0, "b": 0.5}
-    monkeypatch.setenv("SPILLWAY_TENANT_WEIGHTS", "a=3,b")
-    with pytest.raises(SettingsError, match=r"SPILLWAY_TENANT_WEIGHTS='a=3,b': 'b': write tenant=number"):
+    monkeypatch.setenv("FOREBAY_TENANT_WEIGHTS", "a=3,b")
+    with pytest.raises(SettingsError, match=r"FOREBAY_TENANT_WEIGHTS='a=3,b': 'b': write tenant=number"):
         WorkerSettings.read()

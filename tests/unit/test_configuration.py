@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from forebay.cli import app
+from forebay.configuration import SECTIONS, Section, document, fields_of
 from schemas import SettingsError
-from spillway.cli import app
-from spillway.configuration import SECTIONS, Section, document, fields_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     file
-    for package in ("schemas", "producers", "workers", "spillway", "rehearsal")
+    for package in ("schemas", "producers", "workers", "forebay", "rehearsal")
     for file in (ROOT / package).rglob("*.py")
 ]
 WORDS = {"ask": ["hi"], "dlq show": ["0-1"], "dlq replay": ["--all", "--yes"], "dlq purge": ["--all", "--yes"]}
@@ -41,7 +41,7 @@ def test_every_settings_class_and_field_is_on_the_page() -> None:
 
 
 def test_every_variable_that_the_code_names_is_on_the_page() -> None:
-    named = {name for file in SOURCES for name in re.findall(r"\bSPILLWAY_[A-Z0-9_]*[A-Z0-9]\b(?!_)", file.read_text())}
+    named = {name for file in SOURCES for name in re.findall(r"\bFOREBAY_[A-Z0-9_]*[A-Z0-9]\b(?!_)", file.read_text())}
     assert len(named) > 30
     unknown = {name for name in named if f"`{name}`" not in document()}
     assert not unknown
@@ -65,10 +65,10 @@ def test_the_commands_read_what_the_page_says(
     command: str, section: Section, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in os.environ:
-        if name.startswith("SPILLWAY_"):
+        if name.startswith("FOREBAY_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("SPILLWAY_GATEWAY_OPEN", "true")
-    monkeypatch.setenv(name := f"SPILLWAY_{field.upper()}", WRONG[field])
+    monkeypatch.setenv("FOREBAY_GATEWAY_OPEN", "true")
+    monkeypatch.setenv(name := f"FOREBAY_{field.upper()}", WRONG[field])
     done = CliRunner().invoke(app, [*command.split(), *WORDS.get(command, [])])
     assert isinstance(done.exception, SettingsError), done.output
     assert str(done.exception).startswith(f"{name}=")

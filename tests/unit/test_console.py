@@ -340,7 +340,7 @@ def test_the_command_that_gives_a_conversation_back_can_be_pasted() -> None:
         handoff_id="h", conversation_id="-x'; rm -rf /", turn_id="t", reason="r", transcript=(Said(role="user", text="?"),),
         created_at=datetime.now(UTC),
     )  # fmt: skip
-    assert handoff(said)["command"] == """spillway handoffs return -- '-x'"'"'; rm -rf /'"""
+    assert handoff(said)["command"] == """forebay handoffs return -- '-x'"'"'; rm -rf /'"""
 
 
 # The page's policy

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from forebay.dlq_options import moment
+from forebay.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
 from producers import DeadLetter, Filter, LetterId, Plan
 from producers.letters import letter_of, milliseconds, way_back
 from producers.pace import Pace
@@ -20,8 +22,6 @@ from producers.plan import OTHER_REASONS, is_mark, read_mark, runs, write_mark
 from producers.replay import parcels
 from schemas import Failure, Reason, dead_letter_headers, replayed
 from schemas.headers import replay_count, replay_headers
-from spillway.dlq_options import moment
-from spillway.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
 
 TOPIC = "chat.requests.dlq"
 NOW = datetime(2026, 11, 11, 12, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.ask import printable
 from rehearsal.customers import Customers
 from rehearsal.demo import _SALE
 from rehearsal.tally import Tally, percentile
 from schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
-from spillway.ask import printable
 from workers.assistants import load_assistant
 from workers.deltas import PERIOD_S, DeltaStream
 from workers.models import Catalogue, keys_of
@@ -82,10 +82,10 @@ def test_a_missing_key_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) ->
         keys_of("openai", "gpt-6-luna")
     monkeypatch.setenv("OPENAI_API_KEY", "one")
     assert keys_of("openai", "gpt-6-luna") == ("one",)
-    monkeypatch.setenv("SPILLWAY_OPENAI_API_KEYS", "two, three,two")
+    monkeypatch.setenv("FOREBAY_OPENAI_API_KEYS", "two, three,two")
     assert keys_of("openai", "gpt-6-luna") == ("two", "three")
-    monkeypatch.setenv("SPILLWAY_OPENAI_API_KEYS", "two,thr\nee")
-    with pytest.raises(SettingsError, match="SPILLWAY_OPENAI_API_KEYS has white space"):
+    monkeypatch.setenv("FOREBAY_OPENAI_API_KEYS", "two,thr\nee")
+    with pytest.raises(SettingsError, match="FOREBAY_OPENAI_API_KEYS has white space"):
         keys_of("openai", "gpt-6-luna")
 
 
@@ -157,19 +157,19 @@ def test_rounds_are_paced_and_a_few_leave_at_once(gaps: list[float]) -> None:
 
 
 def test_settings_name_the_variable_the_value_and_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPILLWAY_CONCURRENCY", "0")
-    monkeypatch.setenv("SPILLWAY_DRAIN_S", "soon")
+    monkeypatch.setenv("FOREBAY_CONCURRENCY", "0")
+    monkeypatch.setenv("FOREBAY_DRAIN_S", "soon")
     with pytest.raises(SettingsError) as refused:
         WorkerSettings.read()
     lines = str(refused.value).splitlines()
-    assert lines[0].startswith("SPILLWAY_CONCURRENCY='0': input should be greater")
-    assert lines[1].startswith("SPILLWAY_DRAIN_S='soon': input should be a valid number")
+    assert lines[0].startswith("FOREBAY_CONCURRENCY='0': input should be greater")
+    assert lines[1].startswith("FOREBAY_DRAIN_S='soon': input should be a valid number")
 
 
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPILLWAY_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
-    monkeypatch.setenv("SPILLWAY_KAFKA_SASL_USERNAME", "shop")
-    monkeypatch.setenv("SPILLWAY_KAFKA_SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("FOREBAY_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("FOREBAY_KAFKA_SASL_USERNAME", "shop")
+    monkeypatch.setenv("FOREBAY_KAFKA_SASL_PASSWORD", "hunter2")
     cluster = Cluster.read()
     assert "hunter2" not in repr(cluster)
     assert cluster.connection()["sasl_plain_password"] == "hunter2"

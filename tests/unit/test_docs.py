@@ -14,7 +14,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from spillway.cli import app
+from forebay.cli import app
 from tests.pages import ROOT, Page, commands, pages, words
 
 PAGES = {page.name: page for page in pages()}
@@ -54,7 +54,7 @@ def test_python_blocks_can_be_compiled(page: Page) -> None:
 
 @each_page
 def test_what_is_named_exists(page: Page) -> None:
-    """Commands within the text and within blocks: `spillway ...` with its options, make's targets, modules, extras."""
+    """Commands within the text and within blocks: `forebay ...` with its options, make's targets, modules, extras."""
     said = [*page.spoken(), *(line for block in page.blocks("sh") for line in commands(block.text))]
     wrong = [f"{command}: {fault}" for command in said if (fault := _fault(command))]
     assert not wrong
@@ -66,7 +66,7 @@ def _fault(command: str) -> str | None:
     except ValueError:
         return None  # no command: a text with half a quotation
     match given:
-        case ["spillway", *rest] if rest and "|" not in rest:
+        case ["forebay", *rest] if rest and "|" not in rest:
             return _unknown(rest)
         case ["make", target, *_] if not re.match(r"[A-Z]+=", target):
             done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -109,11 +109,11 @@ def _commands(page: Page) -> list[str]:
 
 
 def test_the_rules_find_faults() -> None:
-    assert _fault("spillway drain") == "no command drain"
-    assert _fault("spillway dlq replay --fast 3-1") == "no option --fast"
-    assert _fault("spillway dlq replay --rate=200 3-1 -- -x") is None
+    assert _fault("forebay drain") == "no command drain"
+    assert _fault("forebay dlq replay --fast 3-1") == "no option --fast"
+    assert _fault("forebay dlq replay --rate=200 3-1 -- -x") is None
     assert _fault("make nothing-of-the-kind")
     assert _fault("python -m benchmarks.nothing") == "no such module"
-    assert _fault("pip install 'spillway[nothing]'")
+    assert _fault("pip install 'forebay[nothing]'")
     assert not _leads(PAGES["README.md"], "docs/guide.md#no-such-heading")
     assert not _leads(PAGES["README.md"], "docs/none.md")

@@ -162,7 +162,7 @@ async def test_a_scraper_gets_exemplars_when_it_asks_for_openmetrics() -> None:
         )
         assert kind.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
         families = text_string_to_metric_families(told)  # type: ignore[no-untyped-call]
-        (queued,) = [family for family in families if family.name == "spillway_queued_seconds"]
+        (queued,) = [family for family in families if family.name == "forebay_queued_seconds"]
         assert {"trace_id": trace_id} in [sample.exemplar.labels for sample in queued.samples if sample.exemplar]
         kind, told = await asyncio.to_thread(scrape, "text/plain")
         assert kind.startswith("text/plain")

@@ -42,8 +42,8 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def code_of(alert: str) -> str:
-    """SpillwayBreakerOpen is breaker-open."""
-    return re.sub(r"(?<!^)([A-Z])", r"-\1", alert.removeprefix("Spillway")).lower()
+    """ForebayBreakerOpen is breaker-open."""
+    return re.sub(r"(?<!^)([A-Z])", r"-\1", alert.removeprefix("Forebay")).lower()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_wrong_threshold_fails_those_tests(promtool: str, tmp_path: Path) -> N
     spec = (FOLDER / "alerts.yaml").read_text().replace("> 0.01", "> 0.1")
     (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(yaml.safe_load(spec)["spec"]))
     shutil.copy(FOLDER / "alerts_test.yaml", tmp_path)
-    with pytest.raises(AssertionError, match="SpillwayTurnsLate"):
+    with pytest.raises(AssertionError, match="ForebayTurnsLate"):
         checked(promtool, "test", "rules", "alerts_test.yaml", cwd=tmp_path)
 
 
@@ -104,9 +104,9 @@ def test_each_alert_says_how_bad_what_and_where_to_read_on(rule: dict[str, Any])
 def test_every_metric_and_label_in_a_query_is_exported() -> None:
     exported: dict[str, Any] = REGISTRY._names_to_collectors
     labels = {label for collector in exported.values() for label in getattr(collector, "_labelnames", ())}
-    assert "spillway_turns_total" in exported
+    assert "forebay_turns_total" in exported
     for where, query in queries():
-        words = set(re.findall(r"\b(?:spillway|gen_ai|messaging)_\w+", query))
+        words = set(re.findall(r"\b(?:forebay|gen_ai|messaging)_\w+", query))
         metrics = words & set(exported)
         assert metrics, where
         assert words - metrics <= labels, f"{where} asks for what is not exported"
@@ -141,7 +141,7 @@ def test_the_panels_fit_the_screen_and_do_not_overlap() -> None:
 def test_the_component_brings_the_rules_and_the_dashboard_as_grafanas_sidecar_looks_for_it() -> None:
     component = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     assert component["kind"] == "Component"
-    assert component["resources"] == ["alerts.yaml"]
+    assert component["resources"] == ["alerts.yaml", "runbook.yaml"]
     (generated,) = component["configMapGenerator"]
     assert generated["options"]["labels"] == {"grafana_dashboard": "1"}
     assert [file.partition("=")[2] for file in generated["files"]] == ["dashboard.json"]

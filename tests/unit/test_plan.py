@@ -229,11 +229,11 @@ def test_a_plan_for_many_turns_simulates_less_of_the_peak(sudden: Plan) -> None:
 
 def test_the_overlay_has_all_values_as_strings() -> None:
     expected = replace(SALE, opens=datetime(2026, 11, 27), timezone="Asia/Shanghai")  # noqa: DTZ001
-    written = manifest(values(expected, fleet_of(expected)), "spillway plan\n--peak 200/s")
-    assert written.splitlines()[0] == "# spillway plan --peak 200/s"
+    written = manifest(values(expected, fleet_of(expected)), "forebay plan\n--peak 200/s")
+    assert written.splitlines()[0] == "# forebay plan --peak 200/s"
     document = yaml.safe_load(written)
     assert document["metadata"] == {
-        "name": "spillway-plan",
+        "name": "forebay-plan",
         "annotations": {"config.kubernetes.io/local-config": "true"},
     }
     assert document["data"] == {

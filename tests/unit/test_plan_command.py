@@ -1,4 +1,4 @@
-"""What ``spillway plan`` prints, writes and refuses."""
+"""What ``forebay plan`` prints, writes and refuses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from forebay.cli import app
+from forebay.plan import expected_of
 from rehearsal.capacity.fleet import Fleet
 from rehearsal.capacity.kustomize import values
 from rehearsal.capacity.quota import allowed, quotas
-from spillway.cli import app
-from spillway.plan import expected_of
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
 QUICK = ("plan", "--peak", "40/s", "--climb", "20s", "--hold", "1m")
 
 
 def ran(*words: str) -> Result:
-    result = CliRunner().invoke(app, words, env={"COLUMNS": "80", "SPILLWAY_CATALOGUE": None})
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "80", "FOREBAY_CATALOGUE": None})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -81,10 +81,10 @@ def test_json_has_stable_names(tmp_path: Path) -> None:
 
 
 def test_where_the_values_went_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["spillway", "plan", "--peak", "9/s"])
+    monkeypatch.setattr("sys.argv", ["forebay", "plan", "--peak", "9/s"])
     result = ran(*QUICK, "--kustomize", str(tmp_path / "plan.yaml"))
     assert f"kustomize values written to {tmp_path}/plan.yaml" in result.output.replace("\n", "")
-    assert (tmp_path / "plan.yaml").read_text().startswith("# spillway plan --peak 9/s\n")
+    assert (tmp_path / "plan.yaml").read_text().startswith("# forebay plan --peak 9/s\n")
 
 
 def test_the_partitions_of_a_plan_that_is_there_stay(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_an_unknown_model_is_said_with_those_near_it() -> None:
 def test_a_committed_overlay_is_what_its_command_makes(overlay: str) -> None:
     written = (OVERLAYS / overlay / "plan.yaml").read_text()
     command, *words = shlex.split(written.splitlines()[0].removeprefix("# "))
-    assert (command, words[0]) == ("spillway", "plan")
+    assert (command, words[0]) == ("forebay", "plan")
     expected = expected_of(_options(words[1:]))
     fleet = Fleet.of(expected, allowed(expected, quotas(expected)))
     assert yaml.safe_load(written)["data"] == values(expected, fleet)

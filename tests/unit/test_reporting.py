@@ -21,7 +21,7 @@ from workers.received import Received, receive
 from workers.reporting import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
 
 NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
-PERSON = Identity("w-1", "spillway-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)
+PERSON = Identity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)
 places = st.tuples(st.integers(0, 3), st.integers(0, 60))
 
 

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 import typer
 
+from forebay.cli import app
 from producers.findings import RUNBOOK, Code, runbook
-from spillway.cli import app
 from tests.pages import ROOT, Page
 from tests.unit.test_monitoring import DASHBOARD, RULES, code_of
 
@@ -29,8 +29,10 @@ def test_every_finding_and_alert_has_its_section_and_no_section_is_for_nothing()
 
 def test_every_address_of_the_runbook_is_this_page() -> None:
     assert runbook("x") == f"{RUNBOOK}#x"
-    assert RUNBOOK.endswith("/blob/main/docs/runbook.md")
-    assert [link["url"] for link in DASHBOARD["links"]] == [RUNBOOK]
+    assert RUNBOOK == "docs/runbook.md"
+    (asked,) = [variable for variable in DASHBOARD["templating"]["list"] if variable["name"] == "runbook"]
+    assert asked["query"] == asked["current"]["value"] == RUNBOOK
+    assert [link["url"] for link in DASHBOARD["links"]] == ["${runbook}"]
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -45,9 +47,9 @@ def test_each_section_says_how_bad_it_is_what_to_do_and_when_it_ends(code: str) 
 
 
 def test_every_command_in_the_text_is_one() -> None:
-    spoken = [words for words in PAGE.spoken() if words.startswith("spillway ")]
+    spoken = [words for words in PAGE.spoken() if words.startswith("forebay ")]
     shown = [line.strip() for block in PAGE.blocks("sh") for line in block.text.splitlines()]
-    found = spoken + [command for line in shown for command in re.findall(r"(?:^|\| )(spillway [^>&|]*)", line)]
+    found = spoken + [command for line in shown for command in re.findall(r"(?:^|\| )(forebay [^>&|]*)", line)]
     assert len(found) > 30
     for command in found:
         _parse(shlex.split(command)[1:])

@@ -163,7 +163,7 @@ targets: {latency_p99_s: 20, success_share: ">= 0.999"}
         ("faults: [{what: outage, at: 1m}]", "outage needs how long it `lasts`"),
         ("faults: [{what: outage, at: 10h, lasts: 1m}]", "the sale is over by then"),
         ("faults: [{what: sigkill, at: 1m, worker: 9}]", "worker 9 of 4 at most"),
-        ("workers: {settings: {SPILLWAY_TTL: 5}}", "SPILLWAY_TTL: no settings of a worker"),
+        ("workers: {settings: {FOREBAY_TTL: 5}}", "FOREBAY_TTL: no settings of a worker"),
         ("targets: {latency: 3}", "no figure is called latency"),
         ("targets: {lost: few}", "'few' is no target"),
         ("models: {real: true}\nfaults: [{what: outage, at: 1, lasts: 1}]", "a real provider takes no faults"),

@@ -1,4 +1,4 @@
-"""What `spillway status` makes of what it sees, and how it looks on a narrow terminal."""
+"""What `forebay status` makes of what it sees, and how it looks on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from forebay.lookout import DeadLetters, Status, counted, status_of
+from forebay.status import document
+from forebay.status_screen import screen, spark
 from producers.gateway.console.ages import Ages
 from producers.gateway.console.latencies import Spread, Window
 from producers.gateway.console.moment import Moment
 from producers.gateway.place import PartitionBacklog
 from schemas import ModelState, PartitionState, Spending, WorkerState
-from spillway.lookout import DeadLetters, Status, counted, status_of
-from spillway.status import document
-from spillway.status_screen import screen, spark
 
 NOW = 1_800_000_000.0
 NO_LETTERS = DeadLetters({}, 0)

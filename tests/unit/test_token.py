@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from forebay.command import CommandFailed
+from forebay.token import token
 from producers.gateway.access import Access, KeySet, Unauthorised
-from spillway.command import CommandFailed
-from spillway.token import token
 
 
 def ran(*arguments: str) -> str:

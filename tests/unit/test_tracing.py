@@ -165,7 +165,7 @@ def test_tokens_are_counted_as_the_conventions_do(exported: InMemorySpanExporter
         "gen_ai.usage.input_tokens": 100,
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 90,
-        "spillway.upstream": "anthropic/m-1#1",
+        "forebay.upstream": "anthropic/m-1#1",
     }
 
 

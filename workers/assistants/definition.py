@@ -60,18 +60,18 @@ class Specialist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """Who answers. ``SPILLWAY_ASSISTANT=shop.assistant:assistant`` names one."""
+    """Who answers. ``FOREBAY_ASSISTANT=shop.assistant:assistant`` names one."""
 
     instructions: str = _INSTRUCTIONS
     """The system prompt."""
     model: str | None = None
-    """Name in the catalogue, or ``provider:name``; None takes SPILLWAY_MODEL."""
+    """Name in the catalogue, or ``provider:name``; None takes FOREBAY_MODEL."""
     models: Mapping[Complexity, str] = field(default_factory=dict)
     """Models for harder (or simpler) turns; what is not named takes ``model``."""
     complexity: Callable[[Signals], Complexity] = complexity
     """Decides which of ``models`` a turn needs."""
     fallbacks: tuple[str, ...] = ()
-    """Models to ask when the first cannot answer, in order; empty takes SPILLWAY_FALLBACKS."""
+    """Models to ask when the first cannot answer, in order; empty takes FOREBAY_FALLBACKS."""
     options: Mapping[str, ModelOptions] = field(default_factory=dict)
     """By model: most tokens to write, sampling, the time of a call."""
     max_tokens: int = 1024

@@ -23,7 +23,7 @@ def load_assistant(name: str | None) -> Assistant:
         return Assistant(window=Window(summarise=False))
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: write it as package.module:attribute")
+        raise SettingsError(f"FOREBAY_ASSISTANT={name!r}: write it as package.module:attribute")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
@@ -31,16 +31,16 @@ def load_assistant(name: str | None) -> Assistant:
         module = importlib.import_module(module_name)
     except SystemExit as error:
         fix = "a definition must not end the process; take that out, or put it under if __name__ == '__main__'"
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: SystemExit: {_one_line(error)}: {fix}") from error
+        raise SettingsError(f"FOREBAY_ASSISTANT={name!r}: SystemExit: {_one_line(error)}: {fix}") from error
     except Exception as error:
         # The module is the user's: whatever it raises while it is imported is theirs to read, in one line.
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {type(error).__name__}: {_one_line(error)}") from error
+        raise SettingsError(f"FOREBAY_ASSISTANT={name!r}: {type(error).__name__}: {_one_line(error)}") from error
     try:
         found = getattr(module, attribute)
     except AttributeError:
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
+        raise SettingsError(f"FOREBAY_ASSISTANT={name!r}: {module_name} has no {attribute!r}") from None
     if not isinstance(found, Assistant):
-        raise SettingsError(f"SPILLWAY_ASSISTANT={name!r}: is a {type(found).__name__}, not an Assistant")
+        raise SettingsError(f"FOREBAY_ASSISTANT={name!r}: is a {type(found).__name__}, not an Assistant")
     check(found)
     return found
 

@@ -46,5 +46,5 @@ async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any)
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=work, name="spillway-tool", daemon=True).start()
+    threading.Thread(target=work, name="forebay-tool", daemon=True).start()
     return await future

@@ -89,7 +89,7 @@ def tool(
         return function
 
     def mark(marked: Function) -> Function:
-        marked.__spillway_tool__ = _Marks(confirm, summary)  # type: ignore[attr-defined]
+        marked.__forebay_tool__ = _Marks(confirm, summary)  # type: ignore[attr-defined]
         return marked
 
     return mark
@@ -101,7 +101,7 @@ def read_tool(function: Function) -> Tool:
     what = f"{where}: the tool {name if NAME.fullmatch(name) else ascii(name)}"
     if fault := function_fault(function, name):
         raise SettingsError(f"{what} {fault}")
-    marks: _Marks = getattr(function, "__spillway_tool__", _Marks(confirm=False, summary=None))
+    marks: _Marks = getattr(function, "__forebay_tool__", _Marks(confirm=False, summary=None))
     if marks.confirm and marks.summary is None:
         raise SettingsError(f"{what} has confirm=True and no summary: say what the customer agrees to")
     hints, customer, optional, key = _parameters(function, name, where)

@@ -40,5 +40,5 @@ def open_store(url: str) -> Store:
     # What is no address of ours may still hold somebody's password.
     shown = f"{scheme}://..." if rest else repr(url)
     raise SettingsError(
-        f"SPILLWAY_STORE={shown}: not a store this version knows; write sqlite:///file.db or redis://host:port/0"
+        f"FOREBAY_STORE={shown}: not a store this version knows; write sqlite:///file.db or redis://host:port/0"
     )

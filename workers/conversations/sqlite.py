@@ -45,15 +45,15 @@ class SQLiteStore:
             self._database = _open(path, busy_s=10.0)
             self._here = _open(path, busy_s=0.0)
         except sqlite3.Error as error:
-            raise SettingsError(f"SPILLWAY_STORE=sqlite:///{path}: {error}") from None
+            raise SettingsError(f"FOREBAY_STORE=sqlite:///{path}: {error}") from None
         self._loop = asyncio.get_running_loop()
         self._asked: list[_Request] = []
         self._handed_over = 0
         self._batches: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._threads = [
-            threading.Thread(target=self._serve, name="spillway-sqlite", daemon=True),
-            threading.Thread(target=self._checkpoint, args=(path,), name="spillway-sqlite-checkpoint", daemon=True),
+            threading.Thread(target=self._serve, name="forebay-sqlite", daemon=True),
+            threading.Thread(target=self._checkpoint, args=(path,), name="forebay-sqlite-checkpoint", daemon=True),
         ]
         for thread in self._threads:
             thread.start()

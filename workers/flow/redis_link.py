@@ -30,7 +30,7 @@ class RedisLink:
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
         except ImportError:
-            raise SettingsError("SPILLWAY_LIMITS needs the extra `redis`: pip install 'spillway[redis]'") from None
+            raise SettingsError("FOREBAY_LIMITS needs the extra `redis`: pip install 'forebay[redis]'") from None
         try:
             self._redis = Redis.from_url(
                 url,
@@ -61,7 +61,7 @@ class RedisLink:
             await self.ping()
         except Exception as error:
             raise ConnectionError(
-                f"SPILLWAY_LIMITS={self.address}: Redis does not answer: {reason(error)}. Start it, or unset SPILLWAY_LIMITS"
+                f"FOREBAY_LIMITS={self.address}: Redis does not answer: {reason(error)}. Start it, or unset FOREBAY_LIMITS"
             ) from error
         finally:
             await self.close()
@@ -92,4 +92,4 @@ def _checked(url: str) -> str:
 
 
 def _rule(shown: str, why: str) -> str:
-    return f"SPILLWAY_LIMITS={shown}: {why}; write redis://host:port/0"
+    return f"FOREBAY_LIMITS={shown}: {why}; write redis://host:port/0"

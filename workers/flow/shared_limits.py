@@ -53,7 +53,7 @@ class SharedLimits:
         ``limits`` are per minute; resources that are not named are learned from the provider's headers.
         """
         counted = f"{key}\n{self._window_s:g} s in {SLOTS}"  # workers that count otherwise are not to mix with these
-        name = f"spillway:{{{hashlib.sha256(counted.encode()).hexdigest()[:24]}}}"
+        name = f"forebay:{{{hashlib.sha256(counted.encode()).hexdigest()[:24]}}}"
         made = SharedRateLimit(self._link, name, self._changed, limits, self._share, self._window_s)
         self._limits.append(made)
         return made

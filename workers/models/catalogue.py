@@ -124,7 +124,7 @@ class Catalogue(BaseModel):
             return bare, known if known and known.provider == provider else CatalogueModel(provider=provider)
         near = get_close_matches(name, self.models, n=3, cutoff=0.4) or sorted(self.models)
         raise SettingsError(
-            f"model {name!r} (of the assistant, SPILLWAY_MODEL or SPILLWAY_FALLBACKS) is not in the catalogue. "
+            f"model {name!r} (of the assistant, FOREBAY_MODEL or FOREBAY_FALLBACKS) is not in the catalogue. "
             f"Near: {', '.join(near)}. "
             f"For a model it does not list write openai:{name} or anthropic:{name}, whichever API serves it"
         )
@@ -134,9 +134,9 @@ def _read(file: Path) -> Catalogue:
     try:
         return Catalogue.model_validate(tomllib.loads(file.read_text()))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"SPILLWAY_CATALOGUE={str(file)!r}: {error}") from None
+        raise SettingsError(f"FOREBAY_CATALOGUE={str(file)!r}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(
-            f"SPILLWAY_CATALOGUE={str(file)!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            f"FOREBAY_CATALOGUE={str(file)!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None

@@ -51,13 +51,13 @@ class _Connector(aiohttp.TCPConnector):
         """aiohttp asks for the protocol when the connection stands and the handshake begins: there the bound changes."""
         times, said = (
             self._timeouts,
-            f"no connection within {self._timeouts.connect_s:g} s (SPILLWAY_CONNECT_TIMEOUT_S)",
+            f"no connection within {self._timeouts.connect_s:g} s (FOREBAY_CONNECT_TIMEOUT_S)",
         )
 
         def connected() -> Any:
             nonlocal said
             if options.get("ssl"):
-                said = f"no TLS handshake within {times.tls_s:g} s (SPILLWAY_TLS_TIMEOUT_S)"
+                said = f"no TLS handshake within {times.tls_s:g} s (FOREBAY_TLS_TIMEOUT_S)"
                 bound.reschedule(self._loop.time() + times.tls_s)
             return args[0]()
 

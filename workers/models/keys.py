@@ -10,19 +10,19 @@ from .catalogue import Provider
 
 
 def keys_of(provider: Provider, model: str) -> tuple[str, ...]:
-    """The keys of SPILLWAY_ANTHROPIC_API_KEYS (comma-separated) or ANTHROPIC_API_KEY, and the same for openai.
+    """The keys of FOREBAY_ANTHROPIC_API_KEYS (comma-separated) or ANTHROPIC_API_KEY, and the same for openai.
 
     Raises SettingsError when there is none or one cannot be sent; ``model`` is named as what needs it.
     """
     name = f"{provider.upper()}_API_KEY"
-    several = f"SPILLWAY_{name}S"
+    several = f"FOREBAY_{name}S"
     if os.environ.get(several):
         found, name = [key.strip() for key in os.environ[several].split(",") if key.strip()], several
     else:
         found = [os.environ[name]] if os.environ.get(name) else []
     if not found:
         raise SettingsError(
-            f"{name} is not set, and {model} needs it. Without a key, try the simulated one: spillway model-api"
+            f"{name} is not set, and {model} needs it. Without a key, try the simulated one: forebay model-api"
         )
     if any(not key.isprintable() or " " in key.strip(" ") for key in found):
         raise SettingsError(f"{name} has white space or control characters in it: set it anew, without a line's end")

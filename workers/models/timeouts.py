@@ -12,7 +12,7 @@ from .options import ModelOptions
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. The settings are called like the fields: ``connect_s`` is ``SPILLWAY_CONNECT_TIMEOUT_S``."""
+    """Seconds. The settings are called like the fields: ``connect_s`` is ``FOREBAY_CONNECT_TIMEOUT_S``."""
 
     connect_s: float = 3.0
     tls_s: float = 5.0
@@ -66,7 +66,7 @@ class CallClock:
         """Which of the timeouts it was, after a TimeoutError."""
         times = self._timeouts
         if self._loop.time() >= self._ends_at:
-            return f"no whole answer within {times.call_s:g} s (SPILLWAY_CALL_TIMEOUT_S)"
+            return f"no whole answer within {times.call_s:g} s (FOREBAY_CALL_TIMEOUT_S)"
         if not self._heard:
-            return f"no first token within {times.first_token_s:g} s (SPILLWAY_FIRST_TOKEN_TIMEOUT_S)"
-        return f"no further token within {times.between_tokens_s:g} s (SPILLWAY_BETWEEN_TOKENS_TIMEOUT_S)"
+            return f"no first token within {times.first_token_s:g} s (FOREBAY_FIRST_TOKEN_TIMEOUT_S)"
+        return f"no further token within {times.between_tokens_s:g} s (FOREBAY_BETWEEN_TOKENS_TIMEOUT_S)"

@@ -31,5 +31,5 @@ def admin_of(request: web.Request) -> Caller:
         raise Problem(403, "the console is called by its own page only")
     caller = caller_of(request, Door.of(request).access)
     if not caller.admin:
-        raise Problem(403, "the console is for operators: SPILLWAY_GATEWAY_ADMIN_KEYS, or a token with scope admin")
+        raise Problem(403, "the console is for operators: FOREBAY_GATEWAY_ADMIN_KEYS, or a token with scope admin")
     return caller

@@ -58,6 +58,6 @@ async def reading(request: web.Request, within_s: float = READ_S) -> AsyncIterat
     except TimeoutError:
         raise Problem(
             503,
-            f"reading the dead letters took more than {within_s:g} s: narrow it by time, or use `spillway dlq`",
+            f"reading the dead letters took more than {within_s:g} s: narrow it by time, or use `forebay dlq`",
             code="slow",
         ) from None

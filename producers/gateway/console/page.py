@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 from producers.gateway.static import serve
 
 _INJECTED = re.compile(r"""\.textContent=(['"`])((?:(?!\1)[^\\])*)\1,document\.head\.appendChild""")
-_MISSING = b"/* Plots: pip install 'spillway[console]' */\n"
+_MISSING = b"/* Plots: pip install 'forebay[console]' */\n"
 
 
 class Plotly(NamedTuple):

@@ -58,7 +58,7 @@ def plan(found: Plan, limit: int | None) -> dict[str, Any]:
 def handoff(found: Handoff) -> dict[str, Any]:
     """A conversation that a person has taken over, with the command that gives it back."""
     return found.model_dump(mode="json") | {
-        "command": f"spillway handoffs return -- {shlex.quote(found.conversation_id)}"
+        "command": f"forebay handoffs return -- {shlex.quote(found.conversation_id)}"
     }
 
 

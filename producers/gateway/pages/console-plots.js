@@ -28,7 +28,7 @@ export class Plots {
       this.#drawn = 0;
     });
     this.#figures = PLOTS.map((plot) => ({ ...plot, node: make("div", { class: "plot", role: "img", "aria-label": plot.title }) }));
-    const note = make("p", { class: "empty" }, "Plots need plotly on the gateway: ", make("code", {}, "pip install 'spillway[console]'"));
+    const note = make("p", { class: "empty" }, "Plots need plotly on the gateway: ", make("code", {}, "pip install 'forebay[console]'"));
     const panels = this.#figures.map(({ title, lines, node }) =>
       make("section", {}, make("div", { class: "head" }, make("h2", {}, title), key(lines)), node),
     );

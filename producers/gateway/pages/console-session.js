@@ -1,4 +1,4 @@
-const KEPT = "spillway.console.key";
+const KEPT = "forebay.console.key";
 
 /** What the gateway answered that is no success; `status` 0 when it did not answer. */
 export class Refused extends Error {

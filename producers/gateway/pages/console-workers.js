@@ -30,7 +30,7 @@ export class Workers {
   #workers = new Table(
     "Workers",
     [["Worker", "id"], ["State", ""], ["Partitions", ""], ["In flight", "number"], ["Permits", "number"], ["Waiting", "number"], ["Answered", "number"], ["Oldest", "number"], ["Dead letters", "number"], ["Up", "number"], ["", "acts"]],
-    { most: 60, empty: "No worker has reported in the last 10 minutes. `spillway worker` starts one." },
+    { most: 60, empty: "No worker has reported in the last 10 minutes. `forebay worker` starts one." },
   );
   #models = new Table("Models of each worker that are in trouble or short of quota", [["Worker", "id"], ["Model", "id"], ["Breaker", ""], ["Quota left", "number"], ["Why it opened", "wide"]], { most: 40, empty: "All breakers are closed, and no quota is short." });
 

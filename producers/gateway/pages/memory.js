@@ -1,4 +1,4 @@
-const PREFIX = "spillway:";
+const PREFIX = "forebay:";
 
 // Private windows and blocked third-party storage throw; the page then lives as long as it is not reloaded.
 const fallback = new Map();

@@ -14,8 +14,8 @@ export class Surroundings {
     }
     window.addEventListener("message", ({ source, origin, data }) => {
       if (source !== window.parent || origin !== this.#origin || typeof data !== "object" || data === null) return;
-      if (data.type === "spillway:token" && typeof data.token === "string") onToken(data.token);
-      if (data.type === "spillway:open") onOpen();
+      if (data.type === "forebay:token" && typeof data.token === "string") onToken(data.token);
+      if (data.type === "forebay:open") onOpen();
     });
     this.tell("ready");
   }
@@ -26,6 +26,6 @@ export class Surroundings {
 
   /** "ready", "close", "reply" or "token-wanted". */
   tell(what) {
-    if (this.#origin) window.parent.postMessage({ type: `spillway:${what}` }, this.#origin);
+    if (this.#origin) window.parent.postMessage({ type: `forebay:${what}` }, this.#origin);
   }
 }

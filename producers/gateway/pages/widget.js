@@ -1,8 +1,8 @@
 /*
  * Puts the chat into a shop's page:
  *   <script src="https://gateway/widget.js" data-token="..." data-lang="en" async></script>
- * Optional: data-conversation, data-title. Then `Spillway.open()`, `Spillway.close()`, `Spillway.setToken(token)`; when the chat's
- * token is refused, the window gets a "spillway:token-wanted" event.
+ * Optional: data-conversation, data-title. Then `Forebay.open()`, `Forebay.close()`, `Forebay.setToken(token)`; when the chat's
+ * token is refused, the window gets a "forebay:token-wanted" event.
  *
  * All of it lives in a shadow root with a style sheet made by script, so that the shop's styles and these do not meet and a policy
  * without 'unsafe-inline' holds. The shop's policy has to allow the gateway in script-src and frame-src.
@@ -11,7 +11,7 @@
   "use strict";
 
   const script = document.currentScript;
-  if (!script?.src || window.Spillway) return;
+  if (!script?.src || window.Forebay) return;
   const origin = new URL(script.src).origin;
   const { conversation, title, lang } = script.dataset;
   let token = script.dataset.token;
@@ -143,7 +143,7 @@
     show();
     say(false);
     frame.focus();
-    tell({ type: "spillway:open" });
+    tell({ type: "forebay:open" });
   }
 
   function close() {
@@ -155,21 +155,21 @@
 
   function setToken(fresh) {
     token = fresh;
-    tell({ type: "spillway:token", token });
+    tell({ type: "forebay:token", token });
   }
 
   const heard = {
-    "spillway:ready"() {
+    "forebay:ready"() {
       ready = true;
-      if (token) tell({ type: "spillway:token", token });
-      if (dialog.open) tell({ type: "spillway:open" });
+      if (token) tell({ type: "forebay:token", token });
+      if (dialog.open) tell({ type: "forebay:open" });
     },
-    "spillway:close": close,
-    "spillway:reply"() {
+    "forebay:close": close,
+    "forebay:reply"() {
       if (!dialog.open) say(true);
     },
-    "spillway:token-wanted"() {
-      window.dispatchEvent(new CustomEvent("spillway:token-wanted"));
+    "forebay:token-wanted"() {
+      window.dispatchEvent(new CustomEvent("forebay:token-wanted"));
     },
   };
 
@@ -194,5 +194,5 @@
   if (document.body) document.body.append(host);
   else document.addEventListener("DOMContentLoaded", () => document.body.append(host), { once: true });
 
-  window.Spillway = Object.freeze({ open, close, setToken });
+  window.Forebay = Object.freeze({ open, close, setToken });
 })();

@@ -32,8 +32,8 @@ public final class ParallelConsumer {
   private final HttpClient http = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
   private final URI model = URI.create(System.getenv("ANTHROPIC_BASE_URL") + "/v1/messages");
   private final String key = System.getenv("ANTHROPIC_API_KEY");
-  private final String servers = System.getenv("SPILLWAY_KAFKA");
-  private final String prefix = System.getenv("SPILLWAY_TOPIC_PREFIX");
+  private final String servers = System.getenv("FOREBAY_KAFKA");
+  private final String prefix = System.getenv("FOREBAY_TOPIC_PREFIX");
   private final KafkaProducer<byte[], byte[]> producer =
       new KafkaProducer<>(
           Map.of("bootstrap.servers", servers, "acks", "all", "enable.idempotence", true),

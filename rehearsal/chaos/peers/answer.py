@@ -18,11 +18,11 @@ MODEL = "claude-haiku-4-5"
 GROUP = "peers"
 CONCURRENCY = 50
 SESSION_MS = 6_000
-"""As Spillway's: a stop outlasts it."""
+"""As Forebay's: a stop outlasts it."""
 
 
 def client() -> anthropic.AsyncAnthropic:
-    """The SDK with its own retries, as many as Spillway makes, and a timeout that ends a hanging call."""
+    """The SDK with its own retries, as many as Forebay makes, and a timeout that ends a hanging call."""
     return anthropic.AsyncAnthropic(max_retries=5, timeout=8.0)
 
 

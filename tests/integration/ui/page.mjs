@@ -39,7 +39,7 @@ createRoot(document.getElementById('page')).render(
 async function complete({ text, user }) {
   const { default: OpenAISdk } = await import(pathToFileURL(require.resolve('openai')));
   const client = new OpenAISdk({ apiKey: 'none', baseURL: `${API}/v1`, dangerouslyAllowBrowser: true });
-  const asked = { model: 'spillway', user, messages: [{ role: 'user', content: text }] };
+  const asked = { model: 'forebay', user, messages: [{ role: 'user', content: text }] };
   const whole = await client.chat.completions.create(asked);
   let streamed = '';
   for await (const chunk of await client.chat.completions.create({ ...asked, stream: true })) {

@@ -24,7 +24,7 @@ UNSENT = "unsent"
 _TIMEOUT = httpx2.Timeout(10.0, read=None)
 # As many connections as there are calls; those are bounded by the turns in flight.
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=50)
-_WE = Implementation(name="spillway", version="0.1.0")
+_WE = Implementation(name="forebay", version="0.1.0")
 
 Message = SessionMessage | Exception
 

@@ -46,7 +46,7 @@ class McpSessions:
                 raise
             raise SettingsError(
                 f"McpServer({self._servers[0].label}): the package {error.name} is not installed: "
-                "pip install 'spillway[mcp]'"
+                "pip install 'forebay[mcp]'"
             ) from None
         self._sessions = tuple(McpSession(server) for server in self._servers)
         try:

@@ -41,7 +41,7 @@ class RedisAddress:
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
         except ImportError:
-            raise SettingsError("SPILLWAY_STORE needs the extra `redis`: pip install 'spillway[redis]'") from None
+            raise SettingsError("FOREBAY_STORE needs the extra `redis`: pip install 'forebay[redis]'") from None
         try:
             self._pool = ConnectionPool.from_url(
                 plain,
@@ -71,7 +71,7 @@ class RedisAddress:
         wanted = [value for name, value in options if name == "shards"] or ["1"]
         if len(wanted) > 1 or not wanted[0].isdecimal() or not 1 <= int(wanted[0]) <= MOST_SHARDS:
             rule = f"shards is a number from 1 to {MOST_SHARDS}"
-            raise SettingsError(f"SPILLWAY_STORE={self.shown}?shards={wanted[-1]}: {rule}")
+            raise SettingsError(f"FOREBAY_STORE={self.shown}?shards={wanted[-1]}: {rule}")
         query = urlencode([(name, value) for name, value in options if name != "shards"])
         return int(wanted[0]), parts._replace(query=query).geturl()
 
@@ -95,4 +95,4 @@ def _shown(url: str) -> str:
 
 
 def _rule(shown: str, why: str) -> str:
-    return f"SPILLWAY_STORE={shown}: {why}; {_WRITE}"
+    return f"FOREBAY_STORE={shown}: {why}; {_WRITE}"

@@ -3,14 +3,14 @@
 A turn takes one round trip to begin and one to end. What has to happen together does so in one Lua script, which Redis
 runs and logs whole or not at all. Claims end and hours of spending begin by the clock of Redis; the workers' do not matter.
 
-Keys, all of them with a time to live; ``{spillway:0}`` is the shard, one hash tag for every key that a script touches:
+Keys, all of them with a time to live; ``{forebay:0}`` is the shard, one hash tag for every key that a script touches:
 
-    {spillway:0}:turn:LENGTH:CONVERSATION:TURN    who stored it, outcome, reply (LENGTH: characters of the conversation id)
-    {spillway:0}:claim:LENGTH:CONVERSATION:TURN   the owner
-    {spillway:0}:conversation:CONVERSATION        hash: version, exchanges, state, summary, summarised, handed_off,
+    {forebay:0}:turn:LENGTH:CONVERSATION:TURN    who stored it, outcome, reply (LENGTH: characters of the conversation id)
+    {forebay:0}:claim:LENGTH:CONVERSATION:TURN   the owner
+    {forebay:0}:conversation:CONVERSATION        hash: version, exchanges, state, summary, summarised, handed_off,
                                                   summary_usd
-    {spillway:0}:history:CONVERSATION             list of the latest exchanges, JSON
-    {spillway:0}:spent:SCOPE                      hash: USD of hours (h495000) and days (d20625), counted from the epoch
+    {forebay:0}:history:CONVERSATION             list of the latest exchanges, JSON
+    {forebay:0}:spent:SCOPE                      hash: USD of hours (h495000) and days (d20625), counted from the epoch
 """
 
 from __future__ import annotations
@@ -162,13 +162,13 @@ class RedisStore:
 
 def _keys(shard: int, conversation_id: str, turn_id: str, scopes: Sequence[str] = ()) -> list[bytes]:
     """Of the turn, its claim, the conversation, its history, and the spending of the scopes."""
-    tag, turn = f"{{spillway:{shard}}}", f"{len(conversation_id)}:{conversation_id}:{turn_id}"
+    tag, turn = f"{{forebay:{shard}}}", f"{len(conversation_id)}:{conversation_id}:{turn_id}"
     names = ("turn:" + turn, "claim:" + turn, "conversation:" + conversation_id, "history:" + conversation_id)
     return [*(f"{tag}:{name}".encode() for name in names), *_spending_keys(shard, scopes)]
 
 
 def _spending_keys(shard: int, scopes: Sequence[str]) -> list[bytes]:
-    return [f"{{spillway:{shard}}}:spent:{scope}".encode() for scope in scopes]
+    return [f"{{forebay:{shard}}}:spent:{scope}".encode() for scope in scopes]
 
 
 def _usd(amount: float) -> bytes:

@@ -16,7 +16,7 @@ from workers.models.prompt import Prompt, ToolSpec
 
 from .line import SessionLine
 
-NAME = "spillway"
+NAME = "forebay"
 """Of the agents and the environment that it makes."""
 _REFUSED_S = 1.0
 """How long the line stands still after a refusal that does not say."""
@@ -25,15 +25,15 @@ _REFUSED_S = 1.0
 class Agency:
     """Makes an agent for each model, instructions and tools, and one environment, when they are first needed.
 
-    ``SPILLWAY_MANAGED_AGENT`` and ``SPILLWAY_MANAGED_ENVIRONMENT`` are ids of such as exist already: then none are made, and
+    ``FOREBAY_MANAGED_AGENT`` and ``FOREBAY_MANAGED_ENVIRONMENT`` are ids of such as exist already: then none are made, and
     sessions replace the agent's model, instructions and tools by their own.
     """
 
     def __init__(self, client: anthropic.AsyncAnthropic, line: SessionLine | None = None) -> None:
         self._beta = client.beta
         self._line = line or SessionLine()
-        self._given = os.environ.get("SPILLWAY_MANAGED_AGENT") or None
-        self._environment = os.environ.get("SPILLWAY_MANAGED_ENVIRONMENT") or None
+        self._given = os.environ.get("FOREBAY_MANAGED_AGENT") or None
+        self._environment = os.environ.get("FOREBAY_MANAGED_ENVIRONMENT") or None
         self._environment_given = self._environment is not None
         self._agents: dict[str, str] = {}
         self._making = asyncio.Lock()

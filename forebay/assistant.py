@@ -1,4 +1,4 @@
-"""``spillway assistant``: the definition that workers answer with."""
+"""``forebay assistant``: the definition that workers answer with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _only_group() -> None:
 @assistant.command()
 def check(
     name: Annotated[
-        str | None, typer.Argument(metavar="ASSISTANT", help="package.module:attribute; default SPILLWAY_ASSISTANT.")
+        str | None, typer.Argument(metavar="ASSISTANT", help="package.module:attribute; default FOREBAY_ASSISTANT.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``python -m spillway.configuration``: docs/configuration.md, from the settings classes and their fields' docstrings."""
+"""``python -m forebay.configuration``: docs/configuration.md, from the settings classes and their fields' docstrings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = """\
 
 Settings are read once at the start, from the environment or from a `.env` file in the current folder; the environment wins. A
 wrong one ends the command with its name, its value and the rule (exit status 2). An empty one counts as not set. Options of a
-command win over both: `spillway worker --help`.
+command win over both: `forebay worker --help`.
 """
 
 _VARIABLES = """
@@ -29,10 +29,10 @@ Read by `worker`, as the providers' SDKs read them.
 | variable | meaning |
 |---|---|
 | `ANTHROPIC_API_KEY`, `OPENAI_API_KEY` | The key of a provider; needed when the assistant names a model of it. |
-| `SPILLWAY_ANTHROPIC_API_KEYS`, `SPILLWAY_OPENAI_API_KEYS` | Several keys, comma-separated: [flow.md](flow.md). |
-| `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL` | Where the API is: a compatible vendor or gateway, `spillway model-api`. |
-| `SPILLWAY_MANAGED_AGENT` | Id of an agent to use: [managed-agents.md](managed-agents.md). |
-| `SPILLWAY_MANAGED_ENVIRONMENT` | Id of an environment to use with it. |
+| `FOREBAY_ANTHROPIC_API_KEYS`, `FOREBAY_OPENAI_API_KEYS` | Several keys, comma-separated: [flow.md](flow.md). |
+| `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL` | Where the API is: a compatible vendor or gateway, `forebay model-api`. |
+| `FOREBAY_MANAGED_AGENT` | Id of an agent to use: [managed-agents.md](managed-agents.md). |
+| `FOREBAY_MANAGED_ENVIRONMENT` | Id of an environment to use with it. |
 
 Traces are switched on by OpenTelemetry's own `OTEL_...` variables: [observability.md](observability.md).
 """
@@ -191,7 +191,7 @@ def _rows(section: Section) -> Iterator[str]:
 
 
 def _variable(field: str) -> str:
-    return f"SPILLWAY_{field.upper()}"
+    return f"FOREBAY_{field.upper()}"
 
 
 def _default(value: object) -> str:

@@ -1,4 +1,4 @@
-"""``python -m spillway``."""
+"""``python -m forebay``."""
 
 from .cli import main
 

@@ -1,4 +1,4 @@
-"""How ``spillway status`` looks: what is wrong on top, then the figures. Fits 80 columns. Pure: values in, rich out."""
+"""How ``forebay status`` looks: what is wrong on top, then the figures. Fits 80 columns. Pure: values in, rich out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from producers.findings import RUNBOOK, Finding, seconds
+from producers.findings import Finding, runbook, seconds
 from schemas import WorkerState
 
 from .dlq_screen import visible
@@ -48,8 +48,7 @@ def verdict(found: Sequence[Finding]) -> RenderableType:
         style = "red" if finding.severe else "yellow"
         line = Text(f"{finding.title}: ", style=f"bold {style}")
         line.append(visible(finding.text), style="bold default" if place == 0 else "not bold default")
-        section = f"docs/runbook.md#{finding.code}"
-        line.append(" - ", style="dim").append(section, style=f"not bold cyan link {RUNBOOK}#{finding.code}")
+        line.append(" - ", style="dim").append(runbook(finding.code), style="not bold cyan")
         table.add_row(Text("✗" if finding.severe else "!", style=f"bold {style}"), line)
     return table
 
@@ -60,7 +59,7 @@ def _head(status: Status, kafka: str) -> RenderableType:
     line.add_column(justify="right", no_wrap=True)
     at = datetime.fromtimestamp(status.moment.now, UTC)
     where = Text(f"{kafka}, group {status.moment.group}", style="dim")
-    line.add_row(Text("spillway status  ", style="bold") + where, Text(f"{at:%H:%M:%S} UTC", style="dim"))
+    line.add_row(Text("forebay status  ", style="bold") + where, Text(f"{at:%H:%M:%S} UTC", style="dim"))
     return line
 
 

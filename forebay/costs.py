@@ -1,4 +1,4 @@
-"""``spillway costs``: what answers have cost, from the replies on the topic."""
+"""``forebay costs``: what answers have cost, from the replies on the topic."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def show(accounts: Accounts, turns_a_day: float | None) -> None:
     console.print(tables)
     console.print(f"\n[bold]{data['turns']:,} turns, {data['usd']:,.6f} USD[/]", highlight=False)
     if accounts.total.unpriced:
-        console.print(f"? the price of {accounts.total.unpriced:,} turns is not known: add it by SPILLWAY_CATALOGUE")
+        console.print(f"? the price of {accounts.total.unpriced:,} turns is not known: add it by FOREBAY_CATALOGUE")
     saved = ", ".join(f"{name} {usd:,.6f}" for name, usd in data["saved_usd"].items())
     console.print(f"saved against {accounts.against} for every turn, in USD: {saved}", highlight=False)
     ahead = ", ".join(f"{usd:,.2f} a {name}" for name, usd in data["forecast_usd"].items())

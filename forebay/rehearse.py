@@ -1,4 +1,4 @@
-"""``spillway rehearse``: its options on top of a scenario's file, and what it leaves behind."""
+"""``forebay rehearse``: its options on top of a scenario's file, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check_report(file: Path) -> None:
     """Before a sale is held. Raises SettingsError where its report could not be written."""
     if find_spec("plotly") is None:
         raise SettingsError(
-            "the report's plots need the extra `console`: pip install 'spillway[console]', or --no-report"
+            "the report's plots need the extra `console`: pip install 'forebay[console]', or --no-report"
         )
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")

@@ -1,4 +1,4 @@
-"""``spillway status``: what is wrong now and where the runbook says what to do, then the figures."""
+"""``forebay status``: what is wrong now and where the runbook says what to do, then the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``spillway ask``: one turn, or a file of turns, from the command line."""
+"""``forebay ask``: one turn, or a file of turns, from the command line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def ask_file(cluster: Cluster, file: Path, conversation: str | None, timeo
             for turn, task in zip(turns, asked, strict=True):
                 reply = await task
                 if reply is None:
-                    typer.echo(f"spillway: no reply to turn {turn.turn_id} within {timeout_s:g} s", err=True)
+                    typer.echo(f"forebay: no reply to turn {turn.turn_id} within {timeout_s:g} s", err=True)
                 else:
                     _print(reply, as_json)
                 unanswered += reply is None or not _well(reply)

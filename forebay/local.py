@@ -1,4 +1,4 @@
-"""``spillway demo``, ``broker`` and ``model-api``: what runs on one machine, with nothing else needed."""
+"""``forebay demo``, ``broker`` and ``model-api``: what runs on one machine, with nothing else needed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def broker(
 
     if ephemeral and data is not None:
         raise typer.BadParameter("give --data or --ephemeral, not both")
-    folder = None if ephemeral else (data or Path(".spillway") / "kafka").absolute()
+    folder = None if ephemeral else (data or Path(".forebay") / "kafka").absolute()
     kafka = EmbeddedKafka(data=folder, port=port, progress=lambda said: typer.echo(said, err=True))
     ended = threading.Event()
     for wish in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""``spillway plan``: what people say of a sale, understood, and the plan as data."""
+"""``forebay plan``: what people say of a sale, understood, and the plan as data."""
 
 from __future__ import annotations
 

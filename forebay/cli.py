@@ -19,7 +19,7 @@ from .sale import plan, rehearse
 from .token import token
 
 app = typer.Typer(
-    name="spillway",
+    name="forebay",
     help="Peak-load buffering for LLM chat on Kafka: nothing lost, doubled or reordered.",
     no_args_is_help=True,
     add_completion=False,
@@ -236,5 +236,5 @@ def contract(
     print_json(
         json_schemas()
         if schemas
-        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("spillway"))
+        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("forebay"))
     )

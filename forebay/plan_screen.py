@@ -63,7 +63,7 @@ def _needs(plan: Plan) -> Table:
         table.add_row(name, f"{quota.requests_needed:,.0f} requests a minute{_given(quota.requests_given)}")
         table.add_row("", f"{quota.tokens_needed:,.0f} tokens a minute{_given(quota.tokens_given)}")
     if spent is None:
-        table.add_row("money", "not known: add the model's price by SPILLWAY_CATALOGUE")
+        table.add_row("money", "not known: add the model's price by FOREBAY_CATALOGUE")
     else:
         table.add_row(
             "money",

@@ -184,8 +184,8 @@ def report(plan: Plan, done: Replayed | None, took_s: float, again: bool, as_jso
         typer.echo(f"replayed {done.replayed:,} dead letters in {took_s:.1f} s")
     if done and done.stopped:
         rest = "with --again it would begin anew" if again else "the same command goes on with the rest"
-        typer.echo(f"spillway: stopped: {rest}", err=True)
+        typer.echo(f"forebay: stopped: {rest}", err=True)
     if done and done.too_large:
         named = ", ".join(map(str, done.too_large[:20]))
         fix = "raise its max.message.bytes, then run the same command"
-        typer.echo(f"spillway: {len(done.too_large)} larger than the requests' topic takes: {named}: {fix}", err=True)
+        typer.echo(f"forebay: {len(done.too_large)} larger than the requests' topic takes: {named}: {fix}", err=True)

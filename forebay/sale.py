@@ -1,4 +1,4 @@
-"""``spillway plan`` and ``spillway rehearse``: before the sale."""
+"""``forebay plan`` and ``forebay rehearse``: before the sale."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def plan(
 
     said["partitions"] = kept_partitions(kustomize, said["partitions"])
     found = planned(expected_of(said))
-    values = values_of(found, kustomize, shlex.join(["spillway", *sys.argv[1:]]))
+    values = values_of(found, kustomize, shlex.join(["forebay", *sys.argv[1:]]))
     if json:
         print_json(as_json(found, values))
         return

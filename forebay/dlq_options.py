@@ -1,4 +1,4 @@
-"""What people write after ``spillway dlq``, and what it means."""
+"""What people write after ``forebay dlq``, and what it means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``spillway dlq``: look at dead letters, send them again, delete them."""
+"""``forebay dlq``: look at dead letters, send them again, delete them."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 def _able_to_ask(need_not: bool) -> None:
     if not need_not and not sys.stdin.isatty():
-        typer.echo("spillway: there is no terminal to ask on: look with --dry-run, then give --yes", err=True)
+        typer.echo("forebay: there is no terminal to ask on: look with --dry-run, then give --yes", err=True)
         raise typer.Exit(2)
 
 

@@ -1,4 +1,4 @@
-"""``spillway token``: keys, and tokens for customers. A shop's backend mints its own; this is for trying and for keys."""
+"""``forebay token``: keys, and tokens for customers. A shop's backend mints its own; this is for trying and for keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ token = typer.Typer(help="Keys and tokens of the gateway.", no_args_is_help=True
 
 Keys = Annotated[
     Path,
-    typer.Option(envvar="SPILLWAY_GATEWAY_KEYS", help="File with the JSON Web Key Set; the private keys in it sign."),
+    typer.Option(envvar="FOREBAY_GATEWAY_KEYS", help="File with the JSON Web Key Set; the private keys in it sign."),
 ]
 
 
@@ -87,7 +87,7 @@ def _ed25519() -> dict[str, str]:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
-        raise CommandFailed("EdDSA needs the extra: pip install 'spillway[eddsa]'") from error
+        raise CommandFailed("EdDSA needs the extra: pip install 'forebay[eddsa]'") from error
     key = Ed25519PrivateKey.generate()
     public, private = key.public_key().public_bytes_raw(), key.private_bytes_raw()
     return {"kty": "OKP", "crv": "Ed25519", "x": _base64(public), "d": _base64(private)}
@@ -97,7 +97,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     try:
         keys = orjson.loads(file.read_bytes())["keys"]
     except FileNotFoundError:
-        raise CommandFailed(f"{file}: no such file: make one with `spillway token new-key > {file}`") from None
+        raise CommandFailed(f"{file}: no such file: make one with `forebay token new-key > {file}`") from None
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise CommandFailed(f"{file} is no JSON Web Key Set: {error}") from error
     if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):

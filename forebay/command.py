@@ -19,7 +19,7 @@ class CommandFailed(Exception):
 def fail(error: Exception, status: int) -> NoReturn:
     """Says what was wrong, a line for each of the error's, and ends the process."""
     for line in str(error).splitlines() or [type(error).__name__]:
-        typer.echo(f"spillway: {line}", err=True)
+        typer.echo(f"forebay: {line}", err=True)
     sys.exit(status)
 
 

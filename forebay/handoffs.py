@@ -1,4 +1,4 @@
-"""``spillway handoffs``: conversations that a person has taken over."""
+"""``forebay handoffs``: conversations that a person has taken over."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def _must_exist(url: str) -> None:
     scheme, _, path = url.partition(":///")
     if scheme == "sqlite" and path and not Path(path).exists():
         raise CommandFailed(
-            f"SPILLWAY_STORE={url}: there is no such file; run this where the workers run, or set SPILLWAY_STORE"
+            f"FOREBAY_STORE={url}: there is no such file; run this where the workers run, or set FOREBAY_STORE"
         )

@@ -1,4 +1,4 @@
-"""``spillway gateway``: the front door, until SIGTERM."""
+"""``forebay gateway``: the front door, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def serve(cluster: Cluster, settings: GatewaySettings) -> None:
     beaten = time.monotonic()
 
     instance = f"{socket.gethostname()}-{os.getpid()}"
-    async with exporting("spillway-gateway", instance), Gateway.running(cluster, settings) as gateway:
+    async with exporting("forebay-gateway", instance), Gateway.running(cluster, settings) as gateway:
 
         def live() -> str | None:
             silent = time.monotonic() - beaten
