@@ -9,11 +9,13 @@ COPY requirements-image.lock ./
 RUN pip --python /opt/forebay install --no-cache-dir --require-hashes --requirement requirements-image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
+COPY telemetry telemetry
 COPY producers producers
 COPY workers workers
+COPY operations operations
+COPY gateway gateway
 COPY rehearsal rehearsal
-COPY forebay forebay
-COPY examples examples
+COPY cli cli
 RUN pip --python /opt/forebay install --no-cache-dir --no-deps --no-build-isolation . \
     && pip --python /opt/forebay uninstall --yes hatchling pathspec pluggy trove-classifiers
 

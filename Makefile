@@ -36,10 +36,10 @@ bench: .venv/.ready ## the engine beside its peers, medians of 3, then the whole
 	$(BIN)/python -m benchmarks.whole
 
 chaos: .venv/.ready ## seeds of kills, stops, outages and poison, all counted from the topics: make chaos SEEDS=20
-	$(BIN)/python -m rehearsal.chaos --seeds $(SEEDS)
+	$(BIN)/python -m forebay.rehearsal.chaos --seeds $(SEEDS)
 
 docs: .venv/.ready ## writes docs/configuration.md from the settings
-	$(BIN)/python -m forebay.configuration > docs/configuration.md
+	$(BIN)/python -m forebay.cli.configuration > docs/configuration.md
 
 lock: .venv/.ready ## pins every dependency anew, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \

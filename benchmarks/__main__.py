@@ -14,12 +14,13 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from benchmarks import machine, table
-from benchmarks.engines import ENGINES, Engine
-from benchmarks.figures import Figures, medians
-from benchmarks.measure import EngineFailedError, Session
-from benchmarks.scenarios import SCENARIOS, Scenario
-from rehearsal.kafka import EmbeddedKafka
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+
+from . import machine, table
+from .engines import ENGINES, Engine
+from .figures import Figures, medians
+from .measure import EngineFailedError, Session
+from .scenarios import SCENARIOS, Scenario
 
 # Replies and backlogs of one session stay well below this; the broker's log needs no cleaning meanwhile.
 BROKER_SETTINGS = {"log.retention.ms": "-1"}

@@ -1,7 +1,7 @@
 """An assistant with all that a turn may meet but tools: FAQ, people, specialists, complexity, redaction, a window."""
 
-from examples.shop.assistant import assistant as shop
-from workers.assistants import Assistant, HandOff, Specialist
+from forebay.rehearsal.shop.assistant import assistant as shop
+from forebay.workers.assistants import Assistant, HandOff, Specialist
 
 MODEL = "claude-haiku-4-5"
 

@@ -22,10 +22,11 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine
-from producers import TopicSettings, apply_topics
-from rehearsal.kafka import EmbeddedKafka
-from schemas import Cluster, Failure, Headers, Reason, dead_letter_headers
+from forebay.producers import TopicSettings, apply_topics
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster, Failure, Headers, Reason, dead_letter_headers
+
+from . import machine
 
 LETTERS = (10_000, 100_000, 400_000)
 PARTITIONS = 12
@@ -47,7 +48,7 @@ def command(cluster: Cluster, *words: str) -> Used:
     environment = {**os.environ, "FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
     with tempfile.TemporaryFile() as printed:
         began = time.perf_counter()
-        arguments = [sys.executable, "-m", "forebay", "dlq", *words]
+        arguments = [sys.executable, "-m", "forebay.cli", "dlq", *words]
         process = subprocess.Popen(
             arguments, env=environment, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL
         )

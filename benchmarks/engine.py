@@ -9,14 +9,15 @@ from functools import partial
 import orjson
 import uvloop
 
-from benchmarks.calls import call_seconds, sequence_of
-from benchmarks.contract import Contract
-from schemas import Cluster
-from workers.answering import Answer
-from workers.permit import Permit
-from workers.received import Received
-from workers.settings import WorkerSettings
-from workers.worker import Worker
+from forebay.schemas import Cluster
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
+from forebay.workers.settings import WorkerSettings
+
+from .calls import call_seconds, sequence_of
+from .contract import Contract
 
 
 class SimulatedCalls:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import parallel_consumer
-from benchmarks.scenarios import Scenario
+from .peers import parallel_consumer
+from .scenarios import Scenario
 
 Command = Callable[[Path], list[str]]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
-from benchmarks.process import Sample
-from benchmarks.replies import Replies
-from benchmarks.scenarios import Scenario
+from .process import Sample
+from .replies import Replies
+from .scenarios import Scenario
 
 START_SHARE = 0.1
 NEARLY_ALL = 0.97

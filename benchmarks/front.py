@@ -27,16 +27,17 @@ import uvloop
 from aiohttp import web
 from rich.console import Console
 
-from benchmarks.http_clients import Listener, Poster
-from benchmarks.whole import model_api, workers
-from producers import ChatClient, TopicSettings, apply_topics, new_turn
-from producers.feed import Feed
-from rehearsal.customers import Customers, Visit
-from rehearsal.fleet import GatewayProcess, WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.tally import percentile
-from rehearsal.traffic import Traffic
-from schemas import Cluster, Delta
+from forebay.operations.planning.traffic import Traffic
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.producers.feed import Feed
+from forebay.rehearsal.customers import Customers, Visit
+from forebay.rehearsal.delivery_check import percentile
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
+from forebay.schemas import Cluster, Delta
+
+from .http_clients import Listener, Poster
+from .whole import model_api, workers
 
 console = Console(width=120)
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict, deque
 
-from benchmarks.calls import call_seconds
-from benchmarks.load import conversations
-from benchmarks.scenarios import Scenario
+from .calls import call_seconds
+from .load import conversations
+from .scenarios import Scenario
 
 
 def completions(scenario: Scenario) -> list[float]:

@@ -11,8 +11,9 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from benchmarks.scenarios import Scenario
-from schemas.topics import Topics
+from forebay.schemas.topics import Topics
+
+from .scenarios import Scenario
 
 TEXT = "My order arrived without the charger. Can you send one, or should I return the whole package?"
 

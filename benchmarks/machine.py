@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import psutil
 
-from benchmarks.peers import parallel_consumer
-from rehearsal.kafka_jars import KAFKA_VERSION
+from forebay.rehearsal.servers.kafka_jars import KAFKA_VERSION
+
+from .peers import parallel_consumer
 
 PACKAGES = ("forebay", "aiokafka", "faststream", "uvloop")
 POM = {"pom": "http://maven.apache.org/POM/4.0.0"}

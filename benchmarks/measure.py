@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import ideal, load
-from benchmarks.contract import Contract
-from benchmarks.engines import Engine
-from benchmarks.figures import Figures, Observation, figures
-from benchmarks.process import EngineProcess
-from benchmarks.replies import ReplyTopic
-from benchmarks.scenarios import Scenario
+from . import ideal, load
+from .contract import Contract
+from .engines import Engine
+from .figures import Figures, Observation, figures
+from .process import EngineProcess
+from .replies import ReplyTopic
+from .scenarios import Scenario
 
 POLL_S = 0.1
 

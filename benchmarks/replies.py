@@ -9,7 +9,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from benchmarks.calls import sequence_of
+from .calls import sequence_of
 
 
 @dataclass(slots=True)

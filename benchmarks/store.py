@@ -25,12 +25,12 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from rehearsal.redis import EmbeddedRedis
-from rehearsal.tally import percentile
-from workers.conversations import Entry, Exchange, Store, StoredReply
-from workers.conversations.hot import HotConversations
-from workers.conversations.redis_store import RedisStore
-from workers.conversations.sqlite import SQLiteStore
+from forebay.rehearsal.delivery_check import percentile
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.workers.conversations import Entry, Exchange, Store, StoredReply
+from forebay.workers.conversations.hot_histories import HotConversations
+from forebay.workers.conversations.redis_store import RedisStore
+from forebay.workers.conversations.sqlite import SQLiteStore
 
 KINDS = ("sqlite", "redis", "redis-cold", "redis-always")
 RUNS = 5

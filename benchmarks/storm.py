@@ -20,12 +20,13 @@ import aiohttp
 import uvloop
 from rich.console import Console
 
-from benchmarks.whole import Figures, backlog, model_api, workers
-from producers import TopicSettings, apply_topics
-from producers.feed import Feed
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.tally import Tally
-from schemas import Cluster, decode_reply
+from forebay.producers import TopicSettings, apply_topics
+from forebay.producers.feed import Feed
+from forebay.rehearsal.delivery_check import Tally
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster, decode_reply
+
+from .whole import Figures, backlog, model_api, workers
 
 console = Console(width=120)
 

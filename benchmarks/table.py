@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engines import Engine
-from benchmarks.figures import Figures
-from benchmarks.scenarios import Scenario
+from .engines import Engine
+from .figures import Figures
+from .scenarios import Scenario
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"

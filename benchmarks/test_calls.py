@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.calls import call_seconds, sequence_of, uniform
-from benchmarks.contract import Contract
-from benchmarks.peers import parallel_consumer
+from .calls import call_seconds, sequence_of, uniform
+from .contract import Contract
+from .peers import parallel_consumer
 
 CONTRACT = Contract(
     bootstrap="",

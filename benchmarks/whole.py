@@ -30,12 +30,12 @@ from anthropic import AsyncAnthropic, DefaultAioHttpClient
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from rich.console import Console
 
-from producers import ChatClient, TopicSettings, apply_topics, new_turn
-from producers.feed import Feed
-from rehearsal.fleet import WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.tally import Tally, percentile
-from schemas import Cluster, decode_reply, encode
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.producers.feed import Feed
+from forebay.rehearsal.delivery_check import Tally, percentile
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, decode_reply, encode
 
 console = Console(width=120)
 
@@ -46,7 +46,7 @@ Figures = dict[str, float | int | str]
 def model_api(latency_ms: float, jitter: float = 0.5) -> Iterator[str]:
     """A simulated model API in a process of its own; yields its address."""
     command = ["model-api", "--port", "0", "--latency-ms", str(latency_ms), "--jitter", str(jitter)]
-    process = subprocess.Popen([sys.executable, "-m", "forebay", *command], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "forebay.cli", *command], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().split()[3]

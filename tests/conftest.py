@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["rehearsal.fixtures", "tests.integration.gateway"]
+pytest_plugins = ["forebay.testing.fixtures", "tests.integration.gateway"]
 
 
 @pytest.hookimpl(wrapper=True)

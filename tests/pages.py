@@ -82,7 +82,7 @@ class Page:
 
 def pages() -> list[Page]:
     """Every page for users. Decisions tell of their time, and are none."""
-    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md"), *ROOT.glob("k8s/**/*.md")]
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("k8s/**/*.md")]
     return [Page(path) for path in sorted(files) if path.name != "CHANGELOG.md"]
 
 

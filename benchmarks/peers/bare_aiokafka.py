@@ -12,7 +12,8 @@ from aiokafka.structs import ConsumerRecord
 
 from benchmarks.calls import call_seconds, sequence_of
 from benchmarks.contract import Contract
-from benchmarks.peers import process, settings
+
+from . import process, settings
 
 
 class Batches:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from faststream import AckPolicy
 
 from benchmarks.contract import Contract
-from benchmarks.peers import faststream_turns, process
+
+from . import faststream_turns, process
 
 
 async def work(contract: Contract) -> None:

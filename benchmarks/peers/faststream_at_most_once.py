@@ -5,7 +5,8 @@ from __future__ import annotations
 from faststream import AckPolicy
 
 from benchmarks.contract import Contract
-from benchmarks.peers import faststream_turns, process
+
+from . import faststream_turns, process
 
 
 async def work(contract: Contract) -> None:

@@ -10,7 +10,8 @@ from faststream.kafka import KafkaBroker
 
 from benchmarks.calls import call_seconds, sequence_of
 from benchmarks.contract import Contract
-from benchmarks.peers import settings
+
+from . import settings
 
 
 async def run(contract: Contract, **subscription: Any) -> None:

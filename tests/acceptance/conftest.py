@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord
 
-from producers import ChatClient, new_turn
-from producers.feed import Feed
-from rehearsal.fleet import WorkerProcess
-from rehearsal.model_api import ModelApi, parse_reply
-from rehearsal.tally import Tally, remembered
-from schemas import Cluster, decode_reply
+from forebay.producers import ChatClient, new_turn
+from forebay.producers.feed import Feed
+from forebay.rehearsal.delivery_check import Tally, remembered
+from forebay.rehearsal.model_api import ModelApi, parse_reply
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, decode_reply
 
 
 class Customers:

@@ -10,8 +10,8 @@ import urllib.request
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from rehearsal.model_api import ModelApi
-from schemas import Cluster
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Cluster
 
 from .conftest import Customers, Spawn
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-PAGES = Path(__file__).parents[2] / "producers" / "gateway" / "pages"
+PAGES = Path(__file__).parents[2] / "gateway" / "forebay" / "gateway" / "pages"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors *"

@@ -15,11 +15,11 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from playwright.async_api import Page, expect
 
-from producers import ChatClient
-from producers.gateway.console import page as pages
-from producers.gateway.static import FOLDER
-from rehearsal.model_api import ModelApi
-from schemas import Cluster
+from forebay.gateway.console import page as pages
+from forebay.gateway.pages.static import FOLDER
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Cluster
 from tests.integration.conftest import Fleet, fleet
 from tests.integration.gateway import serving
 

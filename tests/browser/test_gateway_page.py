@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from rehearsal.fleet import GatewayProcess
-from schemas import Cluster, decode_turn
+from forebay.rehearsal.worker_processes import GatewayProcess
+from forebay.schemas import Cluster, decode_turn
 from tests.integration.conftest import read_topic
 from tests.integration.gateway import Hand
 

@@ -12,20 +12,20 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from producers import ChatClient
-from schemas import Cluster
-from workers.answering import Answering
-from workers.assistants import Assistant
-from workers.assistants.faq import FaqFile
-from workers.assistants.staff import Staff
-from workers.connecting import connect
-from workers.conversations import Store, open_store
-from workers.flow.budget import Budget
-from workers.flow.hedge import Hedge
-from workers.flow.retry import RetryPolicy
-from workers.models import Clients
-from workers.settings import WorkerSettings
-from workers.worker import Answers, Worker
+from forebay.producers import ChatClient
+from forebay.schemas import Cluster
+from forebay.workers.answering.answering import Answering
+from forebay.workers.answering.upstreams import connect
+from forebay.workers.assistants import Assistant
+from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.routing import Staff
+from forebay.workers.conversations import Store, open_store
+from forebay.workers.engine.worker import Answers, Worker
+from forebay.workers.flow.budget import Budget
+from forebay.workers.flow.hedge import Hedge
+from forebay.workers.flow.retry import RetryPolicy
+from forebay.workers.models import Clients
+from forebay.workers.settings import WorkerSettings
 
 ASSISTANT = Assistant()
 QUICK_RETRY = RetryPolicy(base_s=0.01, retry_after_cap_s=0.01)

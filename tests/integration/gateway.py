@@ -15,8 +15,8 @@ import jwt
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
-from producers.gateway import Gateway, GatewaySettings
-from schemas import Cluster, Delta, Reply, new_id
+from forebay.gateway import Gateway, GatewaySettings
+from forebay.schemas import Cluster, Delta, Reply, new_id
 
 SECRET = b"a secret of tests, of 32 bytes or more"
 

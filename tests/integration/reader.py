@@ -13,9 +13,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from producers import TopicSettings, apply_topics
-from rehearsal.fleet import FleetError, WorkerProcess
-from schemas import Cluster
+from forebay.producers import TopicSettings, apply_topics
+from forebay.rehearsal.worker_processes import FleetError, WorkerProcess
+from forebay.schemas import Cluster
 from tests.pages import ROOT, Block, Page, commands, words
 
 from .conftest import until

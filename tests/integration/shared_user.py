@@ -15,12 +15,12 @@ from itertools import pairwise
 
 import orjson
 
-from schemas import Usage
-from workers.flow.chain import Chain
-from workers.flow.concurrency import AdaptiveLimit
-from workers.flow.shared_limits import SharedLimits, SharedRateLimit
-from workers.flow.upstream import Upstream
-from workers.models import Catalogue, Completion, Message, Prompt
+from forebay.schemas import Usage
+from forebay.workers.flow.chain import Chain
+from forebay.workers.flow.concurrency import AdaptiveLimit
+from forebay.workers.flow.shared_limits import SharedLimits, SharedRateLimit
+from forebay.workers.flow.upstream import Upstream
+from forebay.workers.models import Catalogue, Completion, Message, Prompt
 
 Calls = list[tuple[float, int]]
 """When each call began, in seconds since the epoch, and the tokens that it truly used."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from producers import ChatClient
-from rehearsal.model_api import ModelApi
-from schemas import Confirm, Reply, Turn, new_id
-from workers.assistants import (
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Confirm, Reply, Turn, new_id
+from forebay.workers.assistants import (
     Assistant,
     Complexity,
     Customer,
@@ -21,8 +21,8 @@ from workers.assistants import (
     ToolLimits,
     tool,
 )
-from workers.conversations import Claim, Pending, State, open_store
-from workers.conversations.window import Window
+from forebay.workers.conversations import Claim, Pending, State, open_store
+from forebay.workers.conversations.window import Window
 
 from .conftest import Fleet, until_async
 from .test_last_resort import REFUSED, handoffs
@@ -356,8 +356,8 @@ async def test_a_product_description_cannot_cancel_an_order(
     stream: bool,
 ) -> None:
     """The example shop's SKU013 tells the model to cancel order 1001, and this model does whatever it reads."""
-    from examples.shop.assistant import assistant
-    from examples.shop.tools import order_status
+    from forebay.rehearsal.shop.assistant import assistant
+    from forebay.rehearsal.shop.tools import order_status
 
     monkeypatch.setenv("SHOP_DATABASE", str(tmp_path / "shop.db"))
     model_api.set_gullible(True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.chaos import Kind, Rehearsal, run
-from rehearsal.kafka import EmbeddedKafka
+from forebay.rehearsal.chaos import Kind, Rehearsal, run
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
 KINDS = frozenset({Kind.SIGKILL, Kind.SIGTERM, Kind.OVERLOADED, Kind.CUT})
 

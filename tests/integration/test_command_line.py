@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster
 
 from .conftest import Fleet
 
@@ -27,7 +27,7 @@ def forebay(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         name: value for name, value in os.environ.items() if not name.startswith(("FOREBAY_", "ANTHROPIC", "OPENAI"))
     }
     return subprocess.run(
-        [sys.executable, "-m", "forebay", *words],
+        [sys.executable, "-m", "forebay.cli", *words],
         cwd=cwd,
         env={**kept, "COLUMNS": "120", **environment},
         capture_output=True,
@@ -255,7 +255,7 @@ def test_a_gateway_that_is_set_up_wrongly_says_so_in_one_line(
 @pytest.mark.parametrize("command", [["broker", "--port", "0", "--ephemeral"], ["model-api", "--port", "0"]])
 def test_a_server_ends_on_sigterm_and_on_its_parents_death(tmp_path: Path, command: list[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "forebay", *command],
+        [sys.executable, "-m", "forebay.cli", *command],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -272,7 +272,7 @@ def test_a_server_ends_on_sigterm_and_on_its_parents_death(tmp_path: Path, comma
 
 
 def test_kafka_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    program = "import time; from rehearsal.kafka import EmbeddedKafka; k = EmbeddedKafka(); k.start(); print(k.bootstrap_servers, flush=True); time.sleep(99)"
+    program = "import time; from forebay.rehearsal.servers.kafka import EmbeddedKafka; k = EmbeddedKafka(); k.start(); print(k.bootstrap_servers, flush=True); time.sleep(99)"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

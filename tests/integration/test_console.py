@@ -15,11 +15,11 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
 
-from producers import ChatClient, new_turn
-from producers.gateway import Gateway
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, Handoff, Said, encode
-from workers.worker import Worker
+from forebay.gateway import Gateway
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Cluster, Handoff, Said, encode
+from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until_async
 from .gateway import gateway, serving, token, write_keys

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import orjson
 
-from producers import ChatClient
-from rehearsal.model_api import ModelApi
-from workers.assistants import Assistant
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import ModelApi
+from forebay.workers.assistants import Assistant
 
 from .conftest import Fleet
 from .test_assistant import turn
@@ -21,7 +21,7 @@ from .test_assistant import turn
 async def forebay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "forebay", *words],
+        [sys.executable, "-m", "forebay.cli", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -71,7 +71,7 @@ async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model
 async def test_the_check_tells_what_was_understood_and_what_is_wrong(tmp_path: Path) -> None:
     definition = tmp_path / "shop_of_this_test.py"
     definition.write_text(
-        "from workers.assistants import Assistant, tool\n"
+        "from forebay.workers.assistants import Assistant, tool\n"
         "def get_stock(sku: str) -> int:\n    'Pieces in stock.'\n    return 1\n"
         "@tool(confirm=True, summary='Cancel {order}')\n"
         "def cancel(order: str) -> str:\n    'Cancels.'\n    return ''\n"
@@ -102,7 +102,7 @@ async def test_the_check_tells_what_was_understood_and_what_is_wrong(tmp_path: P
 
 
 async def test_a_conversation_is_given_back(fleet: Fleet, tmp_path: Path) -> None:
-    from workers.conversations import Entry, StoredReply, open_store
+    from forebay.workers.conversations import Entry, StoredReply, open_store
 
     store = open_store(fleet.store_url)
     await store.record(Entry("c-1", "t", StoredReply("handed_off", b"{}"), None, hand_off="asked_for"))
@@ -143,8 +143,8 @@ async def test_costs_without_a_kafka_are_told_in_one_line() -> None:
 async def test_mistakes_in_a_definition_are_told_in_one_line(tmp_path: Path) -> None:
     name = "wrong_of_this_test"
     (tmp_path / f"{name}.py").write_text(
-        "from workers.assistants import Assistant\n"
-        "from workers.conversations.window import Window\n"
+        "from forebay.workers.assistants import Assistant\n"
+        "from forebay.workers.conversations.window import Window\n"
         "models = Assistant(models=['x'])\n"
         "summary = Assistant(window=Window(summary_model='nope'))\n"
         "file = Assistant(faq='/')\n"

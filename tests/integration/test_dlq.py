@@ -20,14 +20,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.util import calc_crc32c
 
-from producers import ChatClient, DeadLetters, Filter, LetterId, NoSuchLetterError, ReplayTakenOverError, new_turn
-from producers import deadletters as room
-from producers.plan import write_mark
-from producers.replay import Sender
-from rehearsal.fleet import WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, ClusterError, Failure, Headers, Reason, dead_letter_headers, decode_reply
+from forebay.operations import DeadLetters, Filter, LetterId, NoSuchLetterError, ReplayTakenOverError
+from forebay.operations.dead_letters import dead_letters as room
+from forebay.operations.dead_letters.replay import Sender
+from forebay.operations.dead_letters.replay_plan import write_mark
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, ClusterError, Failure, Headers, Reason, dead_letter_headers, decode_reply
 
 from .conftest import read_topic, until_async
 from .test_command_line import forebay
@@ -333,7 +334,7 @@ async def test_a_dry_run_counts_by_reason_and_sends_nothing(cluster: Cluster, tm
 SLOW_COMMITS = """
 import asyncio
 from aiokafka import AIOKafkaProducer
-from forebay.cli import main
+from forebay.cli.command_line import main
 
 commit = AIOKafkaProducer.commit_transaction
 
@@ -347,7 +348,7 @@ main()
 
 
 def replay_process(
-    cluster: Cluster, folder: Path, *words: str, program: Sequence[str] = ("-m", "forebay")
+    cluster: Cluster, folder: Path, *words: str, program: Sequence[str] = ("-m", "forebay.cli")
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *program, "dlq", "replay", "--all", "--yes", *words],
@@ -520,7 +521,7 @@ async def test_on_a_terminal_it_asks(
     await bury(cluster, [Letter(number) for number in range(12)])
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "forebay", "dlq", "replay", "--all"),
+        *("-m", "forebay.cli", "dlq", "replay", "--all"),
         cwd=tmp_path,
         env={**os.environ, **environment(cluster)},
         stdin=terminal[1],
@@ -575,7 +576,7 @@ async def test_a_kafka_without_transactions_is_named(cluster: Cluster, monkeypat
     async def never(_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("producers.replay._START_S", 0.2)
+    monkeypatch.setattr("forebay.operations.dead_letters.replay._START_S", 0.2)
     monkeypatch.setattr(AIOKafkaProducer, "start", never)
     async with DeadLetters(cluster) as letters:
         plan = await letters.plan()
@@ -586,14 +587,14 @@ async def test_a_kafka_without_transactions_is_named(cluster: Cluster, monkeypat
 async def test_kafka_goes_away_in_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("producers.replay.TRANSACTION_S", 3.0)
-    monkeypatch.setattr("producers.replay._CLOSE_S", 1.0)
-    monkeypatch.setattr("producers.topic_reader._PATIENCE_S", 3.0)
+    monkeypatch.setattr("forebay.operations.dead_letters.replay.TRANSACTION_S", 3.0)
+    monkeypatch.setattr("forebay.operations.dead_letters.replay._CLOSE_S", 1.0)
+    monkeypatch.setattr("forebay.producers.topic_reader._PATIENCE_S", 3.0)
     broker = EmbeddedKafka(data=tmp_path / "kafka")
     broker.start()
     try:
         cluster = Cluster(kafka=broker.bootstrap_servers)
-        from producers import TopicSettings, apply_topics
+        from forebay.producers import TopicSettings, apply_topics
 
         await apply_topics(cluster, TopicSettings(topic_partitions=3))
         await bury(cluster, [Letter(number) for number in range(200)])

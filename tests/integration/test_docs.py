@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from producers import ChatClient, DeadLetters, TopicSettings, apply_topics, new_turn
-from rehearsal.fleet import GatewayProcess, WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi, ModelApiSettings
-from schemas import Cluster, Confirm
+from forebay.operations import DeadLetters
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
+from forebay.schemas import Cluster, Confirm
 from tests.pages import Page, commands, pages, words
 
 from .reader import Reader, Town
@@ -30,15 +31,18 @@ ELSEWHERE = {
     r"pip install ": "it would change this environment; tests/unit/test_docs.py checks that the extras exist",
     r"make ": "each takes minutes or is what runs this test; tests/unit/test_docs.py checks that the target exists",
     r"pytest ": "tests of this suite",
-    r"python -m (benchmarks|rehearsal)(?!.* --plan )": "minutes; tests/unit/test_docs.py checks that the module exists",
+    r"python -m (benchmarks|forebay\.rehearsal)(?!.* --plan )": "minutes; tests/unit/test_docs.py checks that the module exists",
     r"(kubectl|kustomize|helm|docker|kind) ": "there is no cluster and no daemon; k8s/ has checks of its own",
 }
 ONLY_COMPILED = {
-    ("docs/assistant.md", "from workers.assistants import"): "names the shop's own; examples/shop is one that runs",
+    (
+        "docs/assistant.md",
+        "from forebay.workers.assistants import",
+    ): "names the shop's own; docs/shop.md has one that runs",
     ("docs/flow.md", "Assistant(model="): "an extract",
     ("docs/managed-agents.md", "assistant = Assistant("): "an extract",
-    ("docs/mcp.md", "from workers.assistants import"): "needs an MCP server of the shop",
-    ("docs/redaction.md", "from workers.conversations.redaction import"): "names what a caller has",
+    ("docs/mcp.md", "from forebay.workers.assistants import"): "needs an MCP server of the shop",
+    ("docs/redaction.md", "from forebay.workers.conversations.redaction import"): "names what a caller has",
     ("docs/redaction.md", "from presidio_analyzer import"): "Presidio is not installed",
 }
 SAME_AS_ANOTHER = {"README.zh.md": "tests/unit/test_docs.py checks that its commands are README.md's"}
@@ -56,7 +60,7 @@ async def town_of(kafka: EmbeddedKafka, folder: Path) -> AsyncIterator[Town]:
         environment |= {"ANTHROPIC_API_KEY": "simulated", "ANTHROPIC_BASE_URL": api.url}
         environment |= {"OPENAI_API_KEY": "simulated", "OPENAI_BASE_URL": f"{api.url}/v1", "COLUMNS": "120"}
         here = environment | {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": "town"}
-        command = [sys.executable, "-m", "forebay", "worker", "examples.shop.assistant:assistant"]
+        command = [sys.executable, "-m", "forebay.cli", "worker", "forebay.rehearsal.shop.assistant:assistant"]
         worker = stack.enter_context(closing(WorkerProcess("worker", folder, here, command)))
         gateway = stack.enter_context(closing(GatewayProcess("gateway", folder, here)))
         health = await asyncio.gather(worker.ready(), gateway.ready())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.kafka_jars import cache_folder, kafka_jars
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.servers.kafka_jars import cache_folder, kafka_jars
 
 
 def test_the_first_start_on_a_machine_prepares_its_own_empty_log(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
-from rehearsal import redis as embedded
-from rehearsal.redis import EmbeddedRedis, EmbeddedRedisError
+from forebay.rehearsal.servers import redis as embedded
+from forebay.rehearsal.servers.redis import EmbeddedRedis, EmbeddedRedisError
 
 
 def test_memory_only_unless_it_has_a_folder(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_without_a_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:
-    program = "import time; from rehearsal.redis import EmbeddedRedis; r = EmbeddedRedis(); r.start(); print(r.url, r._folder, flush=True); time.sleep(99)"
+    program = "import time; from forebay.rehearsal.servers.redis import EmbeddedRedis; r = EmbeddedRedis(); r.start(); print(r.url, r._folder, flush=True); time.sleep(99)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         url, folder = parent.stdout.readline().split()

@@ -16,14 +16,15 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
 
-from producers import ChatClient, Fleet, new_turn
-from rehearsal.fleet import WorkerProcess
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, ClusterError, Command, Turn, WorkerState, encode
-from workers.answering import Answer
-from workers.permit import Permit
-from workers.received import Received
-from workers.worker import Worker
+from forebay.operations import Fleet
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, ClusterError, Command, Turn, WorkerState, encode
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet as Workers
 from .conftest import read_topic, until, until_async

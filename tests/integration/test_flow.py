@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from producers import ChatClient, new_turn
-from rehearsal.model_api import ModelApi, parse_reply
-from schemas import Cluster, Delta, Reply, decode_reply
-from workers import metrics
-from workers.flow.retry import RetryPolicy
-from workers.worker import Worker
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import ModelApi, parse_reply
+from forebay.schemas import Cluster, Delta, Reply, decode_reply
+from forebay.workers import metrics
+from forebay.workers.engine.worker import Worker
+from forebay.workers.flow.retry import RetryPolicy
 
 from .conftest import Fleet, read_topic, until
 

@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from producers.gateway import Gateway
-from producers.gateway import hub as hubs
-from producers.gateway.record import Stream
-from rehearsal.model_api import ModelApi, ModelApiSettings
-from schemas import Cluster, decode_turn, new_id
-from workers.assistants import Assistant
+from forebay.gateway import Gateway
+from forebay.gateway.stream import hub as hubs
+from forebay.gateway.stream.record import Stream
+from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
+from forebay.schemas import Cluster, decode_turn, new_id
+from forebay.workers.assistants import Assistant
 
 from .conftest import Fleet, read_topic, until
 from .gateway import Hand, serving, token, write_keys
@@ -196,7 +196,7 @@ async def test_what_is_older_than_its_memory_a_gateway_reads_back_from_kafka(
     replies = [await hand.reply((f"c-{number % 3}", f"t-{number}"), f"{number}") for number in range(30)]
     for number in range(3):
         await hand.delta(("c-1", "t-late"), number, f"{number}")
-    monkeypatch.setattr("producers.gateway.tail._BEGIN_S", -60.0)  # it remembers nothing of what was
+    monkeypatch.setattr("forebay.gateway.stream.tail._BEGIN_S", -60.0)  # it remembers nothing of what was
     async with serving(cluster) as gateway:
         client = Client(gateway, session)
 
@@ -321,7 +321,7 @@ async def test_a_turn_that_would_expire_before_its_answer_is_refused_at_once(
 async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
     cluster: Cluster, session: aiohttp.ClientSession, fleet: Fleet, slow_model: None
 ) -> None:
-    faq = str(Path(__file__).parents[2] / "examples" / "shop" / "faq.yaml")
+    faq = str(Path(__file__).parents[2] / "rehearsal" / "forebay" / "rehearsal" / "shop" / "faq.yaml")
     worker = await fleet.start(
         concurrency=1, assistant=Assistant(instructions="A shop.", model="claude-haiku-4-5", faq=faq)
     )

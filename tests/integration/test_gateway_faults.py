@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from producers import TopicSettings, apply_topics, new_turn
-from producers.client import encode_turn
-from rehearsal.fleet import GatewayProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, decode_turn
+from forebay.producers import TopicSettings, apply_topics, new_turn
+from forebay.producers.client import encode_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import GatewayProcess
+from forebay.schemas import Cluster, decode_turn
 
 from .conftest import Fleet, read_topic, until, until_async
 from .gateway import Hand, serving

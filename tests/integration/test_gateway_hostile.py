@@ -17,9 +17,9 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from producers.gateway import Gateway
-from rehearsal.model_api import ModelApi
-from schemas import Cluster
+from forebay.gateway import Gateway
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Cluster
 
 from .conftest import Fleet
 from .gateway import SECRET, Hand, serving, token, write_keys
@@ -185,7 +185,7 @@ async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for(cluster: Clu
 
 
 async def test_a_head_that_never_ends_is_not_waited_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.gateway.gateway.IDLE_S", 0.5)
+    monkeypatch.setattr("forebay.gateway.gateway.IDLE_S", 0.5)
     async with serving(cluster) as gateway:
         slow = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(50)]
         for _, writer in slow:

@@ -13,10 +13,11 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
 
-from producers.gateway import Gateway, following
-from rehearsal.model_api import ModelApi, parse_reply
-from schemas import Cluster, decode_turn
-from workers.assistants import Assistant, HandOff, tool
+from forebay.gateway import Gateway
+from forebay.gateway.turns import following
+from forebay.rehearsal.model_api import ModelApi, parse_reply
+from forebay.schemas import Cluster, decode_turn
+from forebay.workers.assistants import Assistant, HandOff, tool
 
 from .conftest import Fleet, read_topic
 from .gateway import Hand, gateway, hand, serving, token, write_keys

@@ -9,10 +9,10 @@ import aiohttp
 import openai
 import pytest
 
-from producers.gateway import Gateway
-from producers.gateway.openai_shapes import refusal
-from producers.gateway.problem import Problem
-from schemas import Cluster
+from forebay.gateway import Gateway
+from forebay.gateway.http.problem import Problem
+from forebay.gateway.openai.shapes import refusal
+from forebay.schemas import Cluster
 
 from .gateway import gateway
 from .test_gateway_openai import ask, client, said, turns

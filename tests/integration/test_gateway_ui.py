@@ -17,11 +17,11 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from producers.gateway import Gateway
-from producers.gateway.record import Stream
-from rehearsal.model_api import ModelApi, parse_reply
-from schemas import Cluster, decode_turn
-from workers.assistants import Assistant, HandOff, tool
+from forebay.gateway import Gateway
+from forebay.gateway.stream.record import Stream
+from forebay.rehearsal.model_api import ModelApi, parse_reply
+from forebay.schemas import Cluster, decode_turn
+from forebay.workers.assistants import Assistant, HandOff, tool
 
 from .conftest import Fleet, read_topic, until
 from .gateway import Hand, gateway, hand, serving, token, write_keys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from producers import ChatClient
-from rehearsal.model_api import Fault, ModelApi
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import Fault, ModelApi
 
 from .conftest import Fleet
 

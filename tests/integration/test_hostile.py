@@ -17,11 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import OffsetAndMetadata
 
-from producers import ChatClient, TopicSettings, apply_topics, new_turn
-from rehearsal.fleet import WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, Topics, decode_reply
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, Topics, decode_reply
 
 from .conftest import Fleet, read_topic, until, until_async
 from .test_rebalance import CountedAnswers
@@ -155,7 +155,7 @@ async def test_a_flood_in_one_partition_does_not_stop_the_others(
 
 
 async def test_a_map_of_another_log_is_not_believed(cluster: Cluster, fleet: Fleet, chat: ChatClient) -> None:
-    from schemas import completion
+    from forebay.schemas import completion
 
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()

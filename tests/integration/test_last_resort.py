@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import orjson
 
-from producers import ChatClient
-from rehearsal.model_api import ModelApi
-from schemas import Handoff, Turn
-from workers.assistants import Assistant, HandOff
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Handoff, Turn
+from forebay.workers.assistants import Assistant, HandOff
 
 from .conftest import Fleet, read_topic
 

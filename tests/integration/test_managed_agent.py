@@ -12,10 +12,10 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from rehearsal.model_api import ModelApi
-from rehearsal.model_api.managed_agents import ManagedAgents
-from schemas import SettingsError
-from workers.models import (
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.model_api.managed_agents import ManagedAgents
+from forebay.schemas import SettingsError
+from forebay.workers.models import (
     Catalogue,
     Clients,
     Completion,
@@ -28,10 +28,10 @@ from workers.models import (
     ToolSpec,
     Trouble,
 )
-from workers.models.managed_agent import ManagedAgentModel, client
-from workers.models.sessions.agency import Agency
-from workers.models.sessions.line import SessionLine
-from workers.models.sessions.memory import Memory, news
+from forebay.workers.models.managed_agent import ManagedAgentModel, client
+from forebay.workers.models.sessions.agency import Agency
+from forebay.workers.models.sessions.line import SessionLine
+from forebay.workers.models.sessions.memory import Memory, news
 
 from .conftest import until
 

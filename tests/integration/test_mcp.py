@@ -15,17 +15,17 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from schemas import SettingsError, Turn
-from workers.assistants import Assistant, Customer, Specialist, ToolError
-from workers.assistants.confirmations import proposed
-from workers.assistants.mcp import McpServer
-from workers.assistants.mcp import session as mcp_session
-from workers.assistants.mcp.sessions import McpSessions
-from workers.assistants.staff import Staff
-from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
-from workers.assistants.tools import Tool
-from workers.conversations import Pending
-from workers.models import ToolCall
+from forebay.schemas import SettingsError, Turn
+from forebay.workers.assistants import Assistant, Customer, Specialist, ToolError
+from forebay.workers.assistants.confirmations import proposed
+from forebay.workers.assistants.mcp import McpServer
+from forebay.workers.assistants.mcp import session as mcp_session
+from forebay.workers.assistants.mcp.sessions import McpSessions
+from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
+from forebay.workers.assistants.tools import Tool
+from forebay.workers.conversations import Pending
+from forebay.workers.models import ToolCall
 
 SHOP = str(Path(__file__).with_name("mcp_shop.py"))
 CHILD = (sys.executable, SHOP, "stdio")
@@ -415,8 +415,8 @@ async def test_the_staff_takes_them(http: HttpShop) -> None:
 async def test_without_servers_the_package_is_not_imported() -> None:
     code = (
         "import asyncio, sys\n"
-        "from workers.assistants.mcp import McpServer\n"
-        "from workers.assistants.mcp.sessions import McpSessions\n"
+        "from forebay.workers.assistants.mcp import McpServer\n"
+        "from forebay.workers.assistants.mcp.sessions import McpSessions\n"
         "async def work(*sources):\n"
         "    async with McpSessions(sources) as found:\n"
         "        return found\n"

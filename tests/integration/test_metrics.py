@@ -9,15 +9,15 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
-from producers import ChatClient, new_turn
-from producers.gateway import Gateway
-from producers.gateway import metrics as gateway_metrics
-from rehearsal.model_api import Fault, ModelApi
-from schemas import Cluster, encode
-from workers.answering import Answer
-from workers.permit import Permit
-from workers.received import Received
-from workers.worker import Worker
+from forebay.gateway import Gateway
+from forebay.gateway import metrics as gateway_metrics
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import Fault, ModelApi
+from forebay.schemas import Cluster, encode
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, until
 from .gateway import serving

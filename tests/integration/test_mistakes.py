@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from producers import ChatClient
-from rehearsal.fleet import WorkerProcess
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, Reply, Turn
-from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, tool
-from workers.conversations import Claim, State, Store, StoreError, open_store
+from forebay.producers import ChatClient
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, Reply, Turn
+from forebay.workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, tool
+from forebay.workers.conversations import Claim, State, Store, StoreError, open_store
 
 from .conftest import Fleet, read_topic, until
 from .test_assistant import action_of, confirm, turn
@@ -255,7 +255,7 @@ async def test_a_tool_that_hangs_does_not_keep_a_worker_from_ending(
     cluster: Cluster, chat: ChatClient, model_api: ModelApi, tmp_path: Path
 ) -> None:
     (tmp_path / "hanging.py").write_text(
-        "import pathlib, time\nfrom workers.assistants import Assistant\n"
+        "import pathlib, time\nfrom forebay.workers.assistants import Assistant\n"
         "def hang() -> str:\n    'Never ends.'\n    pathlib.Path('hangs').touch()\n    time.sleep(3_600)\n"
         "assistant = Assistant(tools=(hang,))\n"
     )

@@ -9,7 +9,7 @@ import anthropic
 import openai
 import pytest
 
-from rehearsal.model_api import Limits, ModelApi, ModelApiSettings, Outage
+from forebay.rehearsal.model_api import Limits, ModelApi, ModelApiSettings, Outage
 
 MODEL = "claude-haiku-5-5"
 

@@ -11,7 +11,7 @@ import pytest
 from anthropic.types import MessageParam, TextBlock, ToolUseBlock
 from openai.types.chat import ChatCompletionMessageFunctionToolCall, ChatCompletionMessageParam
 
-from rehearsal.model_api import Fault, ModelApi, ModelApiSettings, parse_reply
+from forebay.rehearsal.model_api import Fault, ModelApi, ModelApiSettings, parse_reply
 
 MODEL = "claude-haiku-5-5"
 SCHEMA: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from rehearsal.child import free_port
-from rehearsal.kafka import EmbeddedKafka
-from schemas import Cluster, decode_reply
+from forebay.rehearsal.servers.child_process import free_port
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster, decode_reply
 from tests.pages import ROOT, Page
 
 from .conftest import read_topic

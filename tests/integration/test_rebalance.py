@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from producers import ChatClient, TopicSettings, apply_topics, new_turn
-from rehearsal.kafka import EmbeddedKafka
-from schemas import Cluster, decode_turn, encode
-from workers.answering import Answer
-from workers.permit import Permit
-from workers.received import Received
-from workers.worker import Worker
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster, decode_turn, encode
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until, until_async
 

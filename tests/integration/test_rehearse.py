@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from producers import ChatClient, new_turn
-from schemas import Cluster
+from forebay.producers import ChatClient, new_turn
+from forebay.schemas import Cluster
 
 
 async def rehearse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "forebay", "rehearse", *arguments],
+        [sys.executable, "-m", "forebay.cli", "rehearse", *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
@@ -152,7 +152,7 @@ async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path
 async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "forebay", "demo", "--json"],
+        [sys.executable, "-m", "forebay.cli", "demo", "--json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

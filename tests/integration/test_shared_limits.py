@@ -21,13 +21,13 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from producers import ChatClient, new_turn
-from rehearsal.fleet import WorkerProcess
-from rehearsal.model_api import ModelApi
-from rehearsal.redis import EmbeddedRedis
-from schemas import Cluster, SettingsError
-from workers.flow.limits import Quota
-from workers.flow.shared_limits import SharedLimits
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, SettingsError
+from forebay.workers.flow.limits import Quota
+from forebay.workers.flow.shared_limits import SharedLimits
 
 from .conftest import until
 from .shared_user import Calls, User, fullest, used
@@ -260,7 +260,7 @@ async def test_a_redis_that_refuses_us_is_named_at_the_start() -> None:
 def test_a_worker_without_its_redis_says_so(cluster: Cluster, tmp_path: Path, limits: str, status: int) -> None:
     settings = {"FOREBAY_LIMITS": limits, "ANTHROPIC_API_KEY": "k", "FOREBAY_HEALTH_PORT": "0"}
     kafka = {"FOREBAY_KAFKA": cluster.kafka, "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix}
-    command = [sys.executable, "-m", "forebay", "worker"]
+    command = [sys.executable, "-m", "forebay.cli", "worker"]
     ended = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **settings, **kafka}, capture_output=True, text=True, timeout=60
     )

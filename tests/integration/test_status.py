@@ -17,15 +17,16 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from forebay.lookout import Lookout, Status
-from forebay.status import document
-from producers import ChatClient, DeadLetters, Filter, TopicSettings, apply_topics
-from rehearsal.child import free_port
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, ClusterError
+from forebay.cli.status import document
+from forebay.operations import DeadLetters, Filter
+from forebay.operations.fleet_status import Lookout, Status
+from forebay.producers import ChatClient, TopicSettings, apply_topics
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.child_process import free_port
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.schemas import Cluster, ClusterError
+from forebay.workers.engine.worker import Worker
 from tests.pages import ROOT, Page
-from workers.worker import Worker
 
 from .conftest import Fleet, until
 from .test_command_line import forebay
@@ -121,7 +122,7 @@ async def test_an_outage_and_dead_letters_which_are_gone_when_they_were_replayed
 async def test_where_kafka_goes_away_it_is_told_in_time_and_seen_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forebay.lookout._ANSWER_S", 2.0)
+    monkeypatch.setattr("forebay.operations.fleet_status._ANSWER_S", 2.0)
     kafka = EmbeddedKafka(data=tmp_path / "kafka", port=free_port())
     kafka.start()
     try:
@@ -192,7 +193,7 @@ async def test_the_command_prints_once_where_there_is_no_terminal(cluster: Clust
 async def test_on_a_terminal_it_refreshes_until_ctrl_c(cluster: Cluster, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "forebay", "status", "--every", "0.5",
+        sys.executable, "-m", "forebay.cli", "status", "--every", "0.5",
         cwd=tmp_path, env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **at(cluster)},
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from rehearsal.redis import EmbeddedRedis
-from workers.conversations import (
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.workers.conversations import (
     CLAIM_S,
     Claim,
     Conversation,
@@ -24,8 +24,8 @@ from workers.conversations import (
     StoredReply,
     open_store,
 )
-from workers.flow.budget import HOUR_S
-from workers.models import Message, ToolCall, ToolResult
+from forebay.workers.flow.budget import HOUR_S
+from forebay.workers.models import Message, ToolCall, ToolResult
 
 Another = Callable[[], Store]
 """Opens the store of one more worker, on the same data."""

@@ -13,12 +13,12 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-from rehearsal.redis import EmbeddedRedis
-from schemas import SettingsError
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.schemas import SettingsError
+from forebay.workers.conversations import CLAIM_S, Claim, Entry, State, StoredReply, StoreError, open_store
+from forebay.workers.conversations.hot_histories import Held, HotConversations
+from forebay.workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore, answers
 from tests.integration.test_store import entry
-from workers.conversations import CLAIM_S, Claim, Entry, State, StoredReply, StoreError, open_store
-from workers.conversations.hot import Held, HotConversations
-from workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore, answers
 
 
 @asynccontextmanager

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from rehearsal.redis import EmbeddedRedis
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.workers.conversations import Entry, StoredReply, StoreError
+from forebay.workers.conversations.redis_store import HISTORY, RedisStore, pipe
 from tests.integration.test_store import entry
 from tests.integration.test_store_redis import opened, paid
-from workers.conversations import Entry, StoredReply, StoreError
-from workers.conversations.redis_store import HISTORY, RedisStore, pipe
 
 
 async def test_killed_among_many_records_each_turn_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

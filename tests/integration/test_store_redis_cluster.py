@@ -9,10 +9,10 @@ from contextlib import ExitStack, asynccontextmanager
 
 from redis import Redis
 
-from rehearsal.child import taken
-from rehearsal.redis import EmbeddedRedis
+from forebay.rehearsal.servers.child_process import taken
+from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.workers.conversations import Claim, State, StoreError
 from tests.integration.test_store_redis import opened, paid
-from workers.conversations import Claim, State, StoreError
 
 
 @asynccontextmanager

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas import SettingsError
+from forebay.schemas import SettingsError
+from forebay.workers.conversations import State, StoreError, open_store
+from forebay.workers.conversations.sqlite import SQLiteStore
 from tests.integration.test_store import entry
-from workers.conversations import State, StoreError, open_store
-from workers.conversations.sqlite import SQLiteStore
 
 
 async def test_a_store_that_is_locked_says_so_and_recovers(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ async def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 
 _WRITER = """
 import asyncio, sys
-from workers.conversations import Entry, Exchange, State, StoredReply
-from workers.conversations.sqlite import SQLiteStore
+from forebay.workers.conversations import Entry, Exchange, State, StoredReply
+from forebay.workers.conversations.sqlite import SQLiteStore
 
 async def main():
     store = SQLiteStore(sys.argv[1])

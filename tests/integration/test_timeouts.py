@@ -14,11 +14,11 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from rehearsal.model_api import ModelApi
-from workers.models import Clients, Message, Model, ModelError, Prompt, Timeouts, Trouble
-from workers.models.catalogue import Provider
-from workers.models.http import IDLE_S
-from workers.settings import WorkerSettings
+from forebay.rehearsal.model_api import ModelApi
+from forebay.workers.models import Clients, Message, Model, ModelError, Prompt, Timeouts, Trouble
+from forebay.workers.models.catalogue import Provider
+from forebay.workers.models.http import IDLE_S
+from forebay.workers.settings import WorkerSettings
 
 from .conftest import until
 

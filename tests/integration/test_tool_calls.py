@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from rehearsal.model_api import ModelApi
-from workers.models import Clients, Completion, Message, Model, OnText, Prompt, ToolResult, ToolSpec
-from workers.models.catalogue import Provider
+from forebay.rehearsal.model_api import ModelApi
+from forebay.workers.models import Clients, Completion, Message, Model, OnText, Prompt, ToolResult, ToolSpec
+from forebay.workers.models.catalogue import Provider
 
 MODELS: dict[Provider, str] = {"anthropic": "claude-haiku-4-5", "openai": "gpt-6-luna"}
 STOCK = ToolSpec(

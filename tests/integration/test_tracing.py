@@ -21,16 +21,17 @@ from opentelemetry import trace as otel
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 
-from producers import ChatClient, new_turn
-from rehearsal.fleet import GatewayProcess, WorkerProcess
-from rehearsal.model_api import Fault, ModelApi
-from schemas import Cluster, encode, tracing
-from schemas.tracing import Trace
-from schemas.version import VERSION
-from workers.answering import Answer
-from workers.permit import Permit
-from workers.received import Received
-from workers.worker import Worker
+from forebay.producers import ChatClient, new_turn
+from forebay.rehearsal.model_api import Fault, ModelApi
+from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
+from forebay.schemas import Cluster, encode
+from forebay.schemas.version import VERSION
+from forebay.telemetry import tracing
+from forebay.telemetry.tracing import Trace
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until
 from .test_command_line import forebay
@@ -39,7 +40,7 @@ TRACE_ID, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{CALLER}-01"
 SECRET = "Xylophon7391"
 SHOP = """
-from workers.assistants import Assistant, tool
+from forebay.workers.assistants import Assistant, tool
 
 @tool
 async def get_stock(sku: str) -> str:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from producers import ChatClient, ReplyTimeoutError, new_turn
-from rehearsal.model_api import Fault, ModelApi, parse_reply
-from schemas import Cluster, Confirm, Delta, Reply, Turn, decode_reply, encode, new_id
-from workers.conversations import Entry, StoredReply, open_store
-from workers.flow.retry import RetryPolicy
+from forebay.producers import ChatClient, ReplyTimeoutError, new_turn
+from forebay.rehearsal.model_api import Fault, ModelApi, parse_reply
+from forebay.schemas import Cluster, Confirm, Delta, Reply, Turn, decode_reply, encode, new_id
+from forebay.workers.conversations import Entry, StoredReply, open_store
+from forebay.workers.flow.retry import RetryPolicy
 
 from .conftest import Fleet, read_topic, until, until_async
 

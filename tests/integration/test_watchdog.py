@@ -20,19 +20,19 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from structlog.testing import capture_logs
 
-from producers import ChatClient, TopicSettings, apply_topics, new_turn
-from rehearsal.fleet import WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster, SettingsError, Turn, encode
-from workers.answering import Answer
-from workers.health import Health
-from workers.intake import IntakeTuning
-from workers.permit import Permit
-from workers.received import Received
-from workers.settings import WorkerSettings
-from workers.vitals import Patience
-from workers.worker import Worker
+from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import WorkerProcess
+from forebay.schemas import Cluster, SettingsError, Turn, encode
+from forebay.telemetry.health import Health
+from forebay.workers.answering.answering import Answer
+from forebay.workers.engine.alarms import Patience
+from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.intake import IntakeTuning
+from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.worker import Worker
+from forebay.workers.settings import WorkerSettings
 
 from .conftest import read_topic, until, until_async
 

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import producers.gateway.metrics
-import workers.metrics
-from producers import TopicSettings
-from producers.gateway import GatewaySettings
-from rehearsal.kafka_jars import KAFKA_VERSION
-from schemas import Cluster, Topics
-from schemas.environment import Environment
-from workers.settings import WorkerSettings
+import forebay.gateway.metrics
+import forebay.workers.metrics
+from forebay.gateway import GatewaySettings
+from forebay.producers import TopicSettings
+from forebay.rehearsal.servers.kafka_jars import KAFKA_VERSION
+from forebay.schemas import Cluster, Topics
+from forebay.schemas.environment import Environment
+from forebay.workers.settings import WorkerSettings
 
 from .manifests import K8S, OVERLAYS, ROOT, compose, container, manifests, plan, replacements
 
@@ -184,8 +184,8 @@ def test_the_scaler_looks_at_what_the_workers_do() -> None:
 
 
 def test_the_scaler_asks_for_a_metric_that_exists() -> None:
-    assert workers.metrics
-    assert producers.gateway.metrics
+    assert forebay.workers.metrics
+    assert forebay.gateway.metrics
     exported = {metric.name for metric in REGISTRY.collect()}
     asked = re.findall(r"forebay_\w+", triggers()["prometheus"]["metadata"]["query"])
     assert asked

@@ -18,11 +18,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from producers import TopicSettings, apply_topics
-from rehearsal.fleet import GatewayProcess, WorkerProcess
-from rehearsal.kafka import EmbeddedKafka
-from rehearsal.model_api import ModelApi
-from schemas import Cluster
+from forebay.producers import TopicSettings, apply_topics
+from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.servers.kafka import EmbeddedKafka
+from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
+from forebay.schemas import Cluster
 
 from .manifests import manifests
 
@@ -110,7 +110,7 @@ async def forebay(broker: EmbeddedKafka, folder: Path, user: str, *words: str) -
     """What a command prints for this user."""
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "forebay", *words],
+        [sys.executable, "-m", "forebay.cli", *words],
         env=os.environ | environment(broker, user),
         cwd=folder,
         capture_output=True,

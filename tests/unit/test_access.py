@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
-from producers.gateway.access import ANYBODY, Access, Caller, KeySet, Unauthorised
-from producers.gateway.settings import GatewaySettings
-from schemas import SettingsError
+from forebay.gateway.http.access import ANYBODY, Access, Caller, KeySet, Unauthorised
+from forebay.gateway.settings import GatewaySettings
+from forebay.schemas import SettingsError
 
 SECRET = b"a secret of tests, of 32 bytes or more"
 ED = Ed25519PrivateKey.generate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway.admission import Admission, Connections, Refusal, Streaming, TokenBucket
+from forebay.gateway.http.admission import Admission, Connections, Refusal, Streaming, TokenBucket
 
 TIMES = st.lists(st.floats(0, 0.5), min_size=1, max_size=300)
 

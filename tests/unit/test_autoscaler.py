@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.autoscaler import Autoscaler, PreScale, Scaling
+from forebay.operations.planning.autoscaler import Autoscaler, PreScale, Scaling
 
 
 def run(scaling: Scaling, lags: list[int], pods: int = 1) -> list[int]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from structlog.testing import capture_logs
 
-from workers.flow.breaker import Breaker, BreakerPolicy
-from workers.flow.hedge import Hedge
-from workers.models import ModelError, Trouble
+from forebay.workers.flow.breaker import Breaker, BreakerPolicy
+from forebay.workers.flow.hedge import Hedge
+from forebay.workers.models import ModelError, Trouble
 
 from .test_chain import PROMPT, broken, chain, choice, completion, failing, one, play, scene, turns, upstream
 from .test_retry import Scene

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import SettingsError
-from workers.flow.budget import EVERYONE, HOUR_S, Budget, Ceilings, Spent
-from workers.settings import WorkerSettings
+from forebay.schemas import SettingsError
+from forebay.workers.flow.budget import EVERYONE, HOUR_S, Budget, Ceilings, Spent
+from forebay.workers.settings import WorkerSettings
 
 NOW = 500_000 * HOUR_S + 10.0
 CALLS = st.lists(st.tuples(st.floats(0.01, 2), st.floats(0, 1), st.booleans()), max_size=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.capacity.assignment import assigned
+from forebay.operations.planning.assignment import assigned
 
 fleets = st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=20), min_size=2, max_size=6)
 

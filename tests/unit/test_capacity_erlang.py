@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.capacity.erlang import erlang_b, erlang_c, fewest_servers, mean_wait_s, wait_s, waits_longer
-from rehearsal.capacity.service_time import ServiceTime
+from forebay.operations.planning.erlang import erlang_b, erlang_c, fewest_servers, mean_wait_s, wait_s, waits_longer
+from forebay.operations.planning.service_time import ServiceTime
 
 EXPONENTIAL = ServiceTime.of(1.0, 1.0)
 """Its spread is that of the exponential time, which M/M/c is about."""

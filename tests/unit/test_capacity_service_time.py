@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.capacity.service_time import ServiceTime
+from forebay.operations.planning.service_time import ServiceTime
 
 
 def test_what_is_drawn_has_the_percentiles_the_mean_and_the_spread() -> None:

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rehearsal.autoscaler import PreScale, Scaling
-from rehearsal.capacity.erlang import mean_wait_s, wait_s
-from rehearsal.capacity.service_time import ServiceTime
-from rehearsal.capacity.simulated import Simulated
-from rehearsal.capacity.simulation import REBALANCE_S, simulate
-from rehearsal.traffic import Traffic
-from workers.intake import IntakeTuning
-from workers.worker import REBALANCE_DRAIN_S
+from forebay.operations.planning.autoscaler import PreScale, Scaling
+from forebay.operations.planning.erlang import mean_wait_s, wait_s
+from forebay.operations.planning.service_time import ServiceTime
+from forebay.operations.planning.simulated import Simulated
+from forebay.operations.planning.simulation import REBALANCE_S, simulate
+from forebay.operations.planning.traffic import Traffic
+from forebay.workers.engine.intake import IntakeTuning
+from forebay.workers.engine.worker import REBALANCE_DRAIN_S
 
 FOR_EVER = 1e9
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from schemas import Usage
-from workers.flow.breaker import BreakerPolicy
-from workers.flow.chain import Chain
-from workers.flow.concurrency import AdaptiveLimit
-from workers.flow.upstream import Call, Upstream
-from workers.models import CatalogueModel, Completion, Message, ModelError, OnText, Prompt, Trouble
+from forebay.schemas import Usage
+from forebay.workers.flow.breaker import BreakerPolicy
+from forebay.workers.flow.chain import Chain
+from forebay.workers.flow.concurrency import AdaptiveLimit
+from forebay.workers.flow.upstream import Call, Upstream
+from forebay.workers.models import CatalogueModel, Completion, Message, ModelError, OnText, Prompt, Trouble
 
 PROMPT = Prompt("Be brief.", (Message("user", "hi"),), 100)
 LONG = Prompt("Be brief.", (Message("user", "x" * 36_000),), 100)

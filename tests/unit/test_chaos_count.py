@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import orjson
 import pytest
 
-from rehearsal.chaos import Counts, Line, Poison
-from rehearsal.chaos.count import count
-from rehearsal.chaos.evidence import Blow, Evidence, Record
-from rehearsal.chaos.model import Call
-from rehearsal.model_api import reply_text
+from forebay.rehearsal.chaos import Counts, Line, Poison
+from forebay.rehearsal.chaos.count import count
+from forebay.rehearsal.chaos.evidence import Blow, Evidence, Record
+from forebay.rehearsal.chaos.model import Call
+from forebay.rehearsal.model_api import reply_text
 
 FIRST, SECOND, OTHER = (
     Line(f"t-{number:06d}", conversation, f"t-{number:06d} hello", stream=False)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.chaos import Event, Kind, Poison, schedule, script
-from rehearsal.chaos.schedule import BEGINNINGS, ENDS, RATE, SESSION_S
+from forebay.rehearsal.chaos import Event, Kind, Poison, schedule, script
+from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, RATE, SESSION_S
 
 seeds = st.integers(0, 2**63)
 lengths = st.integers(0, 8_000)

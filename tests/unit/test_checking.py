@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from examples.shop.assistant import assistant as shop
-from schemas import SettingsError
-from workers.assistants import Assistant, HandOff, McpServer, Specialist, ToolLimits, load_assistant
-from workers.assistants.checking import check
-from workers.assistants.staff import Staff
-from workers.connecting import wanted_models
-from workers.conversations.redaction import Redactor
-from workers.conversations.window import Window
-from workers.models import Catalogue, ModelOptions
-from workers.settings import WorkerSettings
+from forebay.rehearsal.shop.assistant import assistant as shop
+from forebay.schemas import SettingsError
+from forebay.workers.answering.upstreams import wanted_models
+from forebay.workers.assistants import Assistant, HandOff, McpServer, Specialist, ToolLimits, load_assistant
+from forebay.workers.assistants.checking import check
+from forebay.workers.assistants.routing import Staff
+from forebay.workers.conversations.redaction import Redactor
+from forebay.workers.conversations.window import Window
+from forebay.workers.models import Catalogue, ModelOptions
+from forebay.workers.settings import WorkerSettings
 
 HALF = "\ud83d"
 
@@ -178,9 +178,12 @@ def test_a_text_for_the_fields_of_a_redactor() -> None:
         ("raise ValueError('two\\nlines')", "ValueError: two lines"),
         ("import sys\nsys.nothing", "AttributeError: module 'sys' has no attribute 'nothing'"),
         ("x = 1", "has no 'a'"),
-        ("from workers.conversations.redaction import Redactor\na = Redactor(fields='x')", "write fields=('x',)"),
         (
-            "from workers.assistants import Assistant\na = Assistant(max_tokens=0)",
+            "from forebay.workers.conversations.redaction import Redactor\na = Redactor(fields='x')",
+            "write fields=('x',)",
+        ),
+        (
+            "from forebay.workers.assistants import Assistant\na = Assistant(max_tokens=0)",
             "the assistant: max_tokens: 0 is out",
         ),
     ],

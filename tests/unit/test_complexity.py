@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import Usage
-from workers.assistants.complexity import Complexity, Signals, complexity, signs
-from workers.models.catalogue import Price
+from forebay.schemas import Usage
+from forebay.workers.assistants.complexity import Complexity, Signals, complexity, signs
+from forebay.workers.models.catalogue import Price
 
 LABELLED = [
     json.loads(line)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.flow.concurrency import AdaptiveLimit
+from forebay.workers.flow.concurrency import AdaptiveLimit
 
 CALL_S = 0.3
 REFUSAL_S = 0.01

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from forebay.cli import app
-from forebay.configuration import SECTIONS, Section, document, fields_of
-from schemas import SettingsError
+from forebay.cli.command_line import app
+from forebay.cli.configuration import SECTIONS, Section, document, fields_of
+from forebay.schemas import SettingsError
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     file
-    for package in ("schemas", "producers", "workers", "forebay", "rehearsal")
+    for package in ("schemas", "telemetry", "producers", "workers", "operations", "gateway", "rehearsal", "cli")
     for file in (ROOT / package).rglob("*.py")
 ]
 WORDS = {"ask": ["hi"], "dlq show": ["0-1"], "dlq replay": ["--all", "--yes"], "dlq purge": ["--all", "--yes"]}

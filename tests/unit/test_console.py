@@ -12,22 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway.console.ages import KEPT, STEP_MS, Age, Ages
-from producers.gateway.console.asked import Letters, Purge, Replay, Say
-from producers.gateway.console.audit import Audit
-from producers.gateway.console.history import KEPT as POINTS
-from producers.gateway.console.history import History, Point
-from producers.gateway.console.jobs import Job, Jobs
-from producers.gateway.console.latencies import KEPT_A_SECOND, Latencies, Spread, Window, percentile
-from producers.gateway.console.moment import Moment, partitions_of, point_of
-from producers.gateway.console.page import content_policy, find_plotly, style_hash
-from producers.gateway.console.rate import Rate
-from producers.gateway.console.snapshot import models_of, snapshot_of, spending_of
-from producers.gateway.console.views import handoff
-from producers.gateway.messages import parse
-from producers.gateway.place import PartitionBacklog
-from producers.gateway.problem import Problem
-from schemas import Command, Handoff, ModelState, PartitionState, Said, Spending, WorkerState
+from forebay.gateway.console.audit import Audit
+from forebay.gateway.console.letters.jobs import Job, Jobs
+from forebay.gateway.console.letters.views import handoff
+from forebay.gateway.console.live.rate import Rate
+from forebay.gateway.console.live.snapshot import models_of, snapshot_of, spending_of
+from forebay.gateway.console.live.timeline import KEPT as POINTS
+from forebay.gateway.console.live.timeline import History, Point
+from forebay.gateway.console.page import content_policy, find_plotly, style_hash
+from forebay.gateway.console.params import Letters, Purge, Replay, Say
+from forebay.gateway.http.messages import parse
+from forebay.gateway.http.problem import Problem
+from forebay.gateway.stream.place import PartitionBacklog
+from forebay.operations.fleet_view import Moment, partitions_of, point_of
+from forebay.operations.latencies import KEPT_A_SECOND, Latencies, Spread, Window, percentile
+from forebay.operations.offset_ages import KEPT, STEP_MS, Age, Ages
+from forebay.schemas import Command, Handoff, ModelState, PartitionState, Said, Spending, WorkerState
 
 NOW = 1_800_000_000.0
 QUIET = Window(0, Spread(), Spread(), {}, {})
@@ -359,7 +359,7 @@ def test_plotly_is_let_in_by_hashes_alone() -> None:
 
 def test_without_plotly_the_policy_is_that_of_the_other_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     find_plotly.cache_clear()
-    monkeypatch.setattr("producers.gateway.console.page.find_spec", lambda _: None)
+    monkeypatch.setattr("forebay.gateway.console.page.find_spec", lambda _: None)
     try:
         assert find_plotly() is None
         assert "style-src 'self';" in content_policy(())

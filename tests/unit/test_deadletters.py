@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from forebay.dlq_options import moment
-from forebay.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
-from producers import DeadLetter, Filter, LetterId, Plan
-from producers.letters import letter_of, milliseconds, way_back
-from producers.pace import Pace
-from producers.plan import OTHER_REASONS, is_mark, read_mark, runs, write_mark
-from producers.replay import parcels
-from schemas import Failure, Reason, dead_letter_headers, replayed
-from schemas.headers import replay_count, replay_headers
+from forebay.cli.dlq_options import moment
+from forebay.cli.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
+from forebay.operations import DeadLetter, Filter, LetterId, Plan
+from forebay.operations.dead_letters.letter import letter_of, milliseconds, way_back
+from forebay.operations.dead_letters.pace import Pace
+from forebay.operations.dead_letters.replay import parcels
+from forebay.operations.dead_letters.replay_plan import OTHER_REASONS, is_mark, read_mark, runs, write_mark
+from forebay.schemas import Failure, Reason, dead_letter_headers, replayed
+from forebay.schemas.headers import replay_count, replay_headers
 
 TOPIC = "chat.requests.dlq"
 NOW = datetime(2026, 11, 11, 12, tzinfo=UTC)

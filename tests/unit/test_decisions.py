@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.ask import printable
-from rehearsal.customers import Customers
-from rehearsal.demo import _SALE
-from rehearsal.tally import Tally, percentile
-from schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
-from workers.assistants import load_assistant
-from workers.deltas import PERIOD_S, DeltaStream
-from workers.models import Catalogue, keys_of
-from workers.models.model import count, retry_after_s, whole_text
-from workers.outbox import Pace
-from workers.settings import WorkerSettings
+from forebay.cli.ask import printable
+from forebay.rehearsal.customers import Customers
+from forebay.rehearsal.delivery_check import Tally, percentile
+from forebay.rehearsal.demo import _SALE
+from forebay.schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
+from forebay.workers.answering.deltas import PERIOD_S, DeltaStream
+from forebay.workers.assistants import load_assistant
+from forebay.workers.engine.outbox import Pace
+from forebay.workers.models import Catalogue, keys_of
+from forebay.workers.models.model import count, retry_after_s, whole_text
+from forebay.workers.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,11 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster.connection()["sasl_plain_password"] == "hunter2"
 
 
-def test_a_users_folder_never_hides_our_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "schemas.py").write_text("raise RuntimeError('shadowed')")
+def test_a_users_folder_and_ours_never_hide_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "forebay.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "schemas.py").write_text("WORD = 'Be brief.'")
     (tmp_path / "shop_assistant.py").write_text(
-        "import schemas\nfrom workers.assistants import Assistant\nassistant = Assistant(instructions='Be brief.')\n"
+        "import schemas\nfrom forebay.workers.assistants import Assistant\nassistant = Assistant(instructions=schemas.WORD)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in __import__("sys").path if path])

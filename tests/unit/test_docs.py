@@ -14,7 +14,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from forebay.cli import app
+from forebay.cli.command_line import app
 from tests.pages import ROOT, Page, commands, pages, words
 
 PAGES = {page.name: page for page in pages()}

@@ -8,8 +8,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import Priority
-from workers.flow.fairness import FairQueue, Sender
+from forebay.schemas import Priority
+from forebay.workers.engine.fairness import FairQueue, Sender
 
 senders = st.builds(
     Sender,

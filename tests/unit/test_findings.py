@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.findings import (
+from forebay.gateway.console.live.snapshot import models_of, spending_of
+from forebay.operations.findings import (
     BUDGET_NEAR,
     BUDGET_SPENT,
     MANY_DEAD_LETTERS,
@@ -20,8 +21,7 @@ from producers.findings import (
     runbook,
     seconds,
 )
-from producers.gateway.console.snapshot import models_of, spending_of
-from schemas import ModelState, PartitionState, Spending, WorkerState
+from forebay.schemas import ModelState, PartitionState, Spending, WorkerState
 
 NOW = datetime(2026, 11, 11, tzinfo=UTC)
 OPEN = ModelState(name="a/large", breaker="open", reason="529 overloaded")

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.flow.hedge import Hedge
+from forebay.workers.flow.hedge import Hedge
 
 
 @given(st.lists(st.floats(0, 100), min_size=50, max_size=700))

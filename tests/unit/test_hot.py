@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workers.conversations import Exchange
-from workers.conversations.hot import Held, HotConversations
+from forebay.workers.conversations import Exchange
+from forebay.workers.conversations.hot_histories import Held, HotConversations
 
 
 def held(version: bytes, *said: str, depth: int = 3, size: int = 10) -> Held:

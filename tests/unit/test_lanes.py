@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from schemas import Priority
-from workers.flow.fairness import HEAD_START_S, Sender
-from workers.lanes import Lanes
+from forebay.schemas import Priority
+from forebay.workers.engine.fairness import HEAD_START_S, Sender
+from forebay.workers.engine.lanes import Lanes
 
 Turn = tuple[str, int]
 priorities = st.sampled_from(["high", "normal", "low"])

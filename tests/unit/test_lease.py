@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from workers.flow.lease import BEAT_S, SLOTS, Lease, Request
+from forebay.workers.flow.lease import BEAT_S, SLOTS, Lease, Request
 
 WINDOW_S = 60.0
 

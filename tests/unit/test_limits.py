@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas import Usage
-from workers.flow.breaker import BreakerPolicy
-from workers.flow.chain import PATIENCE_S
-from workers.flow.estimate import TokenEstimate
-from workers.flow.limits import WINDOW_S, Quota, RateLimit, Window
-from workers.flow.quotas import quotas
-from workers.models import Message, ModelError, Prompt, Trouble
+from forebay.schemas import Usage
+from forebay.workers.flow.breaker import BreakerPolicy
+from forebay.workers.flow.chain import PATIENCE_S
+from forebay.workers.flow.estimate import TokenEstimate
+from forebay.workers.flow.limits import WINDOW_S, Quota, RateLimit, Window
+from forebay.workers.flow.quotas import quotas
+from forebay.workers.models import Message, ModelError, Prompt, Trouble
 
 from .test_chain import broken, chain, choice, failing, one, play, scene, turns, upstream
 

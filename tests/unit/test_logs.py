@@ -9,9 +9,9 @@ import pytest
 
 _PROGRAM = """
 import logging, sys, structlog
-from workers import logs
-from workers.conversations.redaction import Redactor
-from workers.disguise import hidden
+from forebay.telemetry import logs
+from forebay.workers.conversations.redaction import Redactor
+from forebay.workers.answering.pseudonyms import hidden
 
 logs.configure(sys.argv[1], hide=hidden(Redactor()), worker="w-1")
 phone = "13800138000"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import producers
-import schemas
-from schemas import (
+import forebay.operations
+import forebay.producers
+import forebay.schemas
+from forebay.schemas import (
     DecodeError,
     Delta,
     Failure,
@@ -31,7 +32,7 @@ from schemas import (
     new_id,
     replayed,
 )
-from schemas.contract import asyncapi, json_schemas
+from forebay.schemas.contract import asyncapi, json_schemas
 
 identifiers = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
 times = st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1))  # noqa: DTZ001
@@ -217,7 +218,7 @@ def test_dead_letters_take_more_than_requests() -> None:
 
 
 def test_exported_names() -> None:
-    for package in (schemas, producers):
+    for package in (forebay.schemas, forebay.producers, forebay.operations):
         assert len(set(package.__all__)) == len(package.__all__)
         assert all(hasattr(package, name) for name in package.__all__)
 

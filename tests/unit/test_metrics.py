@@ -15,17 +15,18 @@ from prometheus_client import Counter, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from producers.gateway import metrics as gateway_metrics
-from producers.gateway.admission import Admission, Connections
-from schemas import Usage, tracing
-from schemas import metrics as shared_metrics
-from schemas.metrics import OTHER, Names, sent
-from workers import metrics
-from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
-from workers.flow.operation import Operation
-from workers.flow.upstream import Upstream
-from workers.health import Health
-from workers.models import CatalogueModel, Completion, ModelError, OnText, Prompt, ToolCall, Trouble
+from forebay.gateway import metrics as gateway_metrics
+from forebay.gateway.http.admission import Admission, Connections
+from forebay.schemas import Usage
+from forebay.telemetry import metrics as shared_metrics
+from forebay.telemetry import tracing
+from forebay.telemetry.health import Health
+from forebay.telemetry.metrics import OTHER, Names, sent
+from forebay.workers import metrics
+from forebay.workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
+from forebay.workers.flow.operation import Operation
+from forebay.workers.flow.upstream import Upstream
+from forebay.workers.models import CatalogueModel, Completion, ModelError, OnText, Prompt, ToolCall, Trouble
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "observability.md"
 LABELS = {

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.model_api import ModelApi, ModelApiSettings, anthropic_request, openai_request
-from rehearsal.model_api.choosing import choose, obey
-from rehearsal.model_api.offer import Offer
-from rehearsal.model_api.prompt import Prompt
-from rehearsal.model_api.reply import compose
-from workers.models import Clients, Message, ToolResult, ToolSpec
-from workers.models import Prompt as Question
-from workers.models.catalogue import Provider
+from forebay.rehearsal.model_api import ModelApi, ModelApiSettings, anthropic_request, openai_request
+from forebay.rehearsal.model_api.choosing import choose, obey
+from forebay.rehearsal.model_api.offer import Offer
+from forebay.rehearsal.model_api.prompt import Prompt
+from forebay.rehearsal.model_api.reply import compose
+from forebay.workers.models import Clients, Message, ToolResult, ToolSpec
+from forebay.workers.models import Prompt as Question
+from forebay.workers.models.catalogue import Provider
 
 
 def offer(name: str, description: str = "", **properties: Any) -> Offer:

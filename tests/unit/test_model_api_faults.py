@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.model_api import Fault, Limits, ModelApi, ModelApiError, ModelApiSettings
-from rehearsal.model_api.admission import Admission
-from rehearsal.model_api.control import Control
-from rehearsal.model_api.faults import (
+from forebay.rehearsal.model_api import Fault, Limits, ModelApi, ModelApiError, ModelApiSettings
+from forebay.rehearsal.model_api.admission import Admission
+from forebay.rehearsal.model_api.control import Control
+from forebay.rehearsal.model_api.faults import (
     STREAM_ONLY,
     FaultRule,
     Strike,
@@ -16,7 +16,7 @@ from rehearsal.model_api.faults import (
     from_text,
     read_rule,
 )
-from rehearsal.model_api.stats import Tally
+from forebay.rehearsal.model_api.stats import Tally
 
 
 def test_shares_lie_side_by_side() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.model_api import ModelApiSettings
-from rehearsal.model_api.latency import LatencySource, is_slow, lognormal_ms, uniform_ms
+from forebay.rehearsal.model_api import ModelApiSettings
+from forebay.rehearsal.model_api.latency import LatencySource, is_slow, lognormal_ms, uniform_ms
 
 
 @given(mean=st.floats(0, 1e6), jitter=st.floats(0, 1), u=st.floats(0, 1))

@@ -1,8 +1,8 @@
 """The counters of the simulated model API."""
 
-from rehearsal.model_api import turn_key
-from rehearsal.model_api.rate_limits import REQUESTS_PER_MINUTE, Allowance, duration, rfc3339
-from rehearsal.model_api.stats import MAX_KEY_CHARS, Tally
+from forebay.rehearsal.model_api import turn_key
+from forebay.rehearsal.model_api.rate_limits import REQUESTS_PER_MINUTE, Allowance, duration, rfc3339
+from forebay.rehearsal.model_api.stats import MAX_KEY_CHARS, Tally
 
 
 def test_calls_are_counted_by_provider_and_outcome() -> None:

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import producers.gateway.metrics
-import workers.metrics
-from producers.findings import runbook
+import forebay.gateway.metrics
+import forebay.workers.metrics
+from forebay.operations.findings import runbook
 
-__all__ = ["producers", "workers"]  # imported for what they export
+__all__ = ["forebay"]  # imported for what they export
 
 FOLDER = Path(__file__).parents[2] / "k8s" / "monitoring"
 TESTS = yaml.safe_load((FOLDER / "alerts_test.yaml").read_text())["tests"]

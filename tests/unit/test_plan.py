@@ -12,18 +12,18 @@ import yaml
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from producers.gateway.settings import GatewaySettings
-from rehearsal.capacity.bounds import Bound, bounds
-from rehearsal.capacity.expected import MARGIN, Expected
-from rehearsal.capacity.fleet import GATEWAY_TURNS, Fleet
-from rehearsal.capacity.kustomize import manifest, values
-from rehearsal.capacity.money import money
-from rehearsal.capacity.plan import Plan, plan
-from rehearsal.capacity.quota import allowed, quotas
-from rehearsal.capacity.service_time import ServiceTime
-from workers.intake import CLOSE_S
-from workers.models import Catalogue
-from workers.settings import WorkerSettings
+from forebay.gateway.settings import GatewaySettings
+from forebay.operations.planning.bounds import Bound, bounds
+from forebay.operations.planning.expected import MARGIN, Expected
+from forebay.operations.planning.kustomize import manifest, values
+from forebay.operations.planning.money import money
+from forebay.operations.planning.plan import Plan, plan
+from forebay.operations.planning.quota import allowed, quotas
+from forebay.operations.planning.service_time import ServiceTime
+from forebay.operations.planning.sizing import GATEWAY_TURNS, Fleet
+from forebay.workers.engine.intake import CLOSE_S
+from forebay.workers.models import Catalogue
+from forebay.workers.settings import WorkerSettings
 
 CATALOGUE = Catalogue.load()
 SALE = Expected(peak=200.0, calm=5.0)

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from forebay.cli import app
-from forebay.plan import expected_of
-from rehearsal.capacity.fleet import Fleet
-from rehearsal.capacity.kustomize import values
-from rehearsal.capacity.quota import allowed, quotas
+from forebay.cli.command_line import app
+from forebay.cli.plan import expected_of
+from forebay.operations.planning.kustomize import values
+from forebay.operations.planning.quota import allowed, quotas
+from forebay.operations.planning.sizing import Fleet
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
 QUICK = ("plan", "--peak", "40/s", "--climb", "20s", "--hold", "1m")
@@ -139,7 +139,7 @@ def test_each_mistake_is_one_clear_line(words: list[str], said: str) -> None:
 
 
 def test_an_unknown_model_is_said_with_those_near_it() -> None:
-    from schemas import SettingsError
+    from forebay.schemas import SettingsError
 
     with pytest.raises(SettingsError, match=r"'claude-haiku-9' .* is not in the catalogue. Near: claude-haiku"):
         ran("plan", "--peak", "9/s", "--model", "claude-haiku-9")

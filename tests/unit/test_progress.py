@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import completion
-from workers.progress import Ledger
+from forebay.schemas import completion
+from forebay.workers.engine.ledger import Ledger
 
 offsets = st.integers(0, 2**40)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway.cursor import Cursor, CursorError
-from producers.gateway.recent import Recent
-from producers.gateway.record import Record, Stream
+from forebay.gateway.stream.cursor import Cursor, CursorError
+from forebay.gateway.stream.recent import Recent
+from forebay.gateway.stream.record import Record, Stream
 
 WRITTEN = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 3000)), max_size=60)
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.conversations.redaction import (
+from forebay.workers.conversations.redaction import (
     KINDS,
     Redactor,
     RestoringStream,

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from schemas import Command, ModelState, decode_worker_state, encode
-from schemas.contract import asyncapi
-from workers.commands import Pauses
-from workers.flow.budget import EVERYONE, Budget, Ceilings, Spent
-from workers.progress import Ledger
-from workers.received import Received, receive
-from workers.reporting import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
+from forebay.schemas import Command, ModelState, decode_worker_state, encode
+from forebay.schemas.contract import asyncapi
+from forebay.workers.engine.commands import Pauses
+from forebay.workers.engine.inbound import Received, receive
+from forebay.workers.engine.ledger import Ledger
+from forebay.workers.engine.self_report import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
+from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings, Spent
 
 NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
 PERSON = Identity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)

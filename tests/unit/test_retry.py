@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from schemas import Reason, Turn, Usage
-from workers.asking import Asked, Asking, Expired, GaveUp, Question
-from workers.compose import Effort
-from workers.flow.breaker import BreakerPolicy
-from workers.flow.budget import Budget, Ceilings
-from workers.flow.chain import Chain
-from workers.flow.hedge import Hedge
-from workers.flow.retry import Circumstances, RetryPolicy, Tries
-from workers.flow.upstream import Upstream
-from workers.lanes import Lanes
-from workers.models import RETRYABLE, Completion, Message, ModelError, OnText, Prompt, Trouble
-from workers.models.model import retry_after_s, trouble_of
-from workers.permit import Permit
+from forebay.schemas import Reason, Turn, Usage
+from forebay.workers.answering.model_call import Asked, Asking, Expired, GaveUp, Question
+from forebay.workers.answering.replies import Effort
+from forebay.workers.engine.lanes import Lanes
+from forebay.workers.engine.permit import Permit
+from forebay.workers.flow.breaker import BreakerPolicy
+from forebay.workers.flow.budget import Budget, Ceilings
+from forebay.workers.flow.chain import Chain
+from forebay.workers.flow.hedge import Hedge
+from forebay.workers.flow.retry import Circumstances, RetryPolicy, Tries
+from forebay.workers.flow.upstream import Upstream
+from forebay.workers.models import RETRYABLE, Completion, Message, ModelError, OnText, Prompt, Trouble
+from forebay.workers.models.model import retry_after_s, trouble_of
 
 from .test_chain import PROMPT, Fake, chain, failing, play, turns, upstream
 
@@ -118,9 +118,9 @@ class Scene:
 
     def __init__(self, of: Chain, patch: pytest.MonkeyPatch, permits: int = 1, *, hedge: Hedge | None = None) -> None:
         self.loop = asyncio.get_running_loop()
-        patch.setattr("workers.asking.random", Random(7))
+        patch.setattr("forebay.workers.answering.model_call.random", Random(7))
         patch.setattr(
-            "workers.asking.time",
+            "forebay.workers.answering.model_call.time",
             SimpleNamespace(**dict.fromkeys(("time", "perf_counter", "monotonic"), self.loop.time)),
         )
         self.asking, self.lanes = Asking(of, POLICY, Budget(Ceilings()), hedge), Lanes[str](permits)

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from forebay.cli import app
-from producers.findings import RUNBOOK, Code, runbook
+from forebay.cli.command_line import app
+from forebay.operations.findings import RUNBOOK, Code, runbook
 from tests.pages import ROOT, Page
 from tests.unit.test_monitoring import DASHBOARD, RULES, code_of
 

@@ -12,23 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rehearsal.chaos.schedule import Kind
-from rehearsal.sale.comparison import variants
-from rehearsal.sale.figure import FIGURES, shown
-from rehearsal.sale.figures import Figures
-from rehearsal.sale.held import Held, Run
-from rehearsal.sale.large_model import one_large_model
-from rehearsal.sale.outcome import Happening, Outcome, Sample
-from rehearsal.sale.prediction import predict
-from rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
-from rehearsal.sale.report import report
-from rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
-from rehearsal.sale.screen import Moment, screen
-from rehearsal.sale.summary import summary
-from rehearsal.sale.targets import bound, judge
-from rehearsal.tally import Answer, Verdict
-from schemas import Usage
-from workers.assistants.loading import load_assistant
+from forebay.rehearsal.chaos.schedule import Kind
+from forebay.rehearsal.delivery_check import Answer, Verdict
+from forebay.rehearsal.sale.comparison import variants
+from forebay.rehearsal.sale.figure import FIGURES, shown
+from forebay.rehearsal.sale.figures import Figures
+from forebay.rehearsal.sale.large_model import one_large_model
+from forebay.rehearsal.sale.observations import Happening, Outcome, Sample
+from forebay.rehearsal.sale.prediction import predict
+from forebay.rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
+from forebay.rehearsal.sale.report import report
+from forebay.rehearsal.sale.result import Held, Run
+from forebay.rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
+from forebay.rehearsal.sale.screen import Moment, screen
+from forebay.rehearsal.sale.summary import summary
+from forebay.rehearsal.sale.targets import bound, judge
+from forebay.schemas import Usage
+from forebay.workers.assistants.loading import load_assistant
 
 moments = st.lists(st.floats(min_value=0, max_value=100), min_size=1, max_size=60).map(sorted)
 
@@ -191,14 +191,14 @@ def test_comparisons_change_one_thing() -> None:
     assert variants(scenario, None, "large") == [("", scenario)]
     assert [each.customers.streamed for _, each in variants(scenario, "streamed", "large")] == [False, True]
     (_, one), (_, routed) = variants(scenario, "routing", "claude-opus-5-5")
-    assert one.workers.assistant == "rehearsal.sale.large_model:assistant"
+    assert one.workers.assistant == "forebay.rehearsal.sale.large_model:assistant"
     assert one.workers.settings["REHEARSAL_MODEL"] == "claude-opus-5-5"
-    assert routed.workers.assistant == "examples.shop.assistant:assistant"
+    assert routed.workers.assistant == "forebay.rehearsal.shop.assistant:assistant"
     assert replace_workers(one) == replace_workers(routed)
 
 
 def test_one_large_model_has_the_same_words_and_tools() -> None:
-    routed = load_assistant("examples.shop.assistant:assistant")
+    routed = load_assistant("forebay.rehearsal.shop.assistant:assistant")
     one = one_large_model(routed, "claude-opus-5-5")
     assert (one.instructions, one.tools, one.hand_off) == (routed.instructions, routed.tools, routed.hand_off)
     assert (one.model, dict(one.models), one.faq) == ("claude-opus-5-5", {}, None)

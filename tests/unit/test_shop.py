@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 import pytest
 
-from examples.shop.assistant import assistant
-from examples.shop.database import database, once
-from examples.shop.tools import (
+from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
+from forebay.rehearsal.shop.assistant import assistant
+from forebay.rehearsal.shop.database import database, once
+from forebay.rehearsal.shop.tools import (
     cancel_order,
     check_coupon,
     get_stock,
@@ -24,15 +25,14 @@ from examples.shop.tools import (
     search_product,
     track_parcel,
 )
-from rehearsal.model_api import ModelApi, ModelApiSettings
-from schemas import Turn
-from workers.assistants import Customer, IdempotencyKey, ToolError, load_assistant
-from workers.assistants.confirmations import proposed
-from workers.assistants.faq import Faq
-from workers.assistants.staff import Staff
-from workers.assistants.toolbox import Allowance
-from workers.conversations import Pending
-from workers.models import Clients, Message, Prompt
+from forebay.schemas import Turn
+from forebay.workers.assistants import Customer, IdempotencyKey, ToolError, load_assistant
+from forebay.workers.assistants.confirmations import proposed
+from forebay.workers.assistants.faq import Faq
+from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.toolbox import Allowance
+from forebay.workers.conversations import Pending
+from forebay.workers.models import Clients, Message, Prompt
 
 FAQ = Path(assistant.faq or "")
 
@@ -214,7 +214,7 @@ def test_what_fails_leaves_nothing() -> None:
 
 
 def test_processes_make_the_database_together(shop: Path) -> None:
-    look = "from examples.shop.database import database\nwith database() as shop: print(shop.execute("
+    look = "from forebay.rehearsal.shop.database import database\nwith database() as shop: print(shop.execute("
     look += "'SELECT (SELECT count(*) FROM products) || (SELECT count(*) FROM events)').fetchone()[0])"
     command = [sys.executable, "-c", look]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -269,7 +269,7 @@ def test_a_person_is_called_for_what_is_serious() -> None:
 
 
 def test_workers_find_it_by_its_name() -> None:
-    assert load_assistant("examples.shop.assistant:assistant") is assistant
+    assert load_assistant("forebay.rehearsal.shop.assistant:assistant") is assistant
 
 
 async def test_an_injected_instruction_only_asks_the_customer(monkeypatch: pytest.MonkeyPatch) -> None:

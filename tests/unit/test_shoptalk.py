@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.shoptalk import Script, conversation, scripts
+from forebay.rehearsal.shoptalk import Script, conversation, scripts
 
 seeds = st.integers(0, 2**32)
 lengths = st.integers(0, 200)

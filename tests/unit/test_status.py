@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from forebay.lookout import DeadLetters, Status, counted, status_of
-from forebay.status import document
-from forebay.status_screen import screen, spark
-from producers.gateway.console.ages import Ages
-from producers.gateway.console.latencies import Spread, Window
-from producers.gateway.console.moment import Moment
-from producers.gateway.place import PartitionBacklog
-from schemas import ModelState, PartitionState, Spending, WorkerState
+from forebay.cli.status import document
+from forebay.cli.status_screen import screen, spark
+from forebay.gateway.stream.place import PartitionBacklog
+from forebay.operations.fleet_status import DeadLetters, Status, counted, status_of
+from forebay.operations.fleet_view import Moment
+from forebay.operations.latencies import Spread, Window
+from forebay.operations.offset_ages import Ages
+from forebay.schemas import ModelState, PartitionState, Spending, WorkerState
 
 NOW = 1_800_000_000.0
 NO_LETTERS = DeadLetters({}, 0)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.gateway.cursor import Cursor
-from producers.gateway.event import Event
-from producers.gateway.place import Place
-from producers.gateway.record import Record, Stream
-from producers.gateway.subscription import MOST_BYTES, SLOW_BYTES, Held, Subscription
+from forebay.gateway.stream.cursor import Cursor
+from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.place import Place
+from forebay.gateway.stream.record import Record, Stream
+from forebay.gateway.stream.subscription import MOST_BYTES, SLOW_BYTES, Held, Subscription
 
 
 def reply(offset: int, turn_id: str, **fields: Any) -> Record:
@@ -143,7 +143,7 @@ def test_one_reply_may_be_larger_than_what_may_wait() -> None:
 
 
 def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.gateway.subscription.MOST_HELD_BYTES", 500_000)
+    monkeypatch.setattr("forebay.gateway.stream.subscription.MOST_HELD_BYTES", 500_000)
     held = Held()
     readers = [Subscription(b"c", Cursor(0, 0), held=held) for _ in range(20)]
     for number in range(10):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from forebay.command import CommandFailed
-from forebay.token import token
-from producers.gateway.access import Access, KeySet, Unauthorised
+from forebay.cli.command import CommandFailed
+from forebay.cli.token import token
+from forebay.gateway.http.access import Access, KeySet, Unauthorised
 
 
 def ran(*arguments: str) -> str:

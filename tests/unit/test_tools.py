@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from schemas import Confirm, SettingsError, Turn
-from workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, tool
-from workers.assistants.asking_for_person import asks_for_person
-from workers.assistants.confirmations import proposed, verdict
-from workers.assistants.staff import HAND_OFF, Staff
-from workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
-from workers.assistants.tools import read_tool
-from workers.conversations import Pending, State
-from workers.models import ToolCall, ToolResult
+from forebay.schemas import Confirm, SettingsError, Turn
+from forebay.workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, tool
+from forebay.workers.assistants.asking_for_person import asks_for_person
+from forebay.workers.assistants.confirmations import proposed, verdict
+from forebay.workers.assistants.routing import HAND_OFF, Staff
+from forebay.workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
+from forebay.workers.assistants.tools import read_tool
+from forebay.workers.conversations import Pending, State
+from forebay.workers.models import ToolCall, ToolResult
 
 CUSTOMER = Customer("u-1", "shop-eu", "c-1")
 

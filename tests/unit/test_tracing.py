@@ -18,15 +18,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
-from schemas import SettingsError, Usage, tracing
-from schemas.otel import OtelTracer
-from schemas.tracing import NOTHING, TRACE, TURN, About, Trace
-from workers import logs, spans
-from workers.assistants.execution import Execution
-from workers.exporting import wanted
-from workers.flow.operation import Operation
-from workers.flow.upstream import Upstream
-from workers.models import CatalogueModel, Completion, ModelError, OnText, Prompt, Trouble
+from forebay.schemas import SettingsError, Usage
+from forebay.telemetry import logs, tracing
+from forebay.telemetry.export import wanted
+from forebay.telemetry.otel import OtelTracer
+from forebay.telemetry.tracing import NOTHING, TRACE, TURN, About, Trace
+from forebay.workers import spans
+from forebay.workers.assistants.execution import Execution
+from forebay.workers.flow.operation import Operation
+from forebay.workers.flow.upstream import Upstream
+from forebay.workers.models import CatalogueModel, Completion, ModelError, OnText, Prompt, Trouble
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SAMPLED = (("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01".encode()),)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.customers import Customers
-from rehearsal.quantities import rate, seconds
-from rehearsal.traffic import Traffic
+from forebay.operations.planning.quantities import rate, seconds
+from forebay.operations.planning.traffic import Traffic
+from forebay.rehearsal.customers import Customers
 
 SPIKE = Traffic.spike(5, 200, opens_s=10, climbs_s=20, holds_s=30, falls_s=20, rests_s=10)
 

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from schemas import Headers
-from schemas.headers import REPLAY_OF
-from workers import metrics
-from workers.progress import Ledger
-from workers.received import Received, receive
-from workers.vitals import Lasting, Patience, TurnInFlight, Vitals, alarms, most_overdue
-from workers.watchdog import BEAT_S, Stillness, Watchdog, stack_of_task, stack_of_thread
+from forebay.schemas import Headers
+from forebay.schemas.headers import REPLAY_OF
+from forebay.workers import metrics
+from forebay.workers.engine.alarms import Lasting, Patience, TurnInFlight, Vitals, alarms, most_overdue
+from forebay.workers.engine.inbound import Received, receive
+from forebay.workers.engine.ledger import Ledger
+from forebay.workers.engine.watchdog import BEAT_S, Stillness, Watchdog, stack_of_task, stack_of_thread
 
 PATIENCE = Patience()
 NOON = datetime(2026, 11, 11, 12, tzinfo=UTC).timestamp()
@@ -206,7 +206,7 @@ async def test_a_watchdog_tells_when_it_begins_and_when_it_is_over() -> None:
 
 
 async def test_an_alarm_that_lasts_is_logged_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.watchdog.REPEAT_S", 0.0)
+    monkeypatch.setattr("forebay.workers.engine.watchdog.REPEAT_S", 0.0)
     with capture_logs() as logs, Watchdog() as watchdog:
         watchdog.beat(replace(WELL, outside_s=121.0))
         watchdog.beat(replace(WELL, outside_s=151.0))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.conversations import Conversation, Exchange
-from workers.conversations.exchange import decode_steps, encode_steps
-from workers.conversations.window import Window, fit, said_with
-from workers.models import Message, ToolCall, ToolResult
+from forebay.workers.conversations import Conversation, Exchange
+from forebay.workers.conversations.exchange import decode_steps, encode_steps
+from forebay.workers.conversations.window import Window, fit, said_with
+from forebay.workers.models import Message, ToolCall, ToolResult
 
 PLENTY = 1_000_000
 

@@ -1,0 +1,5 @@
+"""``python -m forebay.cli``."""
+
+from .command_line import main
+
+main()

@@ -1,0 +1,110 @@
+"""What an assistant's definition was understood as, as data and for people."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from forebay.workers.answering.upstreams import wanted_models
+from forebay.workers.assistants import Assistant, load_assistant
+from forebay.workers.assistants.definition import DEFAULT_MODEL
+from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.mcp.sessions import McpSessions
+from forebay.workers.assistants.routing import Desk, Staff
+from forebay.workers.models import Catalogue
+from forebay.workers.settings import WorkerSettings
+
+
+async def understood(settings: WorkerSettings) -> dict[str, Any]:
+    """The assistant of the settings, as data; its MCP servers are asked for their tools. Raises SettingsError."""
+    assistant = load_assistant(settings.assistant)
+    catalogue = Catalogue.load(settings.catalogue)
+    models = [_model(name, catalogue) for name in wanted_models(assistant, settings)]
+    async with McpSessions.of(assistant) as found:
+        staff = Staff(assistant, found)
+    faq = len(FaqFile(Path(assistant.faq), time.monotonic()).current(time.monotonic())) if assistant.faq else 0
+    first = assistant.model or settings.model or DEFAULT_MODEL
+    return {
+        "assistant": settings.assistant or "the built-in one",
+        "models": models,
+        "by_complexity": {grade: assistant.models.get(grade, first) for grade in ("simple", "complex", "reasoning")},
+        "fallbacks": list(assistant.fallbacks or settings.fallback_names()),
+        "desks": [_desk(desk, assistant) for desk in staff.desks],
+        "faq_entries": faq,
+        "window": {
+            "exchanges": assistant.window.exchanges,
+            "tokens": assistant.window.tokens,
+            "summarised": assistant.window.summarise,
+        },
+        "redaction": assistant.redaction is not None,
+        "hand_off": assistant.hand_off is not None,
+    }
+
+
+def _model(wanted: str, catalogue: Catalogue) -> dict[str, Any]:
+    name, known = catalogue.find(wanted)
+    price = None if known.price is None else known.price.model_dump()
+    return {
+        "name": wanted,
+        "model": name,
+        "provider": known.provider,
+        "context": known.context,
+        "usd_per_million": price,
+    }
+
+
+def _desk(desk: Desk, assistant: Assistant) -> dict[str, Any]:
+    intents = next((one.intents for one in assistant.specialists if one.name == desk.name), ())
+    tools = [desk.toolbox.find(spec.name) for spec in desk.toolbox.specs]
+    return {
+        "specialist": desk.name,
+        "model": desk.model,
+        "intents": list(intents),
+        "tools": [
+            {
+                "name": tool.name,
+                "arguments": list(orjson.loads(tool.spec.schema).get("properties", {})),
+                "confirm": tool.confirm,
+                "needs_customer": tool.needs_customer,
+                "idempotency_key": tool.takes_key,
+            }
+            for tool in tools
+            if tool is not None
+        ],
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """The same for people."""
+    console = Console(highlight=False, markup=False)
+    console.print(f"assistant    {found['assistant']}")
+    for model in found["models"]:
+        price = model["usd_per_million"]
+        cost = f"{price['input']:g} / {price['output']:g} USD a million tokens" if price else "price not known"
+        console.print(f"model        {model['name']} ({model['provider']}, {model['context']:,} tokens, {cost})")
+    grades = ", ".join(f"{grade} {name}" for grade, name in found["by_complexity"].items())
+    console.print(f"complexity   {grades}")
+    console.print(f"fallbacks    {', '.join(found['fallbacks']) or 'none'}")
+    for desk in found["desks"]:
+        if desk["specialist"]:
+            console.print(f"specialist   {desk['specialist']}: {', '.join(desk['intents'])}")
+        for tool in desk["tools"]:
+            marks = [text for name, text in _MARKS.items() if tool[name]]
+            console.print(f"  tool       {tool['name']}({', '.join(tool['arguments'])}) {', '.join(marks)}".rstrip())
+    window = found["window"]
+    kept = "the rest is summarised" if window["summarised"] else "the rest is forgotten"
+    console.print(f"window       {window['exchanges']} exchanges, {window['tokens']:,} tokens; {kept}")
+    console.print(f"faq          {found['faq_entries']} entries")
+    console.print(f"redaction    {'on' if found['redaction'] else 'off'}")
+    console.print(f"hand-off     {'on' if found['hand_off'] else 'only at a spending ceiling'}")
+
+
+_MARKS = {
+    "confirm": "asks the customer first",
+    "needs_customer": "for a signed-in customer",
+    "idempotency_key": "takes an idempotency key",
+}

@@ -1,0 +1,119 @@
+"""How a plan looks on a screen of 80 columns: the verdict, what it needs, what it will be like, what breaks, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from forebay.operations.planning.plan import Plan
+from forebay.operations.planning.simulated import Simulated
+
+
+def show(plan: Plan, values: Mapping[str, str], written: Path | None) -> None:
+    """The whole of it; ``written`` is where the values of the overlay went, None where they are to be printed."""
+    console = Console(highlight=False)
+    fleet, breaks = plan.fleet, plan.bounds[0]
+    colour = "green" if plan.holds else "red"
+    console.print(
+        f"[bold {colour}]{fleet.pods} pods of {plan.expected.concurrency} calls, {fleet.partitions} partitions; "
+        f"begin {fleet.early_s // 60} minutes before[/]"
+    )
+    enough = breaks.turns_per_s >= plan.expected.peak
+    console.print(
+        f"[bold {'green' if enough else 'red'}]breaks first: {breaks.resource}, at {breaks.turns_per_s:,.0f} turns/s[/]"
+        f" ({plan.expected.peak:,.0f} expected)"
+    )
+    for table in (_needs(plan), _waiting(plan), _bounds(plan)):
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(_advice(plan))
+    console.print()
+    if written is not None:
+        console.print(f"kustomize values written to {written}", markup=False, soft_wrap=True)
+        return
+    console.print("[bold]kustomize values[/] (--kustomize FILE writes them)")
+    for name, value in values.items():
+        console.print(f"  {name:20} {value}", markup=False)
+
+
+def _needs(plan: Plan) -> Table:
+    expected, fleet, spent = plan.expected, plan.fleet, plan.money
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(
+        "traffic",
+        f"{expected.calm:,.4g} to {expected.peak:,.4g} turns/s in {_time(expected.climb_s)}, for {_time(expected.hold_s)}",
+    )
+    table.add_row("calls", f"{expected.service.mean_s:.1f} s on average, {fleet.servers:,} at once")
+    table.add_row("pods", f"{fleet.min_pods} at rest, {fleet.pods} at the peak, {fleet.max_pods} at most")
+    if expected.opens is not None:
+        begins = expected.after_opening(-fleet.early_s)
+        table.add_row("pre-scale", f"{fleet.pods} pods from {begins:%Y-%m-%d %H:%M} on, {expected.timezone}")
+    of = "" if fleet.allowed >= expected.peak else f" of {fleet.allowed:,.0f} turns/s"
+    steady, wanted = _time(fleet.steady_wait_s()), _time(expected.wait_s)
+    table.add_row("waiting at the peak", f"p{100 * expected.wait_share:g} {steady}{of} by Erlang C, {wanted} wanted")
+    for quota in plan.quotas:
+        name = quota.model if len(plan.quotas) > 1 else "quota"
+        table.add_row(name, f"{quota.requests_needed:,.0f} requests a minute{_given(quota.requests_given)}")
+        table.add_row("", f"{quota.tokens_needed:,.0f} tokens a minute{_given(quota.tokens_given)}")
+    if spent is None:
+        table.add_row("money", "not known: add the model's price by FOREBAY_CATALOGUE")
+    else:
+        table.add_row(
+            "money",
+            f"{spent.sale_usd:,.2f} USD the sale of {spent.sale_turns:,.0f} turns, {spent.day_usd:,.2f} the day",
+        )
+    return table
+
+
+def _advice(plan: Plan) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for line in plan.advice:
+        table.add_row("-", escape(line))
+    return table
+
+
+def _given(quota: float | None) -> str:
+    return "" if quota is None else f", {quota:,.0f} given"
+
+
+def _waiting(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("waiting in the spike", no_wrap=True)
+    for column in ("p50", "p99", "longest", "most turns", "drained", "expired"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, sale in (("autoscaler alone", plan.unprepared), ("pods there before it", plan.prepared)):
+        spike = sale.spike
+        longest = (_time(seconds) for seconds in (spike.p50_s, spike.p99_s, spike.max_s))
+        table.add_row(name, *longest, f"{sale.peak_waiting:,}", _drained(plan, sale), f"{sale.expired:,}")
+    return table
+
+
+def _drained(plan: Plan, sale: Simulated) -> str:
+    """After the opening; a few turns that wait for a moment are no backlog."""
+    if sale.drained_at_s is None or sale.peak_waiting < plan.expected.peak:
+        return "-"
+    return f"+{_time(sale.drained_at_s - plan.opens_s / plan.expected.speed)}"
+
+
+def _bounds(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("breaks", no_wrap=True)
+    table.add_column("at turns/s", justify="right", no_wrap=True)
+    table.add_column("")
+    for bound in plan.bounds:
+        style = "red" if bound.turns_per_s < plan.expected.peak else ""
+        table.add_row(bound.resource, f"{bound.turns_per_s:,.0f}", bound.why, style=style)
+    return table
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 600:
+        return f"{seconds / 60:,.0f} min"
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

@@ -1,5 +1,0 @@
-"""``python -m forebay``."""
-
-from .cli import main
-
-main()

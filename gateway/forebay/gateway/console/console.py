@@ -1,0 +1,52 @@
+"""The console of one gateway: its sampler, its jobs and its audit, which live as long as the gateway serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from forebay.gateway.http.context import Door
+
+from .audit import Audit
+from .letters.jobs import Jobs
+from .live.sampler import Sampler
+
+
+class Console:
+    """What its handlers share."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.audit = Audit()
+        self.jobs = Jobs()
+        self.sampler = Sampler(door, self._job)
+
+    @staticmethod
+    def of(request: web.Request) -> Console:
+        """The one that serves this request."""
+        return request.app[KEY]
+
+    def _job(self) -> dict[str, Any]:
+        return {"job": None if self.jobs.latest is None else self.jobs.latest.fields()}
+
+
+KEY = web.AppKey("console", Console)
+
+
+def attach(app: web.Application, door: Door) -> None:
+    """Lets the console live with the application."""
+    app[KEY] = console = Console(door)
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        console.sampler.start()
+        yield
+        await console.sampler.stop()
+
+    async def leave(_: web.Application) -> None:
+        console.sampler.close()
+        await console.jobs.close()
+
+    app.cleanup_ctx.append(life)
+    app.on_shutdown.append(leave)

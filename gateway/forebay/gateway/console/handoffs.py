@@ -1,0 +1,35 @@
+"""Conversations that a person has taken over. They are given back with the command that is shown, where the store is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from forebay.gateway.http.context import Door
+from forebay.schemas import Handoff
+
+from .console_access import admin_of
+from .letters import views
+from .letters.latest import latest as latest_records
+from .params import count_of
+
+SHOWN = 50
+MOST = 200
+
+
+async def latest(request: web.Request) -> web.Response:
+    """The latest, with their transcripts, each once."""
+    admin_of(request)
+    cluster = Door.of(request).cluster
+    found: dict[str, dict[str, Any]] = {}
+    unreadable = 0
+    async for record in latest_records(cluster, cluster.topics.handoffs, count_of(request, SHOWN, MOST)):
+        try:
+            handoff = Handoff.model_validate_json(record.value or b"")
+        except ValidationError:
+            unreadable += 1
+        else:
+            found.setdefault(handoff.handoff_id, views.handoff(handoff))
+    return web.json_response({"handoffs": list(found.values()), "unreadable": unreadable})

@@ -1,0 +1,33 @@
+"""What was done lately: commands from their topic, the rest from this gateway's memory."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from forebay.gateway.http.context import Door
+from forebay.schemas import Cluster, Command, DecodeError, decode_command
+
+from .audit import SHOWN
+from .console import Console
+from .console_access import admin_of
+from .letters.latest import latest
+
+
+async def audit(request: web.Request) -> web.Response:
+    """The latest actions, the newest first."""
+    admin_of(request)
+    door = Door.of(request)
+    actions = Console.of(request).audit.latest(await _commands(door.cluster))
+    shown = [action._asdict() | {"at": action.at.isoformat()} for action in actions]
+    return web.json_response({"actions": shown, "topic": door.cluster.topics.commands})
+
+
+async def _commands(cluster: Cluster) -> list[tuple[Command, str]]:
+    found = []
+    async for record in latest(cluster, cluster.topics.commands, SHOWN):
+        try:
+            command = decode_command(record.value)
+        except DecodeError:
+            continue
+        found.append((command, (record.key or b"").decode("utf-8", "backslashreplace")))
+    return found

@@ -1,0 +1,1 @@
+"""Dead letters in the console: browse them, send them again, delete them."""

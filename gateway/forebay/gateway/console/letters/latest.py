@@ -1,0 +1,39 @@
+"""The latest records of a topic, the newest first: bounded in number and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from forebay.gateway.console.console_access import explained
+from forebay.gateway.http.problem import Problem
+from forebay.producers.topic_reader import TopicReader
+from forebay.schemas import Cluster, ClusterError
+
+READ_S = 15.0
+
+
+async def latest(cluster: Cluster, topic: str, most: int) -> AsyncIterator[ConsumerRecord]:
+    """At most so many records. Raises Problem."""
+    left = most
+    try:
+        async with (
+            asyncio.timeout(READ_S),
+            await TopicReader.of(cluster, topic) as reader,
+            aclosing(reader.newest_first(await reader.spans())) as records,
+        ):
+            async for record in records:
+                yield record
+                left -= 1
+                if not left:
+                    return
+    except (KafkaError, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise Problem(503, f"reading {topic} took more than {READ_S:g} s", code="slow") from None
+        raise explained(cluster.explain(error)) from error
+    except ClusterError as error:
+        raise explained(error) from error

@@ -1,0 +1,1 @@
+"""The state of the fleet, sampled once a second and sent to every open console."""

@@ -1,0 +1,114 @@
+"""A snapshot: one moment as the console's page is told it, in JSON. Pure.
+
+Lists stand for objects where there are many, since the page gets it every second: 50 workers with 96 partitions are 40 KiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from forebay.operations.fleet_view import Moment, PartitionNow
+from forebay.schemas import Spending, WorkerState
+
+from .timeline import Point
+
+
+def snapshot_of(moment: Moment, partitions: Sequence[PartitionNow], point: Point) -> dict[str, Any]:
+    """Everything but what only this gateway knows of itself."""
+    active = [state for state in moment.states if state.worker_id not in moment.silent]
+    return {
+        "at": round(moment.now, 3),
+        "now": {name: _rounded(value) for name, value in point._asdict().items()},
+        "turns": moment.window.turns,
+        "outcomes": moment.window.outcomes,
+        "errors": moment.window.errors,
+        "unknown_partitions": sum(partition.waiting is None for partition in partitions),
+        "partitions": [_partition(partition) for partition in partitions],
+        "workers": [_worker(state, moment) for state in moment.states],
+        "models": models_of(active),
+        "spending": spending_of(state.spending for state in moment.states if state.group == moment.group),
+    }
+
+
+def models_of(states: Iterable[WorkerState]) -> list[dict[str, Any]]:
+    """Each model over all workers, those in trouble first."""
+    found: dict[str, dict[str, Any]] = {}
+    for state in states:
+        for model in state.models:
+            one = found.setdefault(
+                model.name,
+                {"name": model.name, "closed": 0, "half_open": 0, "open": 0, "reason": "", "quota_left": 1.0},
+            )
+            one[model.breaker] += 1
+            one["quota_left"] = round(min(one["quota_left"], model.quota_left), 3)
+            if model.breaker != "closed":
+                one["reason"] = model.reason[:300]
+    return sorted(found.values(), key=lambda one: (-one["open"], -one["half_open"], one["name"]))
+
+
+def spending_of(spendings: Iterable[Spending]) -> dict[str, Any]:
+    """Of all workers: amounts that they share are told by each of them, others are added up."""
+    spendings = list(spendings)
+    shared = [one for one in spendings if one.shared]
+    own = [one for one in spendings if not one.shared]
+
+    def amount(name: str) -> float:
+        largest: float = max((getattr(one, name) for one in shared), default=0.0)
+        added: float = sum(getattr(one, name) for one in own)
+        return round(largest + added, 6)
+
+    def ceiling(name: str) -> float | None:
+        return min((value for one in spendings if (value := getattr(one, name)) is not None), default=None)
+
+    return {
+        "hour_usd": amount("hour_usd"),
+        "day_usd": amount("day_usd"),
+        "hour_ceiling_usd": ceiling("hour_ceiling_usd"),
+        "day_ceiling_usd": ceiling("day_ceiling_usd"),
+        "shared": bool(shared),
+    }
+
+
+def _partition(partition: PartitionNow) -> list[Any]:
+    age = partition.oldest
+    return [
+        partition.number,
+        partition.log_end,
+        partition.waiting,
+        partition.in_flight,
+        None if age is None else round(age.seconds, 1),
+        age is not None and age.at_least,
+        partition.worker,
+        partition.paused,
+    ]
+
+
+def _worker(state: WorkerState, moment: Moment) -> dict[str, Any]:
+    return {
+        "id": state.worker_id,
+        "version": state.version,
+        "host": state.host,
+        "pid": state.pid,
+        "group": state.group,
+        "foreign": state.group != moment.group,
+        "state": state.state,
+        "silent": state.worker_id in moment.silent,
+        "age_s": round(max(0.0, moment.now - state.reported_at.timestamp()), 1),
+        "up_s": round(max(0.0, moment.now - state.started_at.timestamp())),
+        "trouble": state.trouble,
+        "partitions": [[one.partition, one.waiting, one.in_flight, one.paused] for one in state.partitions],
+        "in_flight": state.in_flight,
+        "waiting": state.waiting,
+        "permits": state.permits,
+        "concurrency": state.concurrency,
+        "answered": round(state.answered_a_second, 1),
+        "oldest_s": round(state.oldest_turn_s, 1),
+        "outcomes": state.outcomes,
+        "dead_letters": state.dead_letters,
+        "models": [[one.name, one.breaker, one.reason[:300], round(one.quota_left, 3)] for one in state.models],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,29 @@
+"""Addresses of the console."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from . import commands, handoffs, history, page
+from .letters import browsing, replaying
+from .live import broadcast
+
+
+def routes() -> list[web.RouteDef]:
+    """The page, and its data under ``/console/api``, each of which asks for an admin's key itself."""
+    api = "/console/api"
+    return [
+        web.get("/console", page.console_page),
+        web.get("/console/plotly.min.js", page.plotly),
+        web.get(f"{api}/whoami", broadcast.whoami, allow_head=False),
+        web.get(f"{api}/live", broadcast.live, allow_head=False),
+        web.get(f"{api}/dead-letters", browsing.browse, allow_head=False),
+        web.post(f"{api}/dead-letters/replay", replaying.replay),
+        web.post(f"{api}/dead-letters/purge", replaying.purge),
+        web.get(f"{api}/dead-letters/{{id}}", browsing.show, allow_head=False),
+        web.get(f"{api}/jobs/{{id}}", replaying.job, allow_head=False),
+        web.post(f"{api}/jobs/{{id}}/stop", replaying.stop),
+        web.get(f"{api}/handoffs", handoffs.latest, allow_head=False),
+        web.get(f"{api}/audit", history.audit, allow_head=False),
+        web.post(f"{api}/commands", commands.say),
+    ]

@@ -1,0 +1,154 @@
+"""The gateway: one process's life, from connecting to Kafka to the last connection closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from aiokafka.errors import KafkaError
+
+from forebay.operations.fleet import Fleet
+from forebay.schemas import Cluster, SettingsError
+
+from . import metrics
+from .app import application
+from .http.access import ANYBODY, Access, KeySet
+from .http.admission import Connections
+from .http.context import Door
+from .http.submission import Acceptance
+from .settings import GatewaySettings, named_keys
+from .stream.hub import Hub
+
+log = structlog.get_logger()
+
+LEAVING_S = 5.0
+"""How long requests may take to finish once the gateway leaves, in seconds."""
+IDLE_S = 20.0
+"""How long a connection may take to send the head of a request, the first or the next, in seconds."""
+_KAFKA_AWAY_S = 5.0
+_DELTAS_EVERY_S = 1.0
+
+
+class Gateway:
+    """Serves until it is left. `url` is where."""
+
+    def __init__(self, door: Door, site: web.TCPSite, runner: web.AppRunner) -> None:
+        self._door, self._site = door, site
+        host, self.port = runner.addresses[0][:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.leaving = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, cluster: Cluster, settings: GatewaySettings) -> AsyncIterator[Gateway]:
+        """Serves while the context lasts. Raises ClusterError, SettingsError."""
+        access = _access(settings)
+        async with Fleet(cluster) as fleet:
+            hub = Hub(cluster, settings.group, fleet)
+            acceptance = Acceptance(cluster, settings, hub)
+            try:
+                await acceptance.start()
+                await hub.start()
+            except BaseException as error:
+                await hub.stop()
+                await acceptance.stop()
+                if isinstance(error, (KafkaError, OSError)):
+                    raise cluster.explain(error) from error
+                raise
+            connections = Connections(everyone=settings.gateway_connections, user=settings.gateway_user_connections)
+            door = Door(cluster, settings, access, hub, fleet, acceptance, connections)
+            try:
+                async with _listening(door) as (site, runner):
+                    gateway = cls(door, site, runner)
+                    log.info("gateway.listening", url=gateway.url, port=gateway.port)
+                    weighing = asyncio.create_task(gateway._weigh(), name="gateway.weigh")
+                    try:
+                        yield gateway
+                    finally:
+                        weighing.cancel()
+                        await asyncio.gather(weighing, return_exceptions=True)
+                        await gateway._leave()
+            finally:
+                await acceptance.stop()
+                await hub.stop()
+
+    def live(self) -> str | None:
+        """Why this process should be restarted, or None."""
+        return "the topics are no longer followed" if self._door.hub.tail.deaf else None
+
+    def ready(self) -> str | None:
+        """Why it should get no new connections, or None."""
+        if self.leaving:
+            return "leaving"
+        away = self._door.hub.backlog.kafka_away_since
+        if away is not None and time.monotonic() - away > _KAFKA_AWAY_S:
+            return f"Kafka has not answered for {time.monotonic() - away:.0f} s"
+        return None
+
+    def refresh_metrics(self) -> None:
+        """Sets the gauges to what is true now."""
+        queue = self._door.hub.backlog.queue
+        connections, acceptance, now = self._door.connections, self._door.acceptance, time.monotonic()
+        metrics.CONNECTIONS.set(connections.count)
+        metrics.ADMISSION_USED.set(max(connections.used, acceptance.used(now)))
+        metrics.WAITING.set(queue.waiting)
+        metrics.WAIT.set(queue.longest_wait_s(now))
+        acceptance.refresh_metrics()
+
+    async def _weigh(self) -> None:
+        """Decides every second whether turns are streamed."""
+        hub, streaming = self._door.hub, self._door.acceptance.streaming
+        before, at = hub.tail.deltas_heard, time.monotonic()
+        while True:
+            await asyncio.sleep(_DELTAS_EVERY_S)
+            heard, now = hub.tail.deltas_heard, time.monotonic()
+            was, wait_s = streaming.on, hub.backlog.queue.longest_wait_s(now)
+            if streaming.note(wait_s, (heard - before) / (now - at)) != was:
+                log.info("gateway.streaming" if streaming.on else "gateway.whole", wait_s=wait_s, deltas=heard - before)
+            before, at = heard, now
+
+    async def _leave(self) -> None:
+        """No new connections; events and WebSockets are ended, requests may finish."""
+        if self.leaving:
+            return
+        self.leaving = True
+        await self._site.stop()
+        self._door.hub.close()
+
+
+@asynccontextmanager
+async def _listening(door: Door) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
+    settings = door.settings
+    # aiohttp logs a traceback, and what was sent, of all that is no HTTP: anybody could fill the log.
+    quiet = logging.getLogger("forebay.gateway.http")
+    quiet.setLevel(logging.CRITICAL)
+    runner = web.AppRunner(
+        application(door), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, settings.gateway_host, settings.gateway_port, backlog=4096)
+    try:
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"FOREBAY_GATEWAY_PORT={settings.gateway_port} on {settings.gateway_host}: {error.strerror or error}: "
+                "choose another, or 0 for a free one"
+            ) from None
+        yield site, runner
+    finally:
+        await runner.cleanup()
+
+
+def _access(settings: GatewaySettings) -> Access:
+    try:
+        keys = KeySet(settings.gateway_keys) if settings.gateway_keys is not None else None
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"FOREBAY_GATEWAY_KEYS: {error}") from None
+    anybody = ANYBODY._replace(user_id=settings.gateway_open_user)
+    return Access(keys, named_keys(settings.gateway_api_keys), named_keys(settings.gateway_admin_keys), anybody)

@@ -1,0 +1,1 @@
+"""The doors for programs that are written for the SDK of OpenAI."""

@@ -1,0 +1,188 @@
+"""The tail: follows requests, replies and deltas as they are written, and keeps the recent ones.
+
+Every gateway reads all of the three topics: so a reply reaches whichever gateway holds the connection that waits for it.
+It begins a little in the past, so that who was cut off with another gateway finds here what was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.partitioner import DefaultPartitioner
+
+from forebay.schemas import Cluster, ClusterError
+
+from .cursor import Cursor
+from .recent import Recent
+from .record import Record, Stream
+
+log = structlog.get_logger()
+
+KEPT_BYTES = {Stream.REQUESTS: 16 << 20, Stream.REPLIES: 32 << 20, Stream.DELTAS: 16 << 20}
+"""Of recent records, in all; at 200 turns a second with replies of 1 KiB that is about two minutes of replies."""
+_BEGIN_S = 60.0
+"""How far in the past it begins, in seconds."""
+_CATCH_UP_S = 30.0
+_RETRY_S = 0.5
+_BATCH = 500
+_STEP_MS = 200
+
+
+class Tail:
+    """What is being said, of all conversations."""
+
+    def __init__(self, cluster: Cluster, heard: Callable[[Record], None]) -> None:
+        """``heard`` is told of each record once, in the order of its partition."""
+        topics = cluster.topics
+        self._streams = {
+            topics.requests: Stream.REQUESTS,
+            topics.replies: Stream.REPLIES,
+            topics.deltas: Stream.DELTAS,
+        }
+        self._cluster = cluster
+        self._heard = heard
+        self._consumer = AIOKafkaConsumer(
+            enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=250, **cluster.connection()
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._partitions: dict[Stream, list[int]] = {}
+        self.recent = {stream: Recent(size) for stream, size in KEPT_BYTES.items()}
+        self.positions: dict[tuple[Stream, int], int] = {}
+        """The next offset of each partition: everything before it was heard."""
+        self.deltas_heard = 0
+        """Of all conversations, since the start."""
+
+    async def start(self) -> None:
+        """Stands a little before the end of each partition when it returns. Raises KafkaError, ClusterError."""
+        await self._consumer.start()
+        places: list[TopicPartition] = []
+        known = await self._consumer._client.fetch_all_metadata()  # the public way forgets the numbers of partitions
+        self._cluster.missing(known.topics(), self._streams)
+        for topic, stream in self._streams.items():
+            self._partitions[stream] = sorted(known.partitions_for_topic(topic))
+            places += (TopicPartition(topic, number) for number in self._partitions[stream])
+        self._consumer.assign(places)
+        ends = await self._consumer.end_offsets(places)
+        since = int((time.time() - _BEGIN_S) * 1000)
+        found = await self._consumer.offsets_for_times(dict.fromkeys(places, since))
+        for place in places:
+            self._begin(place, first.offset if (first := found[place]) is not None else ends[place])
+        self._task = asyncio.create_task(self._follow(), name="gateway.tail")
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                await self._catch_up(ends)
+        except TimeoutError:
+            raise ClusterError(f"the topics could not be read to their ends within {_CATCH_UP_S:g} s") from None
+
+    async def _catch_up(self, ends: Mapping[TopicPartition, int]) -> None:
+        """By the consumer's own position, which passes the marks of transactions too: nobody hears those of a replay."""
+        assert self._task is not None
+        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.01)
+
+    @property
+    def deaf(self) -> bool:
+        """It follows nothing any more, by a mistake of ours."""
+        return self._task is not None and self._task.done()
+
+    async def stop(self) -> None:
+        """Stops following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._consumer.stop()
+
+    def partition(self, stream: Stream, conversation: bytes) -> int:
+        """Where a conversation's records lie (Java's default partitioner, as all Kafka clients can)."""
+        return _partition_of(conversation, len(self._partitions[stream]))
+
+    def partitions(self, stream: Stream) -> list[int]:
+        """All of a topic."""
+        return self._partitions[stream]
+
+    def cursor(self, conversation: bytes) -> Cursor:
+        """Where a reader of this conversation stands who has heard all that was heard here."""
+        replies, deltas = Stream.REPLIES, Stream.DELTAS
+        return Cursor(
+            self.positions[replies, self.partition(replies, conversation)],
+            self.positions[deltas, self.partition(deltas, conversation)],
+        )
+
+    def since(self, stream: Stream, conversation: bytes, offset: int) -> list[Record] | None:
+        """The conversation's records from this offset on; None when some of them may be too old to be kept here."""
+        return self.recent[stream].since(conversation, self.partition(stream, conversation), offset)
+
+    def _begin(self, place: TopicPartition, offset: int) -> None:
+        stream = self._streams[place.topic]
+        self._consumer.seek(place, offset)
+        self.positions[stream, place.partition] = offset
+        self.recent[stream].begin(place.partition, offset)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._poll()
+            except KafkaError as error:
+                log.warning("tail.interrupted", error=str(error) or type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _poll(self) -> None:
+        try:
+            batches = await self._consumer.getmany(timeout_ms=1000, max_records=_BATCH)
+        except OffsetOutOfRangeError as error:
+            # Retention was faster, or the topic was made anew: what lies between is missed here, not lost in Kafka.
+            for place, end in (await self._consumer.end_offsets(list(error.args[0]))).items():
+                log.warning("tail.skipped", topic=place.topic, partition=place.partition, to=end)
+                self._begin(place, end)
+        except UnicodeDecodeError:
+            await self._step_over()
+        else:
+            for place, records in batches.items():
+                self._take(self._streams[place.topic], records)
+
+    async def _step_over(self) -> None:
+        """aiokafka cannot read a record with a header name that is not UTF-8, and drops what it had read before it."""
+        ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
+        for place, end in ends.items():
+            stream = self._streams[place.topic]
+            self._consumer.seek(place, self.positions[stream, place.partition])
+            try:
+                while self.positions[stream, place.partition] < end and (
+                    batches := await self._consumer.getmany(place, timeout_ms=_STEP_MS, max_records=1)
+                ):
+                    self._take(stream, batches[place])
+            except UnicodeDecodeError as error:
+                position = self.positions[stream, place.partition]
+                log.warning(
+                    "tail.unreadable", topic=place.topic, partition=place.partition, offset=position, error=str(error)
+                )
+                self._begin(place, position + 1)
+
+    def _take(self, stream: Stream, records: list[ConsumerRecord]) -> None:
+        if stream is Stream.DELTAS:
+            self.deltas_heard += len(records)
+        for raw in records:
+            self.positions[stream, raw.partition] = raw.offset + 1
+            if (record := Record.of(stream, raw)) is None:
+                continue
+            self.recent[stream].add(record)
+            try:
+                self._heard(record)
+            except Exception:  # what one record does to one reader must not make the gateway deaf
+                log.exception("tail.mistake", topic=raw.topic, partition=raw.partition, offset=raw.offset)
+
+
+@lru_cache(maxsize=65_536)
+def _partition_of(key: bytes, partitions: int) -> int:
+    """aiokafka's murmur2 is pure Python, and costs as much as all else that a turn needs here."""
+    known = list(range(partitions))
+    partition: int = DefaultPartitioner()(key, known, known)
+    return partition

@@ -1,0 +1,1 @@
+"""The native API: turns over HTTP, events over Server-Sent Events and WebSocket."""

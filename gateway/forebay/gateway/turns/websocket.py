@@ -1,0 +1,146 @@
+"""WebSocket: turns one way and events the other, on one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from forebay.gateway.http.access import Caller
+from forebay.gateway.http.context import Door
+from forebay.gateway.http.messages import ConfirmIn, TurnIn, parse
+from forebay.gateway.http.parsing import caller_of, conversation_of, turn_of
+from forebay.gateway.http.problem import Problem
+from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.place import as_json
+from forebay.gateway.stream.subscription import Subscription
+
+from .event_stream import STUCK_S, cursor_of, subscribed
+
+PROTOCOL = "forebay.v1"
+SILENT_S = 60.0
+"""How long a client may send nothing, not even a pong, in seconds."""
+_CLOSE_CODES = {400: 4400, 401: 4401, 403: 4403, 429: 4429}
+"""By the status that an HTTP request would get."""
+
+
+async def websocket(request: web.Request) -> web.WebSocketResponse:
+    """Serves one connection until either side closes it."""
+    door = Door.of(request)
+    socket = web.WebSocketResponse(
+        autoping=False,  # pings go with our heartbeats, a slice of the connections at a time; aiohttp's come all at once
+        protocols=[PROTOCOL],
+        compress=False,  # each connection would hold 64 KiB of window
+        max_msg_size=door.settings.gateway_body_kib * 1024,
+    )
+    if not socket.can_prepare(request):
+        raise Problem(400, "this address is for WebSockets: connect with ws:// or wss://")
+    offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()]
+    if offered and PROTOCOL not in offered:
+        # aiohttp would log what was offered instead, a token perhaps.
+        raise Problem(400, f"the subprotocol here is {PROTOCOL}: offer it, beside bearer.<token>")
+    await socket.prepare(request)
+    async with AsyncExitStack() as leaving:
+        try:
+            # Only now, as a close code: browsers hide from a page why a WebSocket was not opened.
+            caller = caller_of(request, door.access)
+            conversation = conversation_of(request, caller)
+            subscription = await leaving.enter_async_context(subscribed(door, caller, conversation, cursor_of(request)))
+        except Problem as problem:
+            await _close(socket, _CLOSE_CODES.get(problem.status, 1011), problem.detail)
+            return socket
+        listener = _Listener(door, caller, conversation, socket)
+        telling = asyncio.create_task(_tell(socket, subscription, caller, listener), name="gateway.websocket")
+        try:
+            await listener.listen()
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+    return socket
+
+
+async def _tell(socket: web.WebSocketResponse, subscription: Subscription, caller: Caller, listener: _Listener) -> None:
+    """Passes the events on; closes the connection when there will be no more."""
+    try:
+        while told := await subscription.events():
+            if caller.expires_at <= time.time():
+                return await _close(socket, 4401, "the token has expired")
+            async with asyncio.timeout(STUCK_S):
+                for event in told:
+                    if event.name == "heartbeat":
+                        if time.monotonic() - listener.heard_at > SILENT_S:
+                            return await _close(socket, 4408, "nothing came for too long")
+                        await socket.ping()
+                    await socket.send_str(event.message().decode())
+    except (ConnectionError, TimeoutError):
+        return await _close(socket, 1013, "it read too slowly: come back with the last event id")
+    if subscription.overrun:
+        return await _close(socket, 1013, "it read too slowly: come back with the last event id")
+    return await _close(socket, 1001, "this gateway is leaving: come back with the last event id")
+
+
+async def _close(socket: web.WebSocketResponse, code: int, reason: str) -> None:
+    # A close frame's reason has 123 bytes at most (RFC 6455, 5.5.1).
+    await socket.close(code=code, message=reason.encode()[:123])
+
+
+class _Listener:
+    """Takes what the client sends."""
+
+    def __init__(self, door: Door, caller: Caller, conversation: str, socket: web.WebSocketResponse) -> None:
+        self._door, self._caller, self._conversation, self._socket = door, caller, conversation, socket
+        self.heard_at = time.monotonic()
+        """When anything came, a pong too."""
+
+    async def listen(self) -> None:
+        """Until the connection ends. A message that cannot be served is answered, and the connection goes on."""
+        async for message in self._socket:
+            self.heard_at = time.monotonic()
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                continue
+            turn_id = None
+            try:
+                fields = _object(message.data)
+                turn_id = fields.get("turn_id")
+                answer = await self._answer(fields)
+            except Problem as problem:
+                named = {"turn_id": turn_id} if isinstance(turn_id, str) else {}
+                answer = {**problem.fields(), **named, "type": "error"}
+            try:
+                await self._socket.send_str(orjson.dumps(answer).decode())
+            except ConnectionError:
+                return
+
+    async def _answer(self, fields: dict[str, Any]) -> dict[str, Any]:
+        kind = fields.get("type")
+        if kind == "ping":
+            return orjson.loads(Event("heartbeat", {}).message())  # type: ignore[no-any-return]
+        if kind not in ("turn", "confirm"):
+            raise Problem(400, "type: turn, confirm or ping")
+        body = orjson.dumps({"stream": True, **fields})
+        sent = parse(TurnIn, body) if kind == "turn" else parse(ConfirmIn, body)
+        turn = turn_of(sent, self._caller, self._conversation)
+        accepted = await self._door.acceptance.accept(turn, api="websocket")
+        return {
+            "type": "accepted",
+            "turn_id": turn.turn_id,
+            "stream": accepted.turn.stream,
+            "place": as_json(self._door.acceptance.place(accepted.request)),
+            "event_id": str(accepted.cursor),
+        }
+
+
+def _object(data: str | bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"the message is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise Problem(400, "the message is no JSON object")
+    return fields

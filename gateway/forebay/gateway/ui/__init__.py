@@ -1,0 +1,1 @@
+"""The door for pages that are written with the AI SDK."""

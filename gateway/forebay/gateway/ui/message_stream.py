@@ -1,0 +1,144 @@
+"""The AI SDK's UI message stream: for pages that are written with `useChat`. A message of the user is one turn.
+
+The protocol is that of `ai` 7: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from forebay.gateway.http.context import Door
+from forebay.gateway.http.messages import parse
+from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, checked_id, turn_of
+from forebay.gateway.http.problem import Problem
+from forebay.gateway.openai.shapes import extension, finish_reason
+from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.words import Draft, Shown
+from forebay.gateway.turns.event_stream import HEADERS, connected, send
+from forebay.gateway.turns.following import HEARTBEAT, Underway, data, following
+
+from .chat_request import UiChatIn, answer_id
+
+UI_HEADERS = {**HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
+
+
+def routes() -> list[web.RouteDef]:
+    """What this API serves."""
+    return [
+        web.post("/v1/ui/chat", chat),
+        web.get("/v1/ui/chat/{id}/stream", resume, allow_head=False),
+    ]
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """One turn, and its answer as a stream of parts. Raises Problem."""
+    door = Door.of(request)
+    caller = caller_of(request, door.access)
+    sent = parse(UiChatIn, await body_of(request, door.settings.gateway_body_s))
+    if not caller.may_open(sent.id):
+        raise Problem(403, "this token is not for this conversation")
+    key = request.headers.get("Idempotency-Key")
+    turn = turn_of(sent.turn(keyed=key is not None), caller, sent.id, key)
+    with connected(door, caller):
+        accepted = await door.acceptance.accept(turn, carried_headers(request), api="ui")
+        underway = Underway.of(accepted, door.settings.turn_ttl_s)
+        async with following(door, underway) as events:
+            return await send(request, UI_HEADERS, _Answer(underway, sent.answer_id(turn.turn_id)).parts(events))
+
+
+async def resume(request: web.Request) -> web.StreamResponse:
+    """The answer that is under way, from its first word on; 204 when there is none. Raises Problem."""
+    door = Door.of(request)
+    caller = caller_of(request, door.access)
+    conversation = checked_id(request.match_info["id"], "the chat's id")
+    if not caller.may_open(conversation):
+        raise Problem(403, "this token is not for this conversation")
+    waiting = [
+        Underway.found(record, conversation, door.settings.turn_ttl_s)
+        for record in door.hub.unanswered(conversation.encode()).values()
+    ]
+    if not waiting or waiting[-1].until <= time.time():
+        return web.Response(status=204)
+    turn = waiting[-1]
+    with connected(door, caller):
+        async with following(door, turn) as events:
+            return await send(request, UI_HEADERS, _Answer(turn, answer_id(turn.turn_id)).parts(events))
+
+
+class _Answer:
+    """One turn as parts of a message."""
+
+    def __init__(self, turn: Underway, message_id: str) -> None:
+        self._turn, self._message_id = turn, message_id
+        self._draft, self._shown = Draft(), Shown()
+        self._texts = 0
+        self._begun = self._writing = False
+
+    async def parts(self, events: AsyncIterator[Event]) -> AsyncGenerator[bytes]:
+        """The stream, to its end."""
+        try:
+            async for event in events:
+                if event.name == "heartbeat":
+                    yield HEARTBEAT
+                else:
+                    for part in self._of(event):
+                        yield data(part)
+        except Problem as problem:
+            yield data({"type": "error", "errorText": problem.detail})
+        yield b"data: [DONE]\n\n"
+
+    def _of(self, event: Event) -> list[dict[str, Any]]:
+        said = event.data
+        if event.name in ("queued", "started"):
+            return [{"type": f"data-{event.name}", "data": said, "transient": True}]
+        if event.name == "delta" and self._draft.take(said["sequence"], said["text"], restart=said["restart"]):
+            return self._words(self._draft.text)
+        if event.name == "done":
+            return self._ending(said["reply"])
+        return []
+
+    def _words(self, text: str, *, final: bool = False) -> list[dict[str, Any]]:
+        piece = self._shown.piece(text, final=final)
+        if not piece.text and not piece.anew:
+            return []
+        told = self._start()
+        if piece.anew:
+            told.append({"type": "reset-step"})
+            self._writing = False
+        if not self._writing:
+            self._writing, self._texts = True, self._texts + 1
+            told.append({"type": "text-start", "id": self._text_id})
+        return [*told, {"type": "text-delta", "id": self._text_id, "delta": piece.text}]
+
+    def _ending(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
+        about = extension(self._turn, reply)
+        if reply["outcome"] in ("expired", "failed"):
+            return [{"type": "error", "errorText": reply["text"] or (reply.get("error") or {}).get("message", "")}]
+        told = self._words(reply["text"], final=True) or self._start()
+        if self._writing:
+            told.append({"type": "text-end", "id": self._text_id})
+        if reply["outcome"] == "confirmation_required":
+            action = reply["action"]
+            told.append({"type": "data-confirmation", "id": action["action_id"], "data": action})
+        if reply["outcome"] == "handed_off":
+            told.append({"type": "data-handoff", "data": {"reason": reply.get("finish_reason")}})
+        told.append({"type": "finish-step"})
+        return [*told, {"type": "finish", "finishReason": finish_reason(reply), "messageMetadata": about}]
+
+    def _start(self) -> list[dict[str, Any]]:
+        """Begins the message with its first word: until then the page shows that it waits."""
+        if self._begun:
+            return []
+        self._begun = True
+        about = extension(self._turn, None)
+        start = {"type": "start", "messageId": self._message_id, "messageMetadata": about}
+        # A step of its own, so that `reset-step` takes back this answer's words and nothing else.
+        return [start, {"type": "start-step"}]
+
+    @property
+    def _text_id(self) -> str:
+        return f"text-{self._texts}"

@@ -1,0 +1,1 @@
+"""Dead letters: browse them, send them again, delete them."""

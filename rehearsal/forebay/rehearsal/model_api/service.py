@@ -1,0 +1,294 @@
+"""Decides the answer to each request. It does no I/O: the connection performs the plans it returns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+from random import Random
+
+import orjson
+
+from . import faults
+from .admission import Account, Admission, Exceeded, api_key
+from .anthropic_wire import AnthropicWire
+from .control import Control
+from .faults import Fault, Strike
+from .http_message import Request, stream_head, whole
+from .latency import LatencySource
+from .limits import Limit, Outage
+from .managed_agents import PATHS, ManagedAgents
+from .openai_wire import OpenAIWire
+from .plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
+from .prompt import Prompt
+from .rate_limits import Allowance, Rates
+from .refusal import Refusal, Refused
+from .reply import Reply, compose
+from .settings import ModelApiSettings
+from .stats import REFUSED, Stats, Tally
+from .wire import Identity, Wire
+
+_log = logging.getLogger(__name__)
+
+ANTHROPIC: Wire = AnthropicWire()
+OPENAI: Wire = OpenAIWire()
+CALL_PATHS = {"/v1/messages": ANTHROPIC, "/v1/chat/completions": OPENAI}
+MODELS_PATH = "/v1/models"
+
+
+class Service:
+    """The simulated models of one API, and everything they count."""
+
+    def __init__(self, settings: ModelApiSettings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.tally = Tally()
+        self.admission = Admission(settings.limits)
+        self.control = Control(self.stats, self.admission)
+        self.clock = clock
+        self.managed = ManagedAgents(self, ANTHROPIC)
+        self._latency = LatencySource(settings)
+        # Its own sequence, so that a fault setting does not shift the latencies.
+        self._dice = Random(settings.seed + 1)
+        self._allowances = {wire.name: Allowance() for wire in (ANTHROPIC, OPENAI)}
+        self._shares = {str(name): share for name, share in settings.faults.items()}
+
+    def answer(self, request: Request) -> Plan:
+        """The plan for one request. A call in it is begun in the tally; the connection finishes it."""
+        wire = CALL_PATHS.get(request.path)
+        if wire is not None and request.method == "POST":
+            self.tally.begin()
+            call = _Call(self, wire, request)
+            return call.safely(call.plan)
+        if request.path.startswith(PATHS):
+            managed = _Call(self, ANTHROPIC, request)
+            return self.managed.plan(request, managed.refuse, managed.answer_whole)
+        if request.path in Control.PATHS and not request.too_large:
+            return Plan([(0.0, self.control.answer(request))], _after(request))
+        return self._other(request, wire)
+
+    def _other(self, request: Request, wire: Wire | None) -> Plan:
+        vendor = wire or (ANTHROPIC if request.headers.keys() & {b"x-api-key", b"anthropic-version"} else OPENAI)
+        call = _Call(self, vendor, request)
+        if request.too_large:
+            refusal: Refusal | None = vendor.too_large()
+        elif request.path == MODELS_PATH and request.method in ("GET", "HEAD"):
+            refusal = vendor.unauthorized(request.headers) if self.settings.keep_api_key_check else None
+        elif wire is not None or request.path == MODELS_PATH:
+            refusal = vendor.wrong_method(request.method, request.path)
+        else:
+            refusal = vendor.unknown_path(request.method, request.path)
+        plan = call.refuse(refusal, 0.0) if refusal is not None else call.answer_whole(vendor.models(), 0.0)
+        plan.provider = None
+        return plan
+
+    def finish(self, plan: Plan, outcome: str) -> None:
+        """The call that a plan answers is over."""
+        if plan.provider is not None:
+            self.tally.finish(plan.provider, outcome)
+        if plan.accepted:
+            self.admission.leave()
+
+    def stats(self) -> Stats:
+        """The counts now."""
+        admission = self.admission
+        return replace(
+            self.tally.snapshot(),
+            accepted=admission.accepted,
+            working=admission.working,
+            peak_working=admission.peak_working,
+            keys=admission.keys(self.clock()),
+        )
+
+    def strike(self, prompt: Prompt, call: int) -> Strike | None:
+        """The fault of the call-th call of a turn: asked for in the text, by a rule, or by a share of all calls."""
+        text, stream = prompt.last_text, prompt.stream
+        # Both dice are thrown on every call, which keeps their sequence the same whatever the rules.
+        rule_roll, share_roll = self._dice.random(), self._dice.random()
+        asked = faults.from_text(text, call, stream) or self.control.strike(text, rule_roll, stream)
+        return asked or (faults.from_shares(self._shares, share_roll, stream) if self._shares else None)
+
+    def next_latency_ms(self, stream: bool) -> float:
+        """The simulated latency of the next call."""
+        return self._latency.next_ms(stream)
+
+    def allowance(self, wire: Wire) -> Allowance:
+        """The rate-limit counters of a vendor where no quota is set."""
+        return self._allowances[wire.name]
+
+
+class _Call:
+    """One request of a vendor's API while its answer is decided."""
+
+    def __init__(self, service: Service, wire: Wire, request: Request) -> None:
+        self._service = service
+        self._settings = service.settings
+        self._wire = wire
+        self._request = request
+        self._now = service.clock()
+        self._identity = Identity(service.tally.begun, int(self._now))
+        self._rates: Rates = service.allowance(wire)
+
+    def plan(self) -> Plan:
+        """The answer to a call."""
+        try:
+            prompt = self._read()
+        except Refused as refused:
+            return self.refuse(refused.refusal, 0.0)
+        return self._admit(prompt, self._service.tally.turn(prompt.last_text))
+
+    def safely(self, decide: Callable[[], Plan]) -> Plan:
+        """What `decide` decides; 500 where it fails on a request that this simulation cannot read."""
+        try:
+            return decide()
+        except Exception:
+            # Its caller must not be left without an answer.
+            _log.exception("the simulated model API failed on a call")
+            return self.refuse(self._wire.server_error(), 0.0)
+
+    def _admit(self, prompt: Prompt, call: int) -> Plan:
+        """The answer to the call-th call of a turn, within the limits in force."""
+        admission = self._service.admission
+        if admission.limits.outage is not None:
+            return self._outage(admission.limits.outage, prompt, call)
+        account = admission.account(self._wire.name, api_key(self._request.headers))
+        reply = compose(prompt, gullible=self._settings.gullible)
+        tokens = 0
+        if admission.limited:
+            self._rates = admission.rates(account) or self._rates
+            tokens = self._wire.quota_tokens(prompt, reply)
+            exceeded = admission.exceeded(account, tokens, self._now)
+            if exceeded is not None:
+                return self.refuse(self._over(exceeded, prompt.model), 0.0)
+        strike = self._service.strike(prompt, call)
+        latency_ms = self._service.next_latency_ms(prompt.stream)
+        refusal = self._refusal(prompt, strike)
+        if refusal is not None and not refusal.after_latency:
+            return self.refuse(refusal, 0.0)
+        if admission.limited:
+            admission.spend(account, tokens, self._now)
+        if refusal is not None:
+            plan = self.refuse(refusal, latency_ms)
+        else:
+            plan = self._reply(prompt, reply, strike, latency_ms)
+            plan.outcome = "ok" if strike is None else strike.kind.value
+        return self._enter(plan, account)
+
+    def _enter(self, plan: Plan, account: Account) -> Plan:
+        # Last of all, when nothing can fail any more: who enters must leave.
+        self._service.admission.enter(account)
+        plan.provider, plan.accepted = self._wire.name, True
+        return plan
+
+    def _outage(self, outage: Outage, prompt: Prompt, call: int) -> Plan:
+        outcome = REFUSED["outage"]
+        match outage:
+            case Outage.HANG:
+                again = partial(self.safely, partial(self._released, prompt, call))
+                return Plan([], Ending.HOLD, self._wire.name, outcome, again=again)
+            case Outage.DROP:
+                return Plan([], Ending.CLOSE, self._wire.name, outcome)
+            case Outage.UNAVAILABLE:
+                return self.refuse(self._wire.unavailable().counted_as(outcome), 0.0)
+        return self.refuse(self._wire.server_error().counted_as(outcome), 0.0)
+
+    def _released(self, prompt: Prompt, call: int) -> Plan:
+        self._now = self._service.clock()
+        return self._admit(prompt, call)
+
+    def _over(self, exceeded: Exceeded, model: str) -> Refusal:
+        limits, limit = self._service.admission.limits, exceeded.limit
+        outcome = REFUSED[limit.value]
+        if limit is Limit.IN_FLIGHT and limits.refuse_with != HTTPStatus.TOO_MANY_REQUESTS:
+            return self._wire.overloaded().counted_as(outcome)
+        return self._wire.rate_limited(model, limit).counted_as(outcome).with_retry_after(exceeded.wait_s)
+
+    def refuse(self, refusal: Refusal, latency_ms: float) -> Plan:
+        """An error answer."""
+        body = self._wire.refusal_body(refusal, self._identity)
+        answer = whole(self._request, refusal.status, body, self._headers(latency_ms, refusal))
+        return Plan([(latency_ms / 1000.0, answer)], _after(self._request), self._wire.name, refusal.outcome)
+
+    def answer_whole(self, body: bytes, latency_ms: float) -> Plan:
+        """A 200 with a JSON body."""
+        answer = whole(self._request, 200, body, self._headers(latency_ms, None))
+        return Plan([(latency_ms / 1000.0, answer)], _after(self._request))
+
+    def _read(self) -> Prompt:
+        wire, request = self._wire, self._request
+        refusal = wire.unauthorized(request.headers) if self._settings.keep_api_key_check else None
+        if refusal is None and request.too_large:
+            refusal = wire.too_large()
+        if refusal is not None:
+            raise Refused(refusal)
+        try:
+            body = orjson.loads(request.body)
+        except orjson.JSONDecodeError as error:
+            raise Refused(wire.broken_json(str(error))) from None
+        return wire.read(body)
+
+    def _refusal(self, prompt: Prompt, strike: Strike | None) -> Refusal | None:
+        wire, settings = self._wire, self._settings
+        if prompt.tokens > settings.context_tokens:
+            return wire.context_too_long(prompt.tokens, settings.context_tokens)
+        match strike.kind if strike is not None else None:
+            case Fault.RATE_LIMIT:
+                seconds = strike.seconds if strike is not None else None
+                refusal = wire.rate_limited(prompt.model)
+                usual_s = self._service.admission.limits.retry_after_s
+                return refusal.with_retry_after(usual_s if seconds is None else seconds)
+            case Fault.SPEND_LIMIT:
+                return wire.spend_limited()
+            case Fault.OVERLOADED:
+                return wire.overloaded()
+            case Fault.SERVER_ERROR:
+                return wire.server_error()
+            case Fault.CONTEXT_TOO_LONG:
+                return wire.context_too_long(max(prompt.tokens, settings.context_tokens + 1), settings.context_tokens)
+        return None
+
+    def _reply(self, prompt: Prompt, reply: Reply, strike: Strike | None, latency_ms: float) -> Plan:
+        if strike is not None and strike.kind is Fault.HANG:
+            return Plan([], Ending.HANG)
+        self._service.allowance(self._wire).spend(self._now, prompt.tokens, reply.tokens)
+        silence_s = self._settings.slow_s
+        if strike is not None and strike.seconds is not None:
+            silence_s = strike.seconds
+        if prompt.stream:
+            return self._stream(
+                prompt, reply, strike, Pace(latency_ms / 1000.0, self._settings.token_ms / 1000.0, silence_s)
+            )
+        if strike is not None and strike.kind is Fault.SLOW_FIRST_TOKEN:
+            latency_ms = silence_s * 1000.0
+        return self._whole(self._wire.plain(prompt, reply, self._identity), strike, latency_ms)
+
+    def _whole(self, body: bytes, strike: Strike | None, latency_ms: float) -> Plan:
+        if strike is not None and strike.kind is Fault.MALFORMED:
+            body = body[: len(body) // 2]
+        plan = self.answer_whole(body, latency_ms)
+        if strike is not None and strike.kind is Fault.CUT:
+            delay, answer = plan.steps[0]
+            return Plan([(delay, answer[: -(len(body) // 2) or None])], Ending.CLOSE)
+        return plan
+
+    def _stream(self, prompt: Prompt, reply: Reply, strike: Strike | None, pace: Pace) -> Plan:
+        if not self._request.http_1_1:
+            self._request = replace(self._request, keep_alive=False)
+        top = stream_head(self._request, self._headers(pace.first_s * 1000.0, None))
+        frames = self._wire.frames(prompt, reply, self._identity)
+        plan = stream_plan(self._request, top, frames, pace, strike)
+        if strike is not None and strike.kind is Fault.STREAM_ERROR:
+            return with_event(self._request, plan, self._wire.error_event(), pace.gap_s)
+        if strike is not None and strike.kind is Fault.MALFORMED:
+            return with_event(self._request, plan, BROKEN_EVENT, pace.gap_s)
+        return plan
+
+    def _headers(self, latency_ms: float, refusal: Refusal | None) -> bytes:
+        lines = self._wire.headers(self._identity, self._rates, self._now, refusal)
+        return lines + b"x-model-ms: %.3f\r\n" % latency_ms
+
+
+def _after(request: Request) -> Ending:
+    return Ending.KEEP if request.keep_alive else Ending.CLOSE

@@ -1,0 +1,99 @@
+"""What a vendor's wire format has to offer, and the parts of a stream that faults fall between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from .limits import Limit
+from .prompt import Prompt
+from .rate_limits import Rates
+from .refusal import Refusal
+from .reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes one answer distinct."""
+
+    number: int
+    """Calls of this API so far."""
+    created: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFrames:
+    """A stream as server-sent events, each `bytes` one or more whole events."""
+
+    opening: bytes
+    """What shows that the model has begun, before any text."""
+    deltas: list[bytes]
+    """The pieces of the answer."""
+    closing: bytes
+    """What makes the reply count: stop reason, usage, end."""
+
+
+class Wire(Protocol):
+    """One vendor's Messages / Chat Completions format."""
+
+    name: str
+    """Provider name in the statistics."""
+
+    def unauthorized(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+        """The 401 (or 400) for missing or wrong credentials; None if they are fine."""
+
+    def read(self, body: object) -> Prompt:
+        """The prompt of a decoded JSON body. Raises Refused with the vendor's 400."""
+
+    def broken_json(self, problem: str) -> Refusal:
+        """The 400 for a body that is no JSON."""
+
+    def plain(self, prompt: Prompt, reply: Reply, identity: Identity) -> bytes:
+        """The JSON body of a whole answer."""
+
+    def frames(self, prompt: Prompt, reply: Reply, identity: Identity) -> StreamFrames:
+        """The same answer as a stream."""
+
+    def error_event(self) -> bytes:
+        """An error inside a stream."""
+
+    def refusal_body(self, refusal: Refusal, identity: Identity) -> bytes:
+        """The JSON body of an error answer."""
+
+    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
+        """Header lines of every answer, each ended by CRLF: request id, rate limits, Retry-After."""
+
+    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+        """Tokens of a call, as its usage tells them, that count against the tokens per minute."""
+
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
+        """429 of the limit that is exceeded, retryable."""
+
+    def spend_limited(self) -> Refusal:
+        """429, not retryable."""
+
+    def overloaded(self) -> Refusal:
+        """529 or 503."""
+
+    def server_error(self) -> Refusal:
+        """500."""
+
+    def unavailable(self) -> Refusal:
+        """503 of an outage."""
+
+    def context_too_long(self, tokens: int, maximum: int) -> Refusal:
+        """400 for a prompt of `tokens` where `maximum` is the limit."""
+
+    def too_large(self) -> Refusal:
+        """413 for a body over the limit."""
+
+    def unknown_path(self, method: str, path: str) -> Refusal:
+        """404."""
+
+    def wrong_method(self, method: str, path: str) -> Refusal:
+        """405."""
+
+    def models(self) -> bytes:
+        """The body of `GET /v1/models`."""

@@ -1,0 +1,307 @@
+"""The scenario of a rehearsal: a YAML file, or the defaults, which are the spike of the README.
+
+Times are those of the sale. ``speed`` makes the rehearsal so many times shorter: the traffic's shape, the faults, the
+customers' pauses and the autoscaler's own times shrink; rates of turns and the models' latencies stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from forebay.operations.planning.autoscaler import PreScale, Scaling
+from forebay.operations.planning.quantities import rate, seconds
+from forebay.operations.planning.traffic import Traffic
+from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, Event, Kind
+from forebay.rehearsal.customers import Customers
+from forebay.rehearsal.shop_questions import CUSTOMERS
+from forebay.schemas import Cluster
+from forebay.workers.settings import WorkerSettings
+
+from . import large_model
+from .figure import FIGURES
+from .targets import Target
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
+Rate = Annotated[float, BeforeValidator(rate), Field(ge=0)]
+
+
+_LEAST_LOOK_S = 0.5
+"""Between two looks of the autoscaler, however fast the rehearsal is."""
+
+
+class ScenarioError(Exception):
+    """The scenario cannot be rehearsed; the message says what is wrong and where."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrafficPart(_Part):
+    """How many turns a second, over the sale's time."""
+
+    shape: Literal["spike", "sustained", "decaying", "points", "recorded"] = "spike"
+    calm: Rate = 5.0
+    peak: Rate = 200.0
+    opens: Seconds = 60.0
+    climbs: Seconds = 300.0
+    holds: Seconds = 600.0
+    falls: Seconds = 300.0
+    rests: Seconds = 300.0
+    half_life: Seconds = 300.0
+    points: tuple[tuple[Seconds, Rate], ...] = ()
+    """Of the shape ``points``: straight lines between them."""
+    topic: str | None = None
+    """Of the shape ``recorded``: a topic of turns that is sent again, in its own time."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def traffic(self) -> Traffic:
+        """The rate over the sale's time; not for ``recorded``."""
+        match self.shape:
+            case "sustained":
+                return Traffic.sustained(self.peak, lasts_s=self.holds)
+            case "decaying":
+                lasts = self.opens + self.holds
+                half_life = max(self.half_life, 1e-3)
+                return Traffic.decaying(self.calm, self.peak, opens_s=self.opens, half_life_s=half_life, lasts_s=lasts)
+            case "points":
+                return Traffic(self.points)
+        return Traffic.spike(
+            self.calm,
+            self.peak,
+            opens_s=self.opens,
+            climbs_s=self.climbs,
+            holds_s=self.holds,
+            falls_s=self.falls,
+            rests_s=self.rests,
+        )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.shape == "recorded" and not self.topic:
+            raise ValueError("recorded traffic needs the `topic` it is read from")
+        if self.shape != "recorded":
+            self.traffic()
+        return self
+
+
+class CustomersPart(_Part):
+    """Who writes."""
+
+    conversations: int = Field(default=10_000, ge=1, le=1_000_000)
+    skew: float = Field(default=0.0, ge=0, le=3)
+    turns_a_visit: float = Field(default=1.0, ge=1, le=100)
+    think: Seconds = 30.0
+    streamed: bool = False
+    seed: int = 11
+
+
+class LatencyPart(_Part):
+    """Of one model call, in seconds: lognormal, by its median and its 99th percentile."""
+
+    p50: Seconds = 0.6
+    p99: Seconds = 2.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not 0 < self.p50 <= self.p99:
+            raise ValueError(f"p50 is above 0 and not above p99, got p50 {self.p50:g} s and p99 {self.p99:g} s")
+        return self
+
+
+class ModelsPart(_Part):
+    """The simulated provider; ``real`` calls the one whose key is set, which costs money."""
+
+    real: bool = False
+    latency: LatencyPart = LatencyPart()
+    max_in_flight: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+
+
+class PreScalePart(_Part):
+    """Pods wanted from one moment to another, whatever the lag."""
+
+    at: Seconds
+    until: Seconds
+    pods: int = Field(ge=1)
+
+
+class WorkersPart(_Part):
+    """The fleet, and when it grows."""
+
+    least: int = Field(default=1, ge=1)
+    most: int = Field(default=4, ge=1, le=64)
+    concurrency: int = Field(default=50, ge=1)
+    partitions: int = Field(default=12, ge=1, le=1_000)
+    lag_threshold: int | None = Field(default=None, ge=1)
+    """Turns a pod; 0.8 x concurrency without it."""
+    pod_start: Seconds = 20.0
+    pre_scale: PreScalePart | None = None
+    assistant: str = ""
+    """``package.module:attribute``; the built-in one without it."""
+    model: str = ""
+    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}
+    """More settings of the workers, such as ``FOREBAY_TURN_TTL_S``."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.least <= self.most <= self.partitions:
+            raise ValueError(f"least <= most <= partitions, got {self.least}, {self.most} and {self.partitions}")
+        known = {f"FOREBAY_{name.upper()}" for name in (*WorkerSettings.model_fields, *Cluster.model_fields)}
+        if unknown := sorted(set(self.settings) - known - {large_model.OF, large_model.MODEL}):
+            raise ValueError(f"settings: {', '.join(unknown)}: no settings of a worker; docs/configuration.md has them")
+        return self
+
+    def scaling(self) -> Scaling:
+        """As a ScaledObject would say it, in the sale's time."""
+        early = self.pre_scale
+        return Scaling(
+            min_pods=self.least,
+            max_pods=self.most,
+            lag_threshold=self.lag_threshold or max(1, round(self.concurrency * 0.8)),
+            pod_start_s=self.pod_start,
+            pre_scale=None if early is None else PreScale(early.at, early.until, early.pods),
+        )
+
+
+class FaultPart(_Part):
+    """Something that breaks, and comes back after ``lasts``."""
+
+    what: Kind
+    at: Seconds
+    lasts: Seconds = 0.0
+    worker: int = Field(default=0, ge=0)
+    """Which, from 0, for sigkill, sigterm and sigstop."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Of the model calls that a fault of the models strikes."""
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if self.what not in BEGINNINGS:
+            raise ValueError(
+                f"{self.what} undoes something by itself; write what breaks: {', '.join(sorted(BEGINNINGS))}"
+            )
+        if not self.lasts and ENDS[self.what] is not Kind.START:
+            raise ValueError(f"{self.what} needs how long it `lasts`: it would be over at once")
+        return self
+
+
+class Incident(NamedTuple):
+    """One fault, from its beginning to its end."""
+
+    begins_at: float
+    begins: Event
+    ends_at: float
+    ends: Event | None
+    """None where it ends by itself."""
+
+
+class Scenario(_Part):
+    """One sale to rehearse."""
+
+    name: str = Field(default="sale", max_length=60)
+    speed: float = Field(default=20.0, gt=0, le=1_000)
+    traffic: TrafficPart = TrafficPart()
+    customers: CustomersPart = CustomersPart()
+    models: ModelsPart = ModelsPart()
+    workers: WorkersPart = WorkersPart()
+    faults: tuple[FaultPart, ...] = ()
+    targets: dict[str, Target] = {}
+
+    @model_validator(mode="after")
+    def _playable(self) -> Self:
+        if self.models.real and any(fault.what in _OF_MODELS for fault in self.faults):
+            raise ValueError(
+                "a real provider takes no faults of ours: leave them out, or rehearse with the simulated one"
+            )
+        for fault in self.faults:
+            if fault.worker >= self.workers.most:
+                raise ValueError(f"faults: {fault.what}: worker {fault.worker} of {self.workers.most} at most, from 0")
+            if self.traffic.shape != "recorded" and fault.at > self.traffic.traffic().ends_s:
+                raise ValueError(f"faults: {fault.what} at {fault.at:g} s: the sale is over by then")
+        if unknown := sorted(set(self.targets) - set(FIGURES)):
+            raise ValueError(f"no figure is called {', '.join(unknown)}; targets can be set on {', '.join(FIGURES)}")
+        return self
+
+    def crowd(self) -> Customers:
+        """The customers, in the rehearsal's own time."""
+        part = self.customers
+        return Customers(
+            conversations=part.conversations,
+            skew=part.skew,
+            turns_a_visit=part.turns_a_visit,
+            think_s=part.think / self.speed,
+            users=CUSTOMERS if self.workers.assistant else None,  # the shop's assistant knows its own
+            seed=part.seed,
+        )
+
+    def scaling(self) -> Scaling:
+        """When the fleet grows, in the rehearsal's own time; a look asks Kafka, so not too often."""
+        scaling = self.workers.scaling().faster(self.speed)
+        return replace(scaling, every_s=max(_LEAST_LOOK_S, scaling.every_s))
+
+    def incidents(self) -> list[Incident]:
+        """What breaks and comes back, in the rehearsal's own seconds."""
+        incidents = []
+        for fault in self.faults:
+            worker = fault.worker if fault.what in _OF_WORKERS else None
+            end = ENDS[fault.what]
+            incidents.append(
+                Incident(
+                    fault.at / self.speed,
+                    Event(0, fault.what, worker, fault.share),
+                    (fault.at + fault.lasts) / self.speed,
+                    # A Deployment brings a pod back by itself.
+                    None if end is Kind.START else Event(0, end, worker),
+                )
+            )
+        return incidents
+
+
+_OF_WORKERS = {Kind.SIGKILL, Kind.SIGTERM, Kind.SIGSTOP}
+_OF_MODELS = {kind for kind, end in ENDS.items() if end in (Kind.CALM, Kind.OUTAGE_OVER)}
+
+
+def read_scenario(file: Path | None, **given: Any) -> Scenario:
+    """The scenario of a file, or the default one, with some parts replaced. Raises ScenarioError.
+
+    ``given`` are names such as ``traffic__peak``; those that are None stay as they are.
+    """
+    document = {} if file is None else _document(file)
+    for name, value in given.items():
+        if value is not None:
+            *parts, last = name.split("__")
+            place = document
+            for part in parts:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise ScenarioError(f"{file}: {part}: must have fields")
+            place[last] = value
+    try:
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, wrong['loc'])) or 'the scenario'}: {wrong['msg'].removeprefix('Value error, ')}"
+            for wrong in error.errors(include_url=False)[:3]
+        )
+        raise ScenarioError(f"{file or 'the options'}: {said}") from error
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
+    if document is not None and not isinstance(document, dict):
+        raise ScenarioError(f"{file}: must have fields such as `traffic:`")
+    return document or {}

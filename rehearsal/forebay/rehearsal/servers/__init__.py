@@ -1,0 +1,1 @@
+"""Real servers on this machine, from wheels: Apache Kafka, Redis."""

@@ -1,0 +1,165 @@
+"""Composing replies: what a turn's end says, outcome by outcome. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from forebay.schemas import Action, Failure, Handoff, Outcome, Reply, ReplyError, Said, Turn, Usage, new_id
+
+MAX_TRANSCRIPT = 500_000
+"""Most characters in the transcript of a hand-off: its topic takes records of 4 MiB, and a character may need 6 bytes."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """What was spent on one turn."""
+
+    sent_ms: int
+    """The record's timestamp, milliseconds since the epoch."""
+    started: float
+    """Seconds since the epoch."""
+    attempts: int = 0
+    """Model calls made."""
+    model_s: float = 0.0
+    """Seconds spent in them."""
+    cost_usd: float = 0.0
+    """What they cost, as far as prices are known."""
+    priced: bool = True
+    """Whether they all are."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    left_out_bytes: int = 0
+    """Of the conversation, that the window kept from the models: what a summary or a limit saved, in each call."""
+
+    owed_usd: float = 0.0
+    """What of the cost is for summaries made since the last reply."""
+
+    def owes(self, usd: float) -> float:
+        """Adds what is owed for summaries, once; returns by how much the cost grew."""
+        more, self.owed_usd = usd - self.owed_usd, usd
+        self.cost_usd += more
+        return more
+
+    def used(self, usage: Usage, cost_usd: float | None) -> None:
+        """Adds a call."""
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        self.cache_read_tokens += usage.cache_read_tokens
+        self.cost_usd += cost_usd or 0.0
+        self.priced = self.priced and cost_usd is not None
+
+    @property
+    def usage(self) -> Usage:
+        """Of all calls."""
+        return Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+        )
+
+
+def answered(turn: Turn, effort: Effort, text: str, route: str, model: str, finish_reason: str) -> Reply:
+    """A model's answer."""
+    return _reply(turn, effort, "answered", text, model=model, route=route, finish_reason=finish_reason)
+
+
+def by_rule(turn: Turn, effort: Effort, text: str, route: str = "faq") -> Reply:
+    """An answer without a model's words."""
+    return _reply(turn, effort, "answered", text, route=route)
+
+
+def confirmation(turn: Turn, effort: Effort, action: Action, route: str, model: str) -> Reply:
+    """The user is asked for their word."""
+    return _reply(turn, effort, "confirmation_required", action.summary, action=action, route=route, model=model)
+
+
+def settled(summary: str, outcome: Settled) -> str:
+    """What the user is told of an action without a model's words, in the language of its ``summary``."""
+    return _in_language(summary, *_SETTLED[outcome]).replace("{}", summary)
+
+
+def handed_off(turn: Turn, effort: Effort, reason: str, text: str | None = None) -> Reply:
+    """A person takes over; ``reason`` is why."""
+    said = text or _in_language(turn.text, *_HANDED_OFF)
+    return _reply(turn, effort, "handed_off", said, finish_reason=reason)
+
+
+def handoff(turn: Turn, reply: Reply, history: Sequence[tuple[str, str]]) -> Handoff:
+    """What the person needs to know, from the reply that told the user and the conversation so far."""
+    transcript = [Said(role="user", text=turn.text)]
+    left = MAX_TRANSCRIPT - len(turn.text)
+    for said, answer in reversed(history):
+        left -= len(said) + len(answer)
+        if left < 0:
+            break
+        transcript[:0] = (Said(role="user", text=said), Said(role="assistant", text=answer))
+    return Handoff.model_construct(
+        handoff_id=reply.reply_id,
+        conversation_id=turn.conversation_id,
+        turn_id=turn.turn_id,
+        user_id=turn.user_id,
+        tenant=turn.tenant,
+        reason=reply.finish_reason or "unknown",
+        transcript=tuple(transcript),
+        created_at=reply.created_at,
+    )
+
+
+def expired(turn: Turn, effort: Effort) -> Reply:
+    """The deadline passed before a model was called."""
+    error = ReplyError(code="expired", message="the turn's deadline passed before it could be answered")
+    return _reply(turn, effort, "expired", _in_language(turn.text, *_LATE), error=error)
+
+
+def failed(turn: Turn, effort: Effort, failure: Failure) -> Reply:
+    """The turn got no answer and is a dead letter."""
+    error = ReplyError(code=failure.reason.value, message=failure.message)
+    return _reply(turn, effort, "failed", _in_language(turn.text, *_FAILED), error=error)
+
+
+def _reply(turn: Turn, effort: Effort, outcome: Outcome, text: str, **fields: Any) -> Reply:
+    unset: dict[str, Any] = {"model": None, "route": None, "finish_reason": None, "error": None, "action": None}
+    return Reply.model_construct(  # every field comes from us: nothing to validate
+        turn_id=turn.turn_id,
+        conversation_id=turn.conversation_id,
+        reply_id=new_id(),
+        outcome=outcome,
+        text=text,
+        attempts=effort.attempts,
+        queued_ms=round(max(0.0, effort.started * 1000 - effort.sent_ms), 1),
+        model_ms=round(effort.model_s * 1000, 1),
+        created_at=datetime.now(UTC),
+        usage=effort.usage,
+        cost_usd=round(effort.cost_usd, 8) if effort.priced else None,
+        **unset | fields,
+    )
+
+
+Settled = Literal["done", "failed", "declined", "late", "repeated", "unknown"]
+"""What became of an action; `unknown` is one that must not be run again, and a crash came while it ran."""
+_SETTLED: dict[Settled, tuple[str, str]] = {
+    "done": ("Done: {}", "已完成：{}"),
+    "failed": ("Sorry, that did not work: {}", "抱歉，操作没有成功：{}"),
+    "declined": ("All right, nothing was done: {}", "好的，已取消，未执行任何操作：{}"),
+    "late": (
+        "This was not confirmed in time, so nothing was done. Please ask again.",
+        "确认已超时，未执行任何操作，请重新提出。",
+    ),
+    "repeated": ("This was taken care of already: {}", "这项操作已经处理过了：{}"),
+    "unknown": (
+        "We could not make sure whether this was carried out; a colleague will look into it and answer you here: {}",
+        "我们无法确认该操作是否已执行，同事会核实后在这里回复您：{}",
+    ),
+}
+_LATE = "Sorry, this took us too long. Please ask again.", "抱歉，排队时间过长，请再问一次。"
+_FAILED = "Sorry, we cannot answer this right now. Please try again later.", "抱歉，我们暂时无法回答，请稍后再试。"
+_HANDED_OFF = "A colleague will take over and answer you here.", "已为您转接人工客服，请稍候。"
+
+
+def _in_language(asked: str, english: str, chinese: str) -> str:
+    """An honest word to the customer, in Chinese where they wrote it."""
+    return chinese if any("\u4e00" <= letter <= "\u9fff" for letter in asked) else english

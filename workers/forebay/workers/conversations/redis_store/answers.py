@@ -1,0 +1,73 @@
+"""What the scripts of the Redis store answer, as the worker knows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast, get_args
+
+import orjson
+
+from forebay.schemas import Outcome
+from forebay.workers.conversations.exchange import Exchange, decode_steps, encode_steps
+from forebay.workers.conversations.hot_histories import Held
+from forebay.workers.conversations.state import Conversation, State
+from forebay.workers.conversations.store import StoredReply
+from forebay.workers.flow.budget import Spent
+
+_OUTCOMES = {name.encode(): cast(Outcome, name) for name in get_args(Outcome)}
+
+
+def parts(answer: bytes) -> list[bytes | None]:
+    """What `load.lua` put together."""
+    begin = answer.index(b"\n")
+    lengths, found = answer[:begin].split(), list[bytes | None]()
+    begin += 1
+    for length in map(int, lengths):
+        found.append(None if length < 0 else answer[begin : begin + length])
+        begin += max(0, length)
+    return found
+
+
+def reply(turn: bytes) -> StoredReply:
+    """Of a stored turn: who stored it, a blank, the outcome, a line feed, the reply."""
+    head, _, value = turn.partition(b"\n")
+    return StoredReply(_OUTCOMES[head.split(b" ")[1]], value)
+
+
+def conversation(fields: Sequence[bytes | None]) -> Conversation:
+    """Of exchanges, state, summary, summarised, hand-off, USD of the summaries."""
+    exchanges, state, summary, summarised, handed_off, summary_usd = fields
+    return Conversation(
+        int(exchanges or 0),
+        State.decode(state),
+        (summary or b"").decode(),
+        int(summarised or 0),
+        None if handed_off is None else handed_off.decode(),
+        float(summary_usd or 0),
+    )
+
+
+def spent(scopes: Sequence[str], shards: Sequence[bytes]) -> dict[str, Spent]:
+    """What `spent.lua` says of each shard, together. Where the hour changes between two, the later one counts."""
+    rows = [(int(row[0]), [float(usd) for usd in row[1:]]) for row in (shard.split() for shard in shards)]
+    hour = max(row_hour for row_hour, _ in rows)
+    of_hour = [usd for row_hour, usd in rows if row_hour == hour]
+    of_day = [usd for row_hour, usd in rows if row_hour // 24 == hour // 24]
+    return {
+        scope: Spent(hour, sum(usd[2 * at] for usd in of_hour), sum(usd[2 * at + 1] for usd in of_day))
+        for at, scope in enumerate(scopes)
+    }
+
+
+def encode(exchange: Exchange) -> bytes:
+    """As JSON for the list of a conversation's exchanges."""
+    return orjson.dumps([exchange.said, exchange.answer, encode_steps(exchange.steps)])
+
+
+def held(version: bytes, depth: int, history: bytes) -> Held:
+    """``history`` is the JSON array of what `encode` wrote."""
+    rows: list[Any] = orjson.loads(history)
+    exchanges = tuple(Exchange(said, answer, decode_steps(steps)) for said, answer, steps in rows)
+    # Characters: near enough to bytes, without encoding them again.
+    sizes = tuple(len(said) + len(answer) + len(steps or "") for said, answer, steps in rows)
+    return Held(version, depth, exchanges, sizes)

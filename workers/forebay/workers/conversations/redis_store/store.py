@@ -1,0 +1,175 @@
+"""Conversations in Redis (6.2 or later): shared by the workers of many machines.
+
+A turn takes one round trip to begin and one to end. What has to happen together does so in one Lua script, which Redis
+runs and logs whole or not at all. Claims end and hours of spending begin by the clock of Redis; the workers' do not matter.
+
+Keys, all of them with a time to live; ``{forebay:0}`` is the shard, one hash tag for every key that a script touches:
+
+    {forebay:0}:turn:LENGTH:CONVERSATION:TURN    who stored it, outcome, reply (LENGTH: characters of the conversation id)
+    {forebay:0}:claim:LENGTH:CONVERSATION:TURN   the owner
+    {forebay:0}:conversation:CONVERSATION        hash: version, exchanges, state, summary, summarised, handed_off,
+                                                  summary_usd
+    {forebay:0}:history:CONVERSATION             list of the latest exchanges, JSON
+    {forebay:0}:spent:SCOPE                      hash: USD of hours (h495000) and days (d20625), counted from the epoch
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import zlib
+from collections.abc import Sequence
+
+from forebay.workers.conversations.hot_histories import HotConversations
+from forebay.workers.conversations.state import CLAIM_S, Claim, State
+from forebay.workers.conversations.store import Entry, Loaded, StoredReply
+
+from . import answers
+from .address import RedisAddress
+from .nodes import RedisNodes
+from .pipe import Script
+
+KEEP_S = 30 * 86_400
+"""Turns older than this are forgotten, and conversations in which nothing happened for so long, in seconds."""
+SPENDING_S = 3 * 86_400
+"""How long spending is kept, in seconds."""
+HISTORY = 200
+"""The latest exchanges that are kept of a conversation."""
+
+_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY = (
+    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "state", "summary")
+)
+_CLAIM_MS, _KEEP_TEXT = b"%d" % int(CLAIM_S * 1000), b"%d" % KEEP_S
+_LIMITS = (_KEEP_TEXT, b"%d" % SPENDING_S, b"%d" % HISTORY)
+
+
+class RedisStore:
+    """The shared store; it connects when it is first used, and again whenever it must."""
+
+    def __init__(self, url: str, hot: HotConversations | None = None) -> None:
+        """``hot``: what is held in memory. Raises SettingsError; that no Redis answers is a StoreError, later."""
+        address = RedisAddress(url)
+        self._shards = address.shards
+        self._nodes = RedisNodes(address)
+        self._hot = HotConversations() if hot is None else hot
+        self._me = secrets.token_hex(8).encode()
+
+    async def load(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        exchanges: int,
+        scopes: Sequence[str] = (),
+        owner: str | None = None,
+    ) -> Loaded:
+        """See `Store.load`. Spending counted in other shards is read in the same round trip."""
+        held, shard = self._hot.find(conversation_id, exchanges), self._shard(conversation_id)
+        arguments = (
+            b"%d" % exchanges,
+            held.version if held else b"",
+            b"" if owner is None else b"=" + owner.encode(),
+            _CLAIM_MS,
+        )
+        asked = [self._run(shard, _LOAD, _keys(shard, conversation_id, turn_id, scopes), arguments)]
+        if scopes:
+            others = (number for number in range(self._shards) if number != shard)
+            asked += [self._run(other, _SPENT, _spending_keys(other, scopes), ()) for other in others]
+        answer, *elsewhere = await asyncio.gather(*asked) if len(asked) > 1 else (await asked[0],)
+        turn, others_ms, version, history, *fields, spent = answers.parts(answer)
+        if history or held is None:
+            held = answers.held(version or b"", exchanges, history or b"[]")
+            if exchanges:
+                self._hot.put(conversation_id, held)
+        return Loaded(
+            answers.reply(turn) if turn else None,
+            held.exchanges[-exchanges:] if exchanges else (),
+            answers.spent(scopes, [spent, *elsewhere]) if spent else {},
+            answers.conversation(fields),
+            int(others_ms or 0) / 1000,
+        )
+
+    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+        """See `Store.record`. Said again after a StoreError, the same entry is paid for once."""
+        shard = self._shard(entry.conversation_id)
+        keys = _keys(shard, entry.conversation_id, entry.turn_id, entry.scopes)
+        turn = b"%b %b\n%b" % (self._me, entry.reply.outcome.encode(), entry.reply.value)
+        exchange = answers.encode(entry.exchange) if entry.exchange else b""
+        arguments = (
+            turn,
+            b"1" if replace else b"0",
+            exchange,
+            b"" if entry.state is None else b"=" + entry.state.encode(),
+            b"" if entry.hand_off is None else b"=" + entry.hand_off.encode(),
+            _usd(entry.cost_usd),
+            *_LIMITS,
+        )
+        answer = await self._run(shard, _RECORD, keys, arguments)
+        if not answer.startswith(b"+"):
+            return entry.reply if answer == turn else answers.reply(answer)
+        if entry.exchange:
+            before, after = answer[1:].split(b" ")
+            self._hot.append(entry.conversation_id, before, after, entry.exchange, len(exchange))
+        return entry.reply
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """See `Store.renew`. One round trip, one script for each shard."""
+        await self._claims(claims, _CLAIM_MS)
+
+    async def release(self, claim: Claim) -> None:
+        """See `Store.release`."""
+        await self._claims([claim], b"0")
+
+    async def save_state(self, claim: Claim, state: State) -> bool:
+        """See `Store.save_state`."""
+        shard = self._shard(claim.conversation_id)
+        keys = _keys(shard, claim.conversation_id, claim.turn_id)[1:]
+        return bool(await self._run(shard, _STATE, keys, (claim.owner.encode(), _KEEP_TEXT, state.encode())))
+
+    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
+        """See `Store.save_summary`. Said again after a StoreError, its cost is counted once."""
+        shard = self._shard(conversation_id)
+        key = _keys(shard, conversation_id, "")[2]
+        await self._run(shard, _SUMMARY, (key,), (summary.encode(), b"%d" % summarised, _usd(cost_usd)))
+
+    async def give_back(self, conversation_id: str) -> bool:
+        """See `Store.give_back`."""
+        shard = self._shard(conversation_id)
+        key = _keys(shard, conversation_id, "")[2]
+        return bool(await self._nodes.ask(shard, lambda pipe: pipe.ask(b"HDEL", key, b"handed_off")))
+
+    async def close(self) -> None:
+        """Waits for what was asked, then closes the connections."""
+        await self._nodes.close()
+
+    async def _claims(self, claims: Sequence[Claim], milliseconds: bytes) -> None:
+        shards: dict[int, list[tuple[bytes, bytes]]] = {}
+        for conversation_id, turn_id, owner in claims:
+            shard = self._shard(conversation_id)
+            shards.setdefault(shard, []).append((_keys(shard, conversation_id, turn_id)[1], owner.encode()))
+        asked = []
+        for shard, held in shards.items():
+            keys, owners = zip(*held, strict=True)
+            asked.append(self._run(shard, _CLAIMS, keys, (milliseconds, *owners)))
+        await asyncio.gather(*asked)
+
+    async def _run(self, shard: int, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> bytes:
+        answer: bytes = await self._nodes.ask(shard, lambda pipe: pipe.run(script, keys, arguments))
+        return answer
+
+    def _shard(self, conversation_id: str) -> int:
+        return zlib.crc32(conversation_id.encode()) % self._shards
+
+
+def _keys(shard: int, conversation_id: str, turn_id: str, scopes: Sequence[str] = ()) -> list[bytes]:
+    """Of the turn, its claim, the conversation, its history, and the spending of the scopes."""
+    tag, turn = f"{{forebay:{shard}}}", f"{len(conversation_id)}:{conversation_id}:{turn_id}"
+    names = ("turn:" + turn, "claim:" + turn, "conversation:" + conversation_id, "history:" + conversation_id)
+    return [*(f"{tag}:{name}".encode() for name in names), *_spending_keys(shard, scopes)]
+
+
+def _spending_keys(shard: int, scopes: Sequence[str]) -> list[bytes]:
+    return [f"{{forebay:{shard}}}:spent:{scope}".encode() for scope in scopes]
+
+
+def _usd(amount: float) -> bytes:
+    return repr(float(amount)).encode()

@@ -1,0 +1,108 @@
+"""The store of a worker: what was said in each conversation, and the reply of each turn that has one.
+
+A turn whose reply is stored is never sent to a model again; the stored bytes are published instead. So the reply is
+stored before it is published, and of two workers that answered the same turn the first to store it is right. A claim
+keeps them from answering it at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from forebay.schemas import Outcome
+from forebay.workers.flow.budget import Spent
+
+from .exchange import Exchange
+from .state import Claim, Conversation, State
+
+
+class StoreError(Exception):
+    """The store does not answer; the turn waits and is tried again."""
+
+
+class StoredReply(NamedTuple):
+    """The reply a turn already has."""
+
+    outcome: Outcome
+    value: bytes
+
+    @property
+    def final(self) -> bool:
+        """Whether not even a replay of the turn is answered anew."""
+        return self.outcome not in ("failed", "expired")
+
+
+class Loaded(NamedTuple):
+    """What is known when a turn begins."""
+
+    reply: StoredReply | None
+    history: tuple[Exchange, ...]
+    """The latest ones, oldest first."""
+    spent: Mapping[str, Spent] = {}
+    """Of the scopes that were asked for."""
+    conversation: Conversation = Conversation()
+    claimed_s: float = 0.0
+    """Seconds for which another holds the turn; 0 when it is ours."""
+
+
+class Entry(NamedTuple):
+    """A turn that ended."""
+
+    conversation_id: str
+    turn_id: str
+    reply: StoredReply
+    exchange: Exchange | None
+    """What to remember of it; None when it was not answered, which leaves the history as it was."""
+    scopes: tuple[str, ...] = ()
+    """Against whose budgets its cost counts."""
+    cost_usd: float = 0.0
+    state: State | None = None
+    """The conversation's from now on; None leaves it as it was."""
+    hand_off: str | None = None
+    """Why a person takes over from now on."""
+
+
+class Store(Protocol):
+    """Loads and records turns. Every method raises StoreError when the store does not answer."""
+
+    async def load(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        exchanges: int,
+        scopes: Sequence[str] = (),
+        owner: str | None = None,
+    ) -> Loaded:
+        """The turn's reply if it has one, the conversation's latest ``exchanges``, what the ``scopes`` have spent.
+
+        An ``owner`` claims the turn in the same step, unless it has a final reply or another holds it.
+        """
+
+    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+        """Stores reply, exchange, state and cost together, and ends the turn's claim, whoever holds it.
+
+        Returns the reply that counts, which is the first one stored; what comes later changes nothing but what was
+        spent. ``replace`` puts a new reply in the place of a failed one, for a turn that was replayed.
+        """
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Prolongs those that their owners still hold."""
+
+    async def release(self, claim: Claim) -> None:
+        """Ends a claim, if its owner still holds it: another may begin at once."""
+
+    async def save_state(self, claim: Claim, state: State) -> bool:
+        """Keeps the state before the turn has ended, for what must survive a crash, if its owner still holds the claim.
+
+        Returns whether it did: a worker that was stopped for a while must not put an old state in the place of a new one.
+        """
+
+    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
+        """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost."""
+
+    async def give_back(self, conversation_id: str) -> bool:
+        """The assistant answers again where a person had taken over; returns whether one had."""
+
+    async def close(self) -> None:
+        """Finishes what was begun."""

@@ -1,0 +1,147 @@
+"""A worker process: what `forebay worker` runs, from settings to a drained end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from forebay.schemas import Cluster, SettingsError
+from forebay.telemetry import logs
+from forebay.telemetry.export import exporting
+from forebay.telemetry.gc_tuning import settle_memory
+from forebay.telemetry.health import Health
+from forebay.telemetry.metrics import tell_version
+
+from . import metrics
+from .answering.answering import Answering
+from .answering.pseudonyms import hidden
+from .answering.upstreams import connect
+from .assistants import Assistant, load_assistant
+from .assistants.faq import FaqFile
+from .assistants.mcp.sessions import McpSessions
+from .assistants.routing import Staff
+from .conversations import Store, StoreError, open_store
+from .conversations.sqlite import SQLiteStore
+from .engine.worker import Worker, worker_name
+from .flow.budget import Budget, Ceilings
+from .flow.chain import Chain
+from .flow.hedge import Hedge
+from .flow.shared_limits import SharedLimits
+from .models import Clients
+from .settings import WorkerSettings
+
+log = structlog.get_logger()
+
+_FORGET_EVERY_S = 60.0
+
+
+async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
+    """Runs one worker until SIGTERM or SIGINT. Raises SettingsError or ClusterError before any turn is taken."""
+    name = worker_name()
+    async with AsyncExitStack() as closing:
+        assistant = load_assistant(settings.assistant)
+        logs.configure(settings.log, hide=hidden(assistant.redaction) if assistant.redaction else None, worker=name)
+        await closing.enter_async_context(exporting("forebay-worker", name))
+        chain = await _connected(assistant, settings, closing)
+        budget = Budget(settings.ceilings())
+        if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
+            raise SettingsError(
+                f"FOREBAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by FOREBAY_CATALOGUE"
+            )
+        staff = Staff(assistant, await closing.enter_async_context(McpSessions.of(assistant)))
+        faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
+        await check_topics(cluster)
+        store = open_store(settings.store)
+        closing.push_async_callback(store.close)
+
+        def answering(worker: Worker) -> Answering:
+            return Answering(
+                assistant=assistant,
+                staff=staff,
+                faq=faq,
+                chain=chain,
+                budget=budget,
+                hedge=Hedge(settings.hedge_share),
+                store=store,
+                turn_ttl_s=settings.turn_ttl_s,
+                deltas=worker.deltas,
+                worker=name,
+            )
+
+        worker = Worker(cluster, settings, answering, name=name)
+
+        def refresh() -> None:
+            worker.refresh_metrics()
+            chain.refresh_metrics()
+            metrics.BUDGET_USED.set(budget.used(time.time()))
+
+        tell_version()
+        health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=refresh)
+        try:
+            await health.start()
+        except SettingsError:
+            await worker.close()
+            raise
+        closing.push_async_callback(health.stop)
+        await _work(worker, store, cluster)
+
+
+async def _connected(assistant: Assistant, settings: WorkerSettings, closing: AsyncExitStack) -> Chain:
+    """The assistant's models, and Redis where the fleet shares their limits."""
+    clients = Clients(settings.connections, settings.timeouts())
+    closing.push_async_callback(clients.close)
+    if not settings.limits:
+        return connect(assistant, settings, clients)
+    shared = SharedLimits(settings.limits, settings.limit_workers)
+    closing.push_async_callback(shared.close)
+    chain = connect(assistant, settings, clients, shared)
+    await shared.reach()
+    return chain
+
+
+async def _work(worker: Worker, store: Store, cluster: Cluster) -> None:
+    loop = asyncio.get_running_loop()
+    for wish in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wish, worker.stop)
+    tidying = asyncio.create_task(_forget_old(store), name="store.forget")
+    settle_memory()
+    try:
+        await worker.run()
+    except KafkaError as error:
+        raise cluster.explain(error) from error
+    finally:
+        tidying.cancel()
+
+
+async def check_topics(cluster: Cluster) -> None:
+    """Raises ClusterError when the cluster does not answer or a topic is missing."""
+    topics = cluster.topics
+    admin = AIOKafkaAdminClient(**cluster.connection())
+    try:
+        await admin.start()
+        existing = await admin.list_topics()
+    except (KafkaError, OSError) as error:
+        raise cluster.explain(error) from error
+    finally:
+        await admin.close()
+    fleet = (topics.workers, topics.commands)
+    answers = (topics.replies, topics.deltas, topics.dead_letters, topics.handoffs)
+    cluster.missing(existing, (topics.requests, *answers, *fleet))
+
+
+async def _forget_old(store: Store) -> None:
+    """Keeps the embedded store from growing for ever, a little at a time."""
+    while isinstance(store, SQLiteStore):
+        try:
+            while await store.forget_old() > 0:
+                await asyncio.sleep(0.1)
+        except StoreError as error:
+            log.warning("store.forget_failed", error=str(error))
+        await asyncio.sleep(_FORGET_EVERY_S)
