@@ -10,9 +10,9 @@ import orjson
 import uvloop
 
 from forebay.schemas import Cluster
-from forebay.workers.answering.answering import Answer
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
@@ -35,12 +35,12 @@ class SimulatedCalls:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.decode()
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        turn = inbound.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):
             await asyncio.sleep(seconds)
         reply = orjson.dumps({"turn_id": turn.turn_id, "conversation_id": turn.conversation_id})
-        return Answer(reply, None, turn.conversation_id, "answered")
+        return Publication(reply, None, turn.conversation_id, "answered")
 
 
 async def work(contract: Contract) -> None:

@@ -15,12 +15,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from forebay.producers import ChatClient
 from forebay.schemas import Cluster
 from forebay.workers.answering.answering import Answering
+from forebay.workers.answering.deltas import delta_streams
 from forebay.workers.answering.upstreams import connect
 from forebay.workers.assistants import Assistant
 from forebay.workers.assistants.faq import FaqFile
 from forebay.workers.assistants.routing import Staff
 from forebay.workers.conversations import Store, open_store
-from forebay.workers.engine.worker import Answers, Worker
+from forebay.workers.engine.handler import Handler
+from forebay.workers.engine.worker import Worker
 from forebay.workers.flow.budget import Budget
 from forebay.workers.flow.hedge import Hedge
 from forebay.workers.flow.retry import RetryPolicy
@@ -43,7 +45,7 @@ class Fleet:
     async def start(
         self,
         *,
-        answers: Callable[[Worker], Answers] | None = None,
+        answers: Callable[[Worker], Handler] | None = None,
         model: str = "claude-haiku-4-5",
         concurrency: int = 50,
         store: Store | None = None,
@@ -84,7 +86,7 @@ class Fleet:
 
     async def _answering(
         self, settings: WorkerSettings, assistant: Assistant, store: Store | None, retry: RetryPolicy
-    ) -> Callable[[Worker], Answers]:
+    ) -> Callable[[Worker], Handler]:
         if store is None:
             store = open_store(self.store_url)
             self._stack.push_async_callback(store.close)
@@ -101,7 +103,7 @@ class Fleet:
             hedge=Hedge(settings.hedge_share),
             store=store,
             turn_ttl_s=settings.turn_ttl_s,
-            deltas=worker.deltas,
+            deltas=delta_streams(worker.send_delta),
             retry=retry,
         )
 

@@ -21,9 +21,9 @@ from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, ClusterError, Command, Turn, WorkerState, encode
-from forebay.workers.answering.answering import Answer
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet as Workers
@@ -50,13 +50,13 @@ class Gate:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.decode()
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        turn = inbound.decode()
         self.calls[turn.text] += 1
         await self.open.wait()
         permit.give_back()
         await permit.regain()  # as a retry does: a pause must not keep a turn that has begun from its permit
-        return Answer(encode(turn, unset=False), None, turn.conversation_id, "answered")
+        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 @pytest_asyncio.fixture

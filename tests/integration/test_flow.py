@@ -26,7 +26,7 @@ LUNA = "gpt-6-luna"
 
 def openness(worker: Worker, upstream: str = HAIKU) -> float:
     """The breaker as its metric tells it."""
-    answers: Any = worker._answers
+    answers: Any = worker._handler
     answers._chain.refresh_metrics()
     value: float = metrics.BREAKER.labels(upstream)._value.get()
     return value
@@ -242,7 +242,7 @@ async def test_a_provider_with_less_room_is_filled_and_hardly_refuses(
     assert {reply.outcome for reply in replies} == {"answered"}
     stats = model_api.stats()
     assert stats.peak_working <= 8
-    answers: Any = worker._answers
+    answers: Any = worker._handler
     assert answers.permits() <= 16
     assert sum(stats.refused.values()) <= 100
     assert await read_topic(cluster, cluster.topics.dead_letters) == []

@@ -14,9 +14,9 @@ from forebay.gateway import metrics as gateway_metrics
 from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import Fault, ModelApi
 from forebay.schemas import Cluster, encode
-from forebay.workers.answering.answering import Answer
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, until
@@ -38,10 +38,10 @@ class Holding:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
         await self.may.wait()
-        turn = received.decode()
-        return Answer(encode(turn, unset=False), None, turn.conversation_id, "answered")
+        turn = inbound.decode()
+        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 def value(name: str, **labels: str) -> float:

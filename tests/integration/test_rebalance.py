@@ -12,9 +12,9 @@ from pathlib import Path
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.schemas import Cluster, decode_turn, encode
-from forebay.workers.answering.answering import Answer
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until, until_async
@@ -37,12 +37,12 @@ class CountedAnswers:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.decode()
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        turn = inbound.decode()
         self._calls[turn.text] += 1
         await asyncio.sleep(self._seconds.get(turn.text, self._default))
         value = encode(turn, unset=False)
-        return Answer(value, None, turn.conversation_id, "answered")
+        return Publication(value, None, turn.conversation_id, "answered")
 
 
 async def order_of(cluster: Cluster) -> dict[str, list[int]]:

@@ -28,9 +28,9 @@ from forebay.schemas import Cluster, encode
 from forebay.schemas.version import VERSION
 from forebay.telemetry import tracing
 from forebay.telemetry.tracing import Trace
-from forebay.workers.answering.answering import Answer
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until
@@ -387,11 +387,11 @@ class Noting:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.decode()
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        turn = inbound.decode()
         self.noted.append((turn.text, tracing.TRACE.get()))
         await asyncio.sleep(0.01)
-        return Answer(encode(turn, unset=False), None, turn.conversation_id, "answered")
+        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 async def test_a_turn_that_begins_when_another_ends_is_not_in_its_trace(fleet: Fleet, chat: ChatClient) -> None:

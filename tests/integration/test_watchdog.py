@@ -26,11 +26,11 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, SettingsError, Turn, encode
 from forebay.telemetry.health import Health
-from forebay.workers.answering.answering import Answer
 from forebay.workers.engine.alarms import Patience
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.intake import IntakeTuning
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
@@ -60,10 +60,10 @@ class Working:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        turn = received.decode()
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        turn = inbound.decode()
         await self._work(turn)
-        return Answer(encode(turn, unset=False), None, turn.conversation_id, "answered")
+        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 @asynccontextmanager
@@ -224,8 +224,8 @@ async def all_committed(worker: Worker) -> bool:
 async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
     cluster: Cluster, chat: ChatClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def answer_with_nothing(self: Working, received: Received, permit: Permit) -> Answer:
-        return Answer(None, None, "c-1", "answered")
+    async def answer_with_nothing(self: Working, inbound: InboundRecord, permit: Permit) -> Publication:
+        return Publication(None, None, "c-1", "answered")
 
     monkeypatch.setattr(Working, "answer", answer_with_nothing)
     async with working(cluster) as (_, url):

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from forebay.schemas import Command, ModelState, decode_worker_state, encode
 from forebay.schemas.contract import asyncapi
 from forebay.workers.engine.commands import Pauses
-from forebay.workers.engine.inbound import Received, receive
+from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.self_report import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
 from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings, Spent
@@ -25,9 +25,9 @@ PERSON = Identity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0",
 places = st.tuples(st.integers(0, 3), st.integers(0, 60))
 
 
-def turn(partition: int, offset: int, timestamp: int = 0, ledger: Ledger | None = None) -> Received:
+def turn(partition: int, offset: int, timestamp: int = 0, ledger: Ledger | None = None) -> InboundRecord:
     record = ConsumerRecord("chat.requests", partition, offset, timestamp, 0, b"c", b"?", 0, 1, 1, ())
-    return receive(record, ledger or Ledger(0))
+    return inbound_record(record, ledger or Ledger(0))
 
 
 def command(word: Literal["pause", "resume", "drain"], partition: int | None = None) -> Command:
@@ -36,8 +36,8 @@ def command(word: Literal["pause", "resume", "drain"], partition: int | None = N
 
 def moment(
     ledgers: dict[int, Ledger],
-    waiting: Iterable[Received] = (),
-    running: Iterable[Received] = (),
+    waiting: Iterable[InboundRecord] = (),
+    running: Iterable[InboundRecord] = (),
     *,
     joined: bool = True,
     stopping: bool = False,

@@ -18,7 +18,7 @@ from forebay.schemas import Headers
 from forebay.schemas.headers import REPLAY_OF
 from forebay.workers import metrics
 from forebay.workers.engine.alarms import Lasting, Patience, TurnInFlight, Vitals, alarms, most_overdue
-from forebay.workers.engine.inbound import Received, receive
+from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.watchdog import BEAT_S, Stillness, Watchdog, stack_of_task, stack_of_thread
 
@@ -27,17 +27,17 @@ NOON = datetime(2026, 11, 11, 12, tzinfo=UTC).timestamp()
 WELL = Vitals(kafka_answers_s=1e6, can_answer_s=1e6)
 
 
-def received(offset: int = 0, headers: Headers = (), value: bytes | None = None, **fields: object) -> Received:
+def inbound(offset: int = 0, headers: Headers = (), value: bytes | None = None, **fields: object) -> InboundRecord:
     """A record of NOON."""
     turn = {"turn_id": f"t-{offset}", "conversation_id": "c-1", "text": "hi", **fields}
     record = ConsumerRecord(
         "chat.requests", 0, offset, int(NOON * 1000), 0, b"c-1", value or json.dumps(turn).encode(), None, 0, 0, headers
     )
-    return receive(record, Ledger(0))
+    return inbound_record(record, Ledger(0))
 
 
 def overdue_by(seconds: float) -> TurnInFlight:
-    return TurnInFlight(received(17), seconds + 60, seconds, "in line 1")
+    return TurnInFlight(inbound(17), seconds + 60, seconds, "in line 1")
 
 
 BEYOND = {
@@ -108,21 +108,21 @@ def test_a_worker_that_drains_raises_no_alarm() -> None:
 @pytest.mark.parametrize(
     ("turn", "allowed_s"),
     [
-        (received(), 120),
-        (received(sent_at="2026-11-11T11:59:00Z"), 60),
-        (received(sent_at="2026-11-11T11:59:00Z", expires_at="2026-11-12T12:00:00Z"), 86_400),
-        (received(headers=((REPLAY_OF, b"x-0-1"),), expires_at="2026-11-11T11:00:00Z"), 120),
-        (received(value=b"no turn"), 0),
+        (inbound(), 120),
+        (inbound(sent_at="2026-11-11T11:59:00Z"), 60),
+        (inbound(sent_at="2026-11-11T11:59:00Z", expires_at="2026-11-12T12:00:00Z"), 86_400),
+        (inbound(headers=((REPLAY_OF, b"x-0-1"),), expires_at="2026-11-11T11:00:00Z"), 120),
+        (inbound(value=b"no turn"), 0),
     ],
     ids=["record's time", "sent at", "expires at", "replayed", "no turn"],
 )
-def test_a_turn_has_the_time_that_its_answer_gives_it(turn: Received, allowed_s: float) -> None:
+def test_a_turn_has_the_time_that_its_answer_gives_it(turn: InboundRecord, allowed_s: float) -> None:
     assert turn.deadline(120.0) == NOON + allowed_s
 
 
 def test_the_turn_furthest_beyond_its_deadline() -> None:
-    patient = received(0, expires_at="2026-11-12T12:00:00Z")
-    late, later, young = received(1), received(2, expires_at="2026-11-11T12:00:01Z"), received(3)
+    patient = inbound(0, expires_at="2026-11-12T12:00:00Z")
+    late, later, young = inbound(1), inbound(2, expires_at="2026-11-11T12:00:01Z"), inbound(3)
     began = {patient: 0.0, late: 10.0, later: 500.0, young: 950.0}
     found = most_overdue(began, 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60)
     assert found == TurnInFlight(late, 990.0, 820.0)

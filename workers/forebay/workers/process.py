@@ -21,6 +21,7 @@ from forebay.telemetry.metrics import tell_version
 
 from . import metrics
 from .answering.answering import Answering
+from .answering.deltas import delta_streams
 from .answering.pseudonyms import hidden
 from .answering.upstreams import connect
 from .assistants import Assistant, load_assistant
@@ -71,7 +72,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
                 hedge=Hedge(settings.hedge_share),
                 store=store,
                 turn_ttl_s=settings.turn_ttl_s,
-                deltas=worker.deltas,
+                deltas=delta_streams(worker.send_delta),
                 worker=name,
             )
 

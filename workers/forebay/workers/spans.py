@@ -13,13 +13,13 @@ from forebay.telemetry import tracing
 from forebay.telemetry.tracing import NOTHING, Span
 
 if TYPE_CHECKING:
-    from .engine.inbound import Received
+    from .engine.inbound import InboundRecord
     from .engine.outbox import Outgoing
     from .flow.upstream import Upstream
     from .models import Completion
 
 
-def process(received: Received, group: str) -> Span:
+def process(inbound: InboundRecord, group: str) -> Span:
     """One turn, from the start of its answer; its parent is whoever sent it."""
     if tracing.tracer is None:
         return NOTHING
@@ -27,15 +27,15 @@ def process(received: Received, group: str) -> Span:
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.destination.name": received.topic,
-        "messaging.destination.partition.id": str(received.partition),
-        "messaging.kafka.offset": received.offset,
+        "messaging.destination.name": inbound.topic,
+        "messaging.destination.partition.id": str(inbound.partition),
+        "messaging.kafka.offset": inbound.offset,
         "messaging.consumer.group.name": group,
-        "messaging.message.body.size": len(received.value or b""),
+        "messaging.message.body.size": len(inbound.value or b""),
     }
-    if names := identity(received.value):
+    if names := identity(inbound.value):
         attributes["messaging.message.id"], attributes["messaging.message.conversation_id"] = names
-    return tracing.tracer.start(f"process {received.topic}", "consumer", attributes, received.headers)
+    return tracing.tracer.start(f"process {inbound.topic}", "consumer", attributes, inbound.headers)
 
 
 def chat(upstream: Upstream, *, streamed: bool) -> Span:

@@ -1,4 +1,4 @@
-"""Answering: from one received turn to what is published for it. `Answering.answer` reads as the list of steps."""
+"""Answering: from one inbound record to what is published for it. `Answering.answer` reads as the list of steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -14,7 +14,6 @@ from forebay.schemas import (
     Failure,
     Headers,
     ModelState,
-    Outcome,
     Reason,
     Reply,
     Spending,
@@ -33,8 +32,9 @@ from forebay.workers.assistants.routing import Staff
 from forebay.workers.conversations import Claim, Entry, Exchange, Loaded, State, Store, StoredReply, StoreError
 from forebay.workers.conversations.claims import Claims
 from forebay.workers.conversations.redaction import Vault, restore
-from forebay.workers.engine.inbound import Received
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.publication import Publication
 from forebay.workers.flow.budget import Budget, Ceilings
 from forebay.workers.flow.chain import Chain, Order
 from forebay.workers.flow.hedge import Hedge
@@ -58,20 +58,6 @@ _CLAIM_LOOK_S = 0.5
 """Between two looks at a turn that another holds: it may be answered long before its claim ends."""
 
 Result = TypeVar("Result")
-
-
-class Answer(NamedTuple):
-    """What is published for a turn: its reply, for a failed one the dead letter's reason, for a person the transcript."""
-
-    reply: bytes | None
-    """None when nobody can be told: the record has no readable identity."""
-    failure: Failure | None
-    conversation_id: str
-    """Key of the reply."""
-    outcome: Outcome
-    handoff: bytes | None = None
-    headers: Headers = ()
-    """Of the reply."""
 
 
 class Answering:
@@ -125,31 +111,31 @@ class Answering:
         """What was spent in this hour and day."""
         return self._budget.spending(time.time())
 
-    async def answer(self, received: Received, permit: Permit) -> Answer:
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
         """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
-        effort = Effort(received.timestamp, time.time())
-        if received.failure is not None:
-            return await self._refuse(received, received.failure, effort, permit)
-        turn = received.decode()
+        effort = Effort(inbound.timestamp, time.time())
+        if inbound.failure is not None:
+            return await self._refuse(inbound, inbound.failure, effort, permit)
+        turn = inbound.decode()
         tracing.TURN.set((turn.turn_id, turn.conversation_id))
-        while (answer := await self._attempt(received, turn, effort, permit)) is None:
+        while (answer := await self._attempt(inbound, turn, effort, permit)) is None:
             await permit.regain()
         return answer
 
-    async def _attempt(self, received: Received, turn: Turn, effort: Effort, permit: Permit) -> Answer | None:
+    async def _attempt(self, inbound: InboundRecord, turn: Turn, effort: Effort, permit: Permit) -> Publication | None:
         """The answer; None when another worker has the turn, or had it meanwhile: then its word is to be looked for."""
         claim, recorded = self._claims.begin(turn.conversation_id, turn.turn_id), False
         try:
-            loaded = await self._claimed(received, turn, claim, permit)
+            loaded = await self._claimed(inbound, turn, claim, permit)
             scopes = self._budget.ceilings.scopes(turn.tenant)
-            if stored := _standing_reply(received, loaded):
+            if stored := _standing_reply(inbound, loaded):
                 recorded = stored.final
                 self._budget.recorded(scopes, effort.cost_usd, time.time())  # spent by an attempt that came to nothing
-                return _answer(turn, stored, _failure_of(stored), loaded)
+                return _publication(turn, stored, _failure_of(stored), loaded)
             self._budget.reserve(scopes, effort.owes(loaded.conversation.owed_usd))
-            response, failure = await self._respond(received, turn, loaded, effort, claim, permit)
+            response, failure = await self._respond(inbound, turn, loaded, effort, claim, permit)
             permit.give_back()
-            answer = await self._record(received, turn, effort, response, failure, permit, loaded)
+            answer = await self._record(inbound, turn, effort, response, failure, permit, loaded)
             recorded = True
             if response.summarise_to:
                 self._summariser.begin(turn.conversation_id, loaded, response.summarise_to)
@@ -160,12 +146,12 @@ class Answering:
         finally:
             self._claims.end(claim, recorded=recorded)
 
-    async def _claimed(self, received: Received, turn: Turn, claim: Claim, permit: Permit) -> Loaded:
+    async def _claimed(self, inbound: InboundRecord, turn: Turn, claim: Claim, permit: Permit) -> Loaded:
         """What is known of the turn, as soon as it is ours or has its reply: a worker that died may still hold it."""
         told = False
         while True:
             loaded = await self._patiently(lambda: self._load(turn, claim), permit)
-            if not loaded.claimed_s or _standing_reply(received, loaded):
+            if not loaded.claimed_s or _standing_reply(inbound, loaded):
                 return loaded
             if not told:
                 log.info("turn.claimed_by_another", turn_id=turn.turn_id, seconds=round(loaded.claimed_s, 1))
@@ -175,12 +161,12 @@ class Answering:
             await permit.regain()
 
     async def _respond(
-        self, received: Received, turn: Turn, loaded: Loaded, effort: Effort, claim: Claim, permit: Permit
+        self, inbound: InboundRecord, turn: Turn, loaded: Loaded, effort: Effort, claim: Claim, permit: Permit
     ) -> tuple[Response, Failure | None]:
         """What the turn comes to, and why it is a dead letter if it is one. Raises AnsweredMeanwhile."""
-        deadline = received.deadline(self._turn_ttl_s, turn)
+        deadline = inbound.deadline(self._turn_ttl_s, turn)
         scopes = self._budget.ceilings.scopes(turn.tenant)
-        has_reply = partial(self._has_reply, received, turn, claim)
+        has_reply = partial(self._has_reply, inbound, turn, claim)
 
         def ask(prompt: Prompt, stream: ShownDeltas | None, order: Order) -> Question:
             return Question(turn, prompt, deadline, effort, stream, scopes, has_reply, order)
@@ -207,15 +193,15 @@ class Answering:
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", effort.attempts)
         return self._otherwise(turn, effort, failure, kept)
 
-    async def _refuse(self, received: Received, failure: Failure, effort: Effort, permit: Permit) -> Answer:
+    async def _refuse(self, inbound: InboundRecord, failure: Failure, effort: Effort, permit: Permit) -> Publication:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
-        names = identity(received.value)
+        names = identity(inbound.value)
         if names is None:
-            return Answer(None, failure, "", "failed")
+            return Publication(None, failure, "", "failed")
         tracing.TURN.set(names)
         turn = Turn.model_construct(turn_id=names[0], conversation_id=names[1], text="")
         response = Response(failed(turn, effort, failure))
-        answer = await self._record(received, turn, effort, response, failure, permit, Loaded(None, ()))
+        answer = await self._record(inbound, turn, effort, response, failure, permit, Loaded(None, ()))
         return answer._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
     async def _load(self, turn: Turn, claim: Claim) -> Loaded:
@@ -226,13 +212,13 @@ class Answering:
         self._budget.learn(loaded.spent)
         return loaded
 
-    async def _has_reply(self, received: Received, turn: Turn, claim: Claim) -> bool:
+    async def _has_reply(self, inbound: InboundRecord, turn: Turn, claim: Claim) -> bool:
         """Whether another worker has answered this turn by now, or is about to."""
         try:
             loaded = await self._load(turn, claim)
         except StoreError:
             return False  # its reply cannot be recorded before the store answers, and then the first one counts
-        return loaded.claimed_s > 0 or _standing_reply(received, loaded) is not None
+        return loaded.claimed_s > 0 or _standing_reply(inbound, loaded) is not None
 
     def _otherwise(self, turn: Turn, effort: Effort, failure: Failure, state: State) -> tuple[Response, Failure | None]:
         """What is said when no model answers: by rule, by a person, or an honest word and a dead letter."""
@@ -266,14 +252,14 @@ class Answering:
 
     async def _record(
         self,
-        received: Received,
+        inbound: InboundRecord,
         turn: Turn,
         effort: Effort,
         response: Response,
         failure: Failure | None,
         permit: Permit,
         loaded: Loaded,
-    ) -> Answer:
+    ) -> Publication:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
         value, wrong = _encoded(response.reply)
         if wrong:
@@ -293,13 +279,13 @@ class Answering:
             None if state == before else state,
             response.hand_off,
         )
-        again = replayed(received.headers)
+        again = replayed(inbound.headers)
         with spans.store("record"):
             counts = await self._patiently(lambda: self._store.record(entry, replace=again), permit)
         self._budget.recorded(scopes, cost_usd, time.time())
         left_out = effort.left_out_bytes * effort.attempts
         metrics.LEFT_OUT.inc(left_out)
-        return _answer(turn, counts, failure if counts.value == value else None, loaded, left_out)
+        return _publication(turn, counts, failure if counts.value == value else None, loaded, left_out)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Result]], permit: Permit) -> Result:
         """Asks the store until it answers: no turn is answered without its conversation."""
@@ -318,9 +304,9 @@ class Answering:
             await permit.regain()
 
 
-def _answer(
+def _publication(
     turn: Turn, stored: StoredReply, failure: Failure | None, loaded: Loaded, left_out_bytes: int = 0
-) -> Answer:
+) -> Publication:
     """What to publish for a turn whose reply is stored."""
     headers: Headers = ((names.TENANT, turn.tenant.encode()),) if turn.tenant else ()
     if left_out_bytes:
@@ -330,7 +316,7 @@ def _answer(
         vault = Vault(loaded.conversation.state.vault)
         said = [(restore(said, vault), restore(answer, vault)) for said, answer, _ in loaded.history]
         handed = encode(handoff(turn, decode_reply(stored.value), said))
-    return Answer(stored.value, failure, turn.conversation_id, stored.outcome, handed, headers)
+    return Publication(stored.value, failure, turn.conversation_id, stored.outcome, handed, headers)
 
 
 def _encoded(reply: Reply) -> tuple[bytes, str]:
@@ -346,10 +332,10 @@ def _encoded(reply: Reply) -> tuple[bytes, str]:
     return value, ""
 
 
-def _standing_reply(received: Received, loaded: Loaded) -> StoredReply | None:
+def _standing_reply(inbound: InboundRecord, loaded: Loaded) -> StoredReply | None:
     """The turn's reply, if it stands. A replayed dead letter gets a new try; what was answered meanwhile stays answered."""
     stored = loaded.reply
-    return stored if stored and (stored.final or not replayed(received.headers)) else None
+    return stored if stored and (stored.final or not replayed(inbound.headers)) else None
 
 
 def _failure_of(stored: StoredReply) -> Failure | None:

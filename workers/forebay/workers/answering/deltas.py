@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from forebay.schemas import Delta, Turn
+from forebay.schemas import Delta, Turn, encode
 from forebay.workers.models.model import whole_text
 
 PERIOD_S = 0.05
@@ -58,3 +59,13 @@ class DeltaStream:
         """The call failed midway: the next delta tells the reader to drop what it showed."""
         self._buffer.clear()
         self._restart = self._sequence > 0
+
+
+def delta_streams(send: Callable[[bytes, bytes], None]) -> Callable[[Turn], DeltaStream]:
+    """What begins the stream of a turn; ``send`` takes key and value of each delta's record."""
+
+    def stream(turn: Turn) -> DeltaStream:
+        key = turn.conversation_id.encode()
+        return DeltaStream(turn, lambda delta: send(key, encode(delta)), time.monotonic)
+
+    return stream

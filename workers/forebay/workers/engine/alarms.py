@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from .inbound import Received
+from .inbound import InboundRecord
 
 _LOOKED_AT = 1_000
 """Oldest turns in flight whose deadlines are read at a beat; that takes 3 us each."""
@@ -43,7 +43,7 @@ PATIENCE = Patience()
 class TurnInFlight:
     """One turn that is being answered."""
 
-    received: Received
+    inbound: InboundRecord
     in_flight_s: float
     overdue_s: float
     """The part of it that lies beyond the turn's deadline and a last call."""
@@ -99,13 +99,13 @@ def _turn_stuck(vitals: Vitals, patience: Patience) -> Alarm | None:
     late = vitals.overdue
     if late is None or min(late.overdue_s, vitals.can_answer_s) <= patience.turn_s:
         return None
-    fields: dict[str, object] = {"partition": late.received.partition, "offset": late.received.offset}
-    if late.received.failure is None:
-        turn = late.received.decode()
+    fields: dict[str, object] = {"partition": late.inbound.partition, "offset": late.inbound.offset}
+    if late.inbound.failure is None:
+        turn = late.inbound.decode()
         fields |= {"turn_id": turn.turn_id, "conversation_id": turn.conversation_id}
     return Alarm(
         "turn_stuck",
-        f"turn {fields.get('turn_id', '(unreadable)')} (partition {late.received.partition}, offset {late.received.offset})"
+        f"turn {fields.get('turn_id', '(unreadable)')} (partition {late.inbound.partition}, offset {late.inbound.offset})"
         f" has been in flight for {late.in_flight_s:.0f} s, {late.overdue_s:.0f} s longer than its deadline and a last call"
         " allow",
         {**fields, "stack": late.stack},
@@ -157,7 +157,7 @@ class Lasting:
 
 
 def most_overdue(
-    began: Mapping[Received, float], now: float, wall: float, *, turn_ttl_s: float, call_s: float
+    began: Mapping[InboundRecord, float], now: float, wall: float, *, turn_ttl_s: float, call_s: float
 ) -> TurnInFlight | None:
     """The turn in flight that is furthest beyond its deadline and a last call of ``call_s``.
 
@@ -165,11 +165,11 @@ def most_overdue(
     that began after its deadline, such as one that a dead worker left, has as long as a call.
     """
     found: TurnInFlight | None = None
-    for received, at in islice(began.items(), _LOOKED_AT):
+    for inbound, at in islice(began.items(), _LOOKED_AT):
         in_flight_s = now - at
         if in_flight_s <= call_s:
             break
-        overdue_s = min(in_flight_s, wall - received.deadline(turn_ttl_s)) - call_s
+        overdue_s = min(in_flight_s, wall - inbound.deadline(turn_ttl_s)) - call_s
         if overdue_s > 0 and (found is None or overdue_s > found.overdue_s):
-            found = TurnInFlight(received, in_flight_s, overdue_s)
+            found = TurnInFlight(inbound, in_flight_s, overdue_s)
     return found

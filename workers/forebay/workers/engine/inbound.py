@@ -1,4 +1,4 @@
-"""A received turn: one record of ``chat.requests`` with what is needed to answer it, commit it, or bury it."""
+"""An inbound record: one record of ``chat.requests`` with what is needed to answer it, commit it, or bury it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Received:
+class InboundRecord:
     """One record, held as its bytes: what waits takes no more memory than it took on the wire.
 
     Decoded, a turn can be fifty times as large (attributes of many small objects), so `decode` is called again when its
@@ -60,8 +60,8 @@ class Received:
         return (taken if turn.sent_at is None else turn.sent_at.timestamp()) + turn_ttl_s
 
 
-def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
-    """Looks into a record; what cannot be decoded is received too, with its failure."""
+def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
+    """Looks into a record; what cannot be decoded is taken in too, with its failure."""
     failure: Failure | None = None
     sender = Sender()
     try:
@@ -73,7 +73,7 @@ def receive(record: ConsumerRecord, ledger: Ledger) -> Received:
     # Kafka lets a header have no value; for us that is an empty one.
     headers = tuple((name, value or b"") for name, value in record.headers)
     size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
-    return Received(
+    return InboundRecord(
         record.topic,
         record.partition,
         record.offset,

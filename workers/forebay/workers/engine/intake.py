@@ -33,7 +33,7 @@ from forebay.workers import metrics
 
 from .alarms import Lasting
 from .commands import Pauses
-from .inbound import Received, receive
+from .inbound import InboundRecord, inbound_record
 from .ledger import CommitPoint, Ledger
 
 log = structlog.get_logger()
@@ -165,7 +165,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         await within(self._consumer.stop(), "consumer")
         await within(self._admin.close(), "admin")
 
-    async def poll(self, room: int, timeout_s: float) -> list[Received]:
+    async def poll(self, room: int, timeout_s: float) -> list[InboundRecord]:
         """At most ``room`` new turns, waiting up to ``timeout_s`` for the first.
 
         With no room it still polls, on paused partitions: a consumer that does not poll is put out of its group.
@@ -184,26 +184,26 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             return await self._isolate()
         return [turn for partition, records in batches.items() for turn in self._take(partition, records)]
 
-    def _take(self, partition: TopicPartition, records: list[ConsumerRecord]) -> list[Received]:
+    def _take(self, partition: TopicPartition, records: list[ConsumerRecord]) -> list[InboundRecord]:
         ledger = self._ledgers.get(partition)
         if ledger is None or partition not in self._owned:
             return []
         if self._withheld(partition):
             self._consumer.seek(partition, ledger.position)
             return []
-        return [receive(record, ledger) for record in records if ledger.polled(record.offset)]
+        return [inbound_record(record, ledger) for record in records if ledger.polled(record.offset)]
 
     def _withheld(self, partition: TopicPartition) -> bool:
         """Whether what this poll brings of it came before a pause, perhaps from beyond what was put back since."""
         return partition in self._put_back or self._pauses.paused(partition.partition)
 
-    async def _isolate(self) -> list[Received]:
+    async def _isolate(self) -> list[InboundRecord]:
         """aiokafka cannot read a record whose header name is not UTF-8, nor what lies behind it in its batch.
 
         It names neither the record nor its partition, so each partition is read record by record until one fails. That
         one is held where it is, aloud, until an operator steps over it: skipping the batch would lose readable turns.
         """
-        turns: list[Received] = []
+        turns: list[InboundRecord] = []
         self._put_back.clear()
         for partition in self._owned:
             # What the failed poll had already taken off the other partitions is read once more.
@@ -232,14 +232,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self.put_back(late)
         return [turn for turn in turns if turn not in late]
 
-    def _place(self, turn: Received) -> TopicPartition:
+    def _place(self, turn: InboundRecord) -> TopicPartition:
         return TopicPartition(self._topic, turn.partition)
 
-    def can_put_back(self, turn: Received) -> bool:
+    def can_put_back(self, turn: InboundRecord) -> bool:
         """Whether Kafka still has this turn at the place where it was polled."""
         return self._ledgers.get(self._place(turn)) is turn.ledger
 
-    def put_back(self, turns: Iterable[Received]) -> None:
+    def put_back(self, turns: Iterable[InboundRecord]) -> None:
         """Leaves turns that have not begun to Kafka, to be polled again; ask `can_put_back` for each."""
         offsets = defaultdict[TopicPartition, list[int]](list)
         for turn in turns:

@@ -23,7 +23,7 @@ from forebay.schemas import Cluster, ModelState, PartitionState, Spending, Worke
 from forebay.schemas.version import VERSION
 
 from .commands import Pauses
-from .inbound import Received
+from .inbound import InboundRecord
 from .ledger import Ledger
 
 log = structlog.get_logger()
@@ -100,9 +100,9 @@ class Moment:
     permits: int
     ledgers: Mapping[int, Ledger]
     """Progress of the partitions it owns."""
-    waiting: Iterable[Received]
+    waiting: Iterable[InboundRecord]
     """Turns that have not begun."""
-    running: Iterable[Received]
+    running: Iterable[InboundRecord]
     pauses: Pauses
     tally: Tally
     answered_a_second: float
@@ -119,7 +119,7 @@ class Waiting(NamedTuple):
     """Offset of the first of them."""
 
 
-def waiting_of(turns: Iterable[Received]) -> tuple[dict[int, Waiting], float]:
+def waiting_of(turns: Iterable[InboundRecord]) -> tuple[dict[int, Waiting], float]:
     """(by partition, the oldest timestamp in milliseconds since the epoch, infinity without any). 10,000 take about 1 ms."""
     counts: dict[int, int] = {}
     lowest: dict[int, int] = {}

@@ -15,38 +15,35 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from forebay.schemas import (
     Cluster,
     Command,
-    Delta,
     Failure,
     Reason,
     Spending,
     Topics,
-    Turn,
     WorkerState,
     carried,
     dead_letter_headers,
-    encode,
 )
 from forebay.workers import metrics, spans
-from forebay.workers.answering.answering import Answer
-from forebay.workers.answering.deltas import DeltaStream
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 from forebay.workers.settings import WorkerSettings
 
 from .alarms import PATIENCE, Lasting, Patience, Vitals, most_overdue
 from .commands import Commands, Pauses
-from .inbound import Received
+from .handler import Handler
+from .inbound import InboundRecord
 from .intake import Intake, IntakeTuning, within
 from .lanes import Lanes
 from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .processing import Processing
+from .publication import Publication
 from .self_report import Identity, KnowsModels, Moment, Rate, Reports, Tally, state_of
 from .watchdog import BEAT_S, Watchdog, stack_of_task
 
@@ -61,22 +58,6 @@ _CARRIED_BYTES = 16 * 1024
 """Headers larger than this in all are not carried to a reply, which must fit its topic."""
 
 
-class Answers(Protocol):
-    """What the worker needs of `Answering`; anything that answers turns can stand in its place."""
-
-    async def answer(self, received: Received, permit: Permit) -> Answer:
-        """The answer to one turn. Must not raise for what the turn says."""
-
-    def ready(self) -> str | None:
-        """Why no turn can be answered now, or None."""
-
-    def permits(self) -> int:
-        """How many turns may be answered at once, as far as the models are concerned."""
-
-    async def close(self) -> None:
-        """No turn will come any more."""
-
-
 def worker_name() -> str:
     """Host, process and a random part: unique, and tells an operator where to look."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -89,17 +70,17 @@ class Worker:
         self,
         cluster: Cluster,
         settings: WorkerSettings,
-        answers: Callable[[Worker], Answers],
+        handler: Callable[[Worker], Handler],
         *,
         name: str | None = None,
         tuning: IntakeTuning = IntakeTuning(),
         patience: Patience = PATIENCE,
     ) -> None:
-        """``answers`` builds what answers turns, given this worker (for its `deltas`)."""
+        """``handler`` builds what answers turns, given this worker (for its `send_delta`)."""
         self.name = name or worker_name()
         self._topics: Topics = cluster.topics
         self._settings = settings
-        self._lanes: Lanes[Received] = Lanes(settings.concurrency, settings.weights())
+        self._lanes: Lanes[InboundRecord] = Lanes(settings.concurrency, settings.weights())
         self._pauses = Pauses()
         self._intake = Intake(
             cluster,
@@ -112,8 +93,8 @@ class Worker:
             tuning=tuning,
         )
         self._outbox = Outbox(cluster, self.name)
-        self._answers = answers(self)
-        self._running: dict[Received, tuple[asyncio.Task[None], Permit]] = {}
+        self._handler = handler(self)
+        self._running: dict[InboundRecord, tuple[asyncio.Task[None], Permit]] = {}
         self._held_bytes = 0
         self._typical_bytes = 1024
         self._holding = False
@@ -122,7 +103,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._watchdog = Watchdog(patience)
-        self._began: dict[Received, float] = {}  # the turns in flight and when each began, oldest first
+        self._began: dict[InboundRecord, float] = {}  # the turns in flight and when each began, oldest first
         self._can_answer, self._untracked = Lasting(), Lasting()
         self._publishing_since: float | None = None
         self._consumed = metrics.CONSUMED.labels("kafka", "poll", self._topics.requests, settings.group)
@@ -184,7 +165,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await within(self._answers.close(), "store")
+        await within(self._handler.close(), "store")
         await self.close()
         log.info("worker.stopped")
 
@@ -212,11 +193,11 @@ class Worker:
                     await self._intake.poll(0, 0.0)
                 continue
             polled = await self._intake.poll(self._appetite, _POLL_S)
-            for received in polled:
-                self._offer(received)
+            for inbound in polled:
+                self._offer(inbound)
             if polled:
                 self._consumed.inc(len(polled))
-                self._typical_bytes = sum(received.size for received in polled) // len(polled) + 1
+                self._typical_bytes = sum(inbound.size for inbound in polled) // len(polled) + 1
             self._dispatch()
 
     @property
@@ -233,59 +214,59 @@ class Worker:
         """
         lanes, settings = self._lanes, self._settings
         return (
-            (lanes.ready >= settings.concurrency and self._answers.ready() is not None)
+            (lanes.ready >= settings.concurrency and self._handler.ready() is not None)
             or lanes.waiting + len(self._running) >= settings.max_waiting
             or self._held_bytes >= settings.max_waiting_mib * 1024 * 1024
         )
 
-    def _offer(self, received: Received) -> None:
-        self._held_bytes += received.size
+    def _offer(self, inbound: InboundRecord) -> None:
+        self._held_bytes += inbound.size
         # By the age of its record: what a rebalance brings came here all at once. Clocks differ, so within reason.
-        waited_s = min(max(0.0, time.time() - received.timestamp / 1000), self._settings.turn_ttl_s)
-        self._lanes.offer(received.lane, received, self._loop.time() - waited_s, received.sender)
+        waited_s = min(max(0.0, time.time() - inbound.timestamp / 1000), self._settings.turn_ttl_s)
+        self._lanes.offer(inbound.lane, inbound, self._loop.time() - waited_s, inbound.sender)
 
     def _dispatch(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
-        self._lanes.permits = min(self._settings.concurrency, self._answers.permits())
-        while not self._holding and (received := self._lanes.take()) is not None:
-            if running := self._running.get(received):
+        self._lanes.permits = min(self._settings.concurrency, self._handler.permits())
+        while not self._holding and (inbound := self._lanes.take()) is not None:
+            if running := self._running.get(inbound):
                 running[1].granted()
                 continue
-            permit = Permit(self._lanes, received.lane, self._dispatch)
+            permit = Permit(self._lanes, inbound.lane, self._dispatch)
             # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
-            task = self._loop.create_task(self._run(received, permit), context=self._context.copy())
-            self._running[received] = (task, permit)
+            task = self._loop.create_task(self._run(inbound, permit), context=self._context.copy())
+            self._running[inbound] = (task, permit)
         if not self._room.is_set() and not self._crowded:
             self._room.set()
 
-    async def _run(self, received: Received, permit: Permit) -> None:
-        self._began[received] = time.monotonic()
+    async def _run(self, inbound: InboundRecord, permit: Permit) -> None:
+        self._began[inbound] = time.monotonic()
         try:
-            with Processing(received, self._settings.group) as processing:
+            with Processing(inbound, self._settings.group) as processing:
                 try:
-                    answer = await self._answers.answer(received, permit)
+                    answer = await self._handler.answer(inbound, permit)
                 except MISTAKES as error:
                     # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
                     raise_if_ours(error)
-                    log.exception("turn.handler_error", partition=received.partition, offset=received.offset)
+                    log.exception("turn.handler_error", partition=inbound.partition, offset=inbound.offset)
                     failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
-                    answer = Answer(None, failure, "", "failed")
-                self._publish(received, answer)
+                    answer = Publication(None, failure, "", "failed")
+                self._publish(inbound, answer)
                 processing.ended(answer)
         finally:
-            self._held_bytes -= received.size
-            del self._running[received], self._began[received]
-            self._lanes.finish(received.lane)
+            self._held_bytes -= inbound.size
+            del self._running[inbound], self._began[inbound]
+            self._lanes.finish(inbound.lane)
             self._dispatch()
 
-    def _publish(self, received: Received, answer: Answer) -> None:
+    def _publish(self, inbound: InboundRecord, answer: Publication) -> None:
         outgoing: list[Outgoing] = []
         if answer.failure is not None:
             metrics.DEAD_LETTERS.labels(answer.failure.reason.value).inc()
             self._tally.dead_letters[answer.failure.reason.value] += 1
-            outgoing.append(self._dead_letter(received, answer.failure))
+            outgoing.append(self._dead_letter(inbound, answer.failure))
         if answer.reply is not None:
-            headers = carried(received.headers) if received.headers else ()
+            headers = carried(inbound.headers) if inbound.headers else ()
             if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
                 headers = ()
             headers += answer.headers
@@ -297,33 +278,28 @@ class Worker:
         sending = spans.send(outgoing)
 
         def acknowledged() -> None:
-            received.ledger.done(received.offset)
+            inbound.ledger.done(inbound.offset)
             for span in sending:
                 span.end()
 
         self._outbox.publish(outgoing, acknowledged)
 
-    def _dead_letter(self, received: Received, failure: Failure) -> Outgoing:
+    def _dead_letter(self, inbound: InboundRecord, failure: Failure) -> Outgoing:
         headers = dead_letter_headers(
-            received.headers,
+            inbound.headers,
             failure,
-            topic=received.topic,
-            partition=received.partition,
-            offset=received.offset,
-            timestamp=received.timestamp,
+            topic=inbound.topic,
+            partition=inbound.partition,
+            offset=inbound.offset,
+            timestamp=inbound.timestamp,
             failed_at=datetime.now(UTC),
             worker=self.name,
         )
-        return Outgoing(self._topics.dead_letters, received.key, received.value, headers)
+        return Outgoing(self._topics.dead_letters, inbound.key, inbound.value, headers)
 
-    def deltas(self, turn: Turn) -> DeltaStream:
-        """Where the fragments of a streamed turn go: lost ones are not missed, for the final reply has the whole text."""
-        key = turn.conversation_id.encode()
-
-        def publish(delta: Delta) -> None:
-            self._outbox.publish([Outgoing(self._topics.deltas, key, encode(delta))], lambda: None)
-
-        return DeltaStream(turn, publish, self._loop.time)
+    def send_delta(self, key: bytes, value: bytes) -> None:
+        """Publishes a fragment of a streamed turn: a lost one is not missed, for the final reply has the whole text."""
+        self._outbox.publish([Outgoing(self._topics.deltas, key, value)], lambda: None)
 
     # -- around it ---------------------------------------------------------------------------------------------------
 
@@ -340,25 +316,25 @@ class Worker:
 
     def _lost(self, partitions: set[int]) -> None:
         """The rebalance is over: turns of partitions that went are somebody else's now."""
-        self._forget(lambda received: received.partition in partitions)
-        for received, (task, _) in list(self._running.items()):
-            if received.partition in partitions:
+        self._forget(lambda inbound: inbound.partition in partitions)
+        for inbound, (task, _) in list(self._running.items()):
+            if inbound.partition in partitions:
                 task.cancel()
         self._holding = False
         self._dispatch()
 
-    def _forget(self, unwanted: Callable[[Received], bool]) -> list[Received]:
+    def _forget(self, unwanted: Callable[[InboundRecord], bool]) -> list[InboundRecord]:
         """Drops waiting turns; returns them."""
-        forgotten: list[Received] = []
+        forgotten: list[InboundRecord] = []
 
-        def gone(received: Received) -> bool:
-            if unwanted(received):
-                forgotten.append(received)
+        def gone(inbound: InboundRecord) -> bool:
+            if unwanted(inbound):
+                forgotten.append(inbound)
                 return True
             return False
 
         self._lanes.forget(gone)
-        self._held_bytes -= sum(received.size for received in forgotten)
+        self._held_bytes -= sum(inbound.size for inbound in forgotten)
         return forgotten
 
     def _obey(self, command: Command) -> None:
@@ -376,14 +352,14 @@ class Worker:
 
     def state(self) -> WorkerState:
         """This worker at this moment, as it reports itself."""
-        answers, outcomes = self._answers, self._tally.outcomes
-        known = answers if isinstance(answers, KnowsModels) else None
+        handler, outcomes = self._handler, self._tally.outcomes
+        known = handler if isinstance(handler, KnowsModels) else None
         moment = Moment(
             joined=self._intake.joined,
             stopping=self._stop.is_set(),
             trouble=self.ready(),
             alarm=self.live(),
-            permits=min(self._settings.concurrency, answers.permits()),
+            permits=min(self._settings.concurrency, handler.permits()),
             ledgers=self._intake.ledgers,
             waiting=self._lanes.untaken(),
             running=self._running,
@@ -415,7 +391,7 @@ class Worker:
 
     def _vitals(self, now: float) -> Vitals:
         intake, settings = self._intake, self._settings
-        self._can_answer.note(self._answers.ready() is None, now)
+        self._can_answer.note(self._handler.ready() is None, now)
         self._untracked.note(intake.held > self._lanes.waiting + len(self._running) + self._outbox.waiting, now)
         oldest, overdue = next(iter(self._began.values()), now), None
         if (can_answer_s := self._can_answer.seconds(now)) > self._watchdog.patience.turn_s:
@@ -423,7 +399,7 @@ class Worker:
                 self._began, now, time.time(), turn_ttl_s=settings.turn_ttl_s, call_s=settings.call_timeout_s
             )
         if overdue is not None:
-            overdue = replace(overdue, stack=stack_of_task(self._running[overdue.received][0]))
+            overdue = replace(overdue, stack=stack_of_task(self._running[overdue.inbound][0]))
         return Vitals(
             draining=self._stop.is_set(),
             kafka_answers_s=intake.answering.seconds(now),
@@ -447,7 +423,7 @@ class Worker:
             return "stopping"
         if not self._intake.joined:
             return "not in the consumer group yet"
-        if trouble := self._intake.trouble or self._answers.ready():
+        if trouble := self._intake.trouble or self._handler.ready():
             return trouble
         if self._publishing_since is not None and self._loop.time() - self._publishing_since > 5:
             return f"Kafka has not acknowledged a reply for {self._loop.time() - self._publishing_since:.0f} s"
@@ -457,7 +433,7 @@ class Worker:
         """Sets the gauges to what is true now."""
         metrics.IN_FLIGHT.set(self._lanes.in_flight)
         metrics.WAITING.set(self._lanes.waiting)
-        oldest = min((received.timestamp for received in self._lanes.untaken()), default=None)
+        oldest = min((inbound.timestamp for inbound in self._lanes.untaken()), default=None)
         metrics.OLDEST_WAITING.set(0.0 if oldest is None else max(0.0, time.time() - oldest / 1000))
         metrics.UNPUBLISHED.set(self._outbox.waiting)
         metrics.PARTITIONS.set(len(self._intake.partitions))

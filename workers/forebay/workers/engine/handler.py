@@ -1,0 +1,25 @@
+"""A handler: what answers the records that the engine carries. The engine knows nothing else of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .inbound import InboundRecord
+from .permit import Permit
+from .publication import Publication
+
+
+class Handler(Protocol):
+    """Answers records, several at once; those of one lane one after the other."""
+
+    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        """What is to be published for one record. Must not raise for what the record says."""
+
+    def ready(self) -> str | None:
+        """Why no turn can be answered now, or None."""
+
+    def permits(self) -> int:
+        """How many turns may be answered at once, as far as the models are concerned."""
+
+    async def close(self) -> None:
+        """No turn will come any more."""
