@@ -6,6 +6,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # no test may depend on a machine being fast
+settings.load_profile("any machine")
 
 pytest_plugins = ["forebay.testing.fixtures", "tests.integration.gateway"]
 

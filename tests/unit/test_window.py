@@ -56,6 +56,12 @@ def test_what_does_not_fit_is_summarised_before_its_time() -> None:
     assert fit(history, conversation(10), Window(summarise=False), 3_500).summarise_to == 0
 
 
+def test_a_summary_covers_no_more_than_was_said() -> None:
+    """Though one is due half a block early."""
+    window = Window(exchanges=3, block=3)
+    assert fit([exchange(0), exchange(1)], conversation(2), window, PLENTY).summarise_to == 2
+
+
 exchanges = st.builds(
     Exchange,
     st.text(max_size=80),

@@ -67,7 +67,7 @@ def fit(history: Sequence[Exchange], conversation: Conversation, window: Window,
     wanted = 0
     if window.summarise:
         due = conversation.exchanges - conversation.summarised >= window.exchanges - window.block // 2
-        wanted = max(start, conversation.summarised + window.block if due else 0)
+        wanted = max(start, min(conversation.exchanges, conversation.summarised + window.block) if due else 0)
     return Fitted(tuple(messages), sum(sizes) - shown, wanted if wanted > conversation.summarised else 0)
 
 
