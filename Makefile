@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEEDS ?= 5
+UPGRADE ?= --upgrade
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test lint k8s bench chaos docs lock clean
@@ -41,8 +42,8 @@ chaos: .venv/.ready ## seeds of kills, stops, outages and poison, all counted fr
 docs: .venv/.ready ## writes docs/configuration.md from the settings
 	$(BIN)/python -m forebay.cli.configuration > docs/configuration.md
 
-lock: .venv/.ready ## pins every dependency anew, with hashes
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --all-extras --group dev --group bench \
+lock: .venv/.ready ## pins every dependency anew, with hashes; what is pinned stays so with make lock UPGRADE=
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-header --all-extras --group dev --group bench \
 		pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --constraint requirements.lock --group build \
 		--extra console --extra eddsa --extra mcp --extra model-api --extra otel --extra redis \
