@@ -425,12 +425,12 @@ BOMB = "a: &a [x, x]\n" + "".join(
     ],
 )
 def test_what_would_take_for_ever_to_read_is_refused_at_once(text: str, fix: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(SettingsError) as refused:
         Faq.parse(text, "f.yaml")
     assert fix in str(refused.value)
     assert len(str(refused.value)) < 5_000
-    assert time.perf_counter() - began < 10, "some took minutes, or ended the process"
+    assert time.process_time() - began < 10, "some took minutes, or ended the process"
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
