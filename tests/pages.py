@@ -81,9 +81,8 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Every page for users. Decisions tell of their time, and are none."""
-    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("k8s/**/*.md")]
-    return [Page(path) for path in sorted(files) if path.name != "CHANGELOG.md"]
+    """Every page of the repository."""
+    return [Page(path) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("k8s/**/*.md")])]
 
 
 def commands(script: str) -> list[str]:

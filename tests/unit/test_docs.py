@@ -1,4 +1,4 @@
-"""The pages lead where they say, name only what there is, and say the same in both languages."""
+"""The pages lead where they say, name only what exists, and say the same in both languages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,22 @@ from typer.main import get_command
 
 from forebay.cli.command_line import app
 from tests.pages import ROOT, Page, commands, pages, words
+from tests.references import SOURCES, faults, files_named
 
 PAGES = {page.name: page for page in pages()}
+COMMAND = get_command(app)
+COMMENTED = [
+    *(ROOT / name for name in (".ci/run", ".dockerignore", "Dockerfile", "Makefile", "compose.yaml", "pyproject.toml")),
+    *sorted(path for folder in ("k8s", "examples") for path in (ROOT / folder).rglob("*.yaml")),
+]
+"""Files whose comments are documentation."""
+MODULES = sorted(path for folder in (*SOURCES, "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+NOT_OURS = {
+    "docs/gateway.md": {"/openapi.json"},  # a path of the gateway
+    "docs/rehearse.md": {"rehearsal.html"},  # what the command writes
+    "docs/security.md": {"keys.public.json"},  # what the reader makes
+}
+"""Names of files in the text that are none of the repository."""
 LANGUAGES = {"sh", "text", "python", "js", "jsx", "html", "json", "yaml", "toml", "promql", "ini"}
 
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=str)
@@ -60,6 +75,33 @@ def test_what_is_named_exists(page: Page) -> None:
     assert not wrong
 
 
+@each_page
+def test_every_path_setting_metric_and_python_name_exists(page: Page) -> None:
+    folder = page.path.parent
+    wrong = faults(page.path.read_text(encoding="utf-8"), folder)
+    wrong += [fault for code in page.spoken() for fault in files_named(code, folder)]
+    assert not set(wrong) - {f"no file {name}" for name in NOT_OURS.get(page.name, ())}
+
+
+@pytest.mark.parametrize("path", COMMENTED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_comments_and_manifests_name_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    said = [command for line in re.findall(r"(?m)(?:^|\s)# ?(.+)$", text) for command in _commands_in(line)]
+    assert not [*faults(text, path.parent), *(f"{one}: {fault}" for one in said if (fault := _fault(one)))]
+
+
+def _commands_in(comment: str) -> list[str]:
+    """A comment that is a command, and what stands in backticks in one that is not."""
+    whole = re.match(r"\s*(?:forebay|make|kubectl|python -m|pip install) [a-z-].*", comment)
+    return [comment.strip()] if whole else re.findall(r"`([^`]+)`", comment)
+
+
+def test_what_docstrings_and_comments_in_the_sources_name_exists() -> None:
+    found = {str(path.relative_to(ROOT)): faults(path.read_text(encoding="utf-8"), path.parent) for path in MODULES}
+    assert len(found) > 200
+    assert not {path: wrong for path, wrong in found.items() if wrong}
+
+
 def _fault(command: str) -> str | None:
     try:
         given = words(command)
@@ -84,7 +126,7 @@ def _fault(command: str) -> str | None:
 
 def _unknown(rest: list[str]) -> str | None:
     """What the command line does not have: a command, or an option of it."""
-    command: Any = get_command(app)
+    command: Any = COMMAND
     while isinstance(command, TyperGroup) and rest and not rest[0].startswith(("-", "...", "<")):
         if rest[0] not in command.commands:
             return f"no command {rest[0]}"
@@ -116,4 +158,33 @@ def test_the_rules_find_faults() -> None:
     assert _fault("python -m benchmarks.nothing") == "no such module"
     assert _fault("pip install 'forebay[nothing]'")
     assert not _leads(PAGES["README.md"], "docs/guide.md#no-such-heading")
-    assert not _leads(PAGES["README.md"], "docs/none.md")
+    assert not _leads(PAGES["README.md"], "docs/none" + ".md")
+    assert files_named("workers/completion.py") == ["no file workers/completion.py"]
+    assert files_named("schemas/completion.py") == []
+    assert _commands_in(" forebay plan --fast") == ["forebay plan --fast"]
+    assert _commands_in(" as `make nothing` does") == ["make nothing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("in docs/none.md, too", "no path docs/none.md"),
+        ("`workers/forebay/workers/none.py`", "no path workers/forebay/workers/none.py"),
+        ("each k8s/overlays/*/none.yaml", "no path k8s/overlays/*/none.yaml"),
+        ("`FOREBAY_CONCURENCY=50`", "no setting FOREBAY_CONCURENCY"),
+        ("all of FOREBAY_NONE_*", "no setting FOREBAY_NONE_"),
+        ("rate(forebay_turns_totl[1m])", "no metric forebay_turns_totl"),
+        ("the alert ForebayNoModels", "no alert ForebayNoModels"),
+        ("from forebay.producer import ChatClient", "no module or name forebay.producer"),
+        ("`forebay.producers.ChatClients`", "no module or name forebay.producers.ChatClients"),
+    ],
+)
+def test_a_name_that_nothing_has_is_found(text: str, fault: str) -> None:
+    assert faults(text) == [fault]
+
+
+def test_names_that_there_are_pass() -> None:
+    assert not faults(
+        "k8s/overlays/*/plan.yaml and docs/ say FOREBAY_CONCURRENCY, FOREBAY_GATEWAY_*, forebay_queued_seconds_bucket,"
+        " ForebayNoModel, forebay.producers.ChatClient, and https://example.org/docs/none.md is somebody else's"
+    )
