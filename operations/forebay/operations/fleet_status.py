@@ -15,11 +15,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from forebay.gateway.console.live.snapshot import models_of, spending_of
+from forebay.gateway.stream.queue_monitor import backlog_of
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, ClusterError, WorkerState
 
 from . import Filter, Fleet
-from .backlog import backlog_of
 from .dead_letters.survey import survey
 from .findings import Finding, Situation, findings
 from .fleet_view import Moment, PartitionNow, partitions_of, situation_of

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from forebay.gateway import metrics
-from forebay.operations.backlog import Backlog
 from forebay.operations.fleet import Fleet
 from forebay.schemas import Cluster
 
 from .backfill import History
 from .cursor import Cursor
+from .queue_monitor import Backlog
 from .record import Record, Stream, fields_of
 from .subscription import Held, Subscription
 from .tail import Tail

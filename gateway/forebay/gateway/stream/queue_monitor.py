@@ -11,12 +11,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from forebay.gateway.stream.place import PartitionBacklog, Queue, WorkerShare
-from forebay.gateway.stream.record import Stream
-from forebay.gateway.stream.tail import Tail
+from forebay.operations.fleet import Fleet
 from forebay.schemas import Cluster, WorkerState, completion
 
-from .fleet import Fleet
+from .place import PartitionBacklog, Queue, WorkerShare
+from .record import Stream
+from .tail import Tail
 
 log = structlog.get_logger()
 
