@@ -16,17 +16,18 @@ from forebay.gateway.console.audit import Audit
 from forebay.gateway.console.letters.jobs import Job, Jobs
 from forebay.gateway.console.letters.views import handoff
 from forebay.gateway.console.live.rate import Rate
-from forebay.gateway.console.live.snapshot import models_of, snapshot_of, spending_of
+from forebay.gateway.console.live.snapshot import snapshot_of
 from forebay.gateway.console.live.timeline import KEPT as POINTS
-from forebay.gateway.console.live.timeline import History, Point
+from forebay.gateway.console.live.timeline import History, Point, point_of
 from forebay.gateway.console.page import content_policy, find_plotly, style_hash
 from forebay.gateway.console.params import Letters, Purge, Replay, Say
 from forebay.gateway.http.messages import parse
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.stream.place import PartitionBacklog
-from forebay.operations.fleet_view import Moment, partitions_of, point_of
+from forebay.operations.fleet_totals import models_of, spending_of
+from forebay.operations.fleet_view import Moment, partitions_of
 from forebay.operations.latencies import KEPT_A_SECOND, Latencies, Spread, Window, percentile
 from forebay.operations.offset_ages import KEPT, STEP_MS, Age, Ages
+from forebay.operations.partition_backlog import PartitionBacklog
 from forebay.schemas import Command, Handoff, ModelState, PartitionState, Said, Spending, WorkerState
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.gateway.console.live.snapshot import models_of, spending_of
 from forebay.operations.findings import (
     BUDGET_NEAR,
     BUDGET_SPENT,
@@ -21,6 +20,7 @@ from forebay.operations.findings import (
     runbook,
     seconds,
 )
+from forebay.operations.fleet_totals import models_of, spending_of
 from forebay.schemas import ModelState, PartitionState, Spending, WorkerState
 
 NOW = datetime(2026, 11, 11, tzinfo=UTC)

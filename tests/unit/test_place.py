@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.gateway.stream.place import PartitionBacklog, Place, Queue, WorkerShare
+from forebay.gateway.stream.place import Place, Queue, WorkerShare
+from forebay.operations.partition_backlog import PartitionBacklog
 
 BACKLOGS = st.builds(
     lambda end, undone, more: PartitionBacklog(tuple(sorted(o for o in undone if o < end)), end, end + more),

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from forebay.cli.status import document
 from forebay.cli.status_screen import screen, spark
-from forebay.gateway.stream.place import PartitionBacklog
 from forebay.operations.fleet_status import DeadLetters, Status, counted, status_of
 from forebay.operations.fleet_view import Moment
 from forebay.operations.latencies import Spread, Window
 from forebay.operations.offset_ages import Ages
+from forebay.operations.partition_backlog import PartitionBacklog
 from forebay.schemas import ModelState, PartitionState, Spending, WorkerState
 
 NOW = 1_800_000_000.0

@@ -81,9 +81,9 @@ class Situation:
     unowned: Sequence[int] = ()
     """Partitions with waiting turns that belong to no worker."""
     models: Sequence[Mapping[str, Any]] = ()
-    """As `forebay.gateway.console.live.snapshot.models_of` gives them."""
+    """As `fleet_totals.models_of` gives them."""
     spending: Mapping[str, Any] = field(default_factory=dict)
-    """As `forebay.gateway.console.live.snapshot.spending_of` gives it."""
+    """As `fleet_totals.spending_of` gives it."""
     oldest_s: float = 0.0
     """Age of the oldest turn that is not done."""
     wait_s: float = 0.0

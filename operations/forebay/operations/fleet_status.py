@@ -14,17 +14,17 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from forebay.gateway.console.live.snapshot import models_of, spending_of
-from forebay.gateway.stream.queue_monitor import backlog_of
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, ClusterError, WorkerState
 
 from . import Filter, Fleet
 from .dead_letters.survey import survey
 from .findings import Finding, Situation, findings
+from .fleet_totals import models_of, spending_of
 from .fleet_view import Moment, PartitionNow, partitions_of, situation_of
 from .latencies import Spread, Window
 from .offset_ages import Ages
+from .partition_backlog import PartitionBacklog
 
 RATE_S = 10.0
 """Over how many seconds the turns offered a second are counted; the workers count what they answer over as many."""
@@ -184,7 +184,9 @@ class Lookout:
             now=now,
             group=self._group,
             log_ends=log_ends,
-            backlogs={number: backlog_of(*commit, log_ends[number]) for number, commit in commits.items()},
+            backlogs={
+                number: PartitionBacklog.of_commit(*commit, log_ends[number]) for number, commit in commits.items()
+            },
             states=states,
             silent=silent,
             offered=sum(map(len, recent.values())) / RATE_S,

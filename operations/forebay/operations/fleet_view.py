@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from forebay.gateway.console.live.timeline import Point
-from forebay.gateway.stream.place import PartitionBacklog
 from forebay.schemas import PartitionState, WorkerState
 
 from .findings import Situation
 from .latencies import Window
 from .offset_ages import Age, Ages
+from .partition_backlog import PartitionBacklog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,24 +105,4 @@ def situation_of(moment: Moment, partitions: Sequence[PartitionNow], **more: Any
         replies=moment.window.turns,
         errors=moment.window.errors,
         **more,
-    )
-
-
-def point_of(moment: Moment, partitions: Iterable[PartitionNow]) -> Point:
-    """The moment in a few numbers."""
-    partitions = tuple(partitions)
-    ages = [partition.oldest.seconds for partition in partitions if partition.oldest is not None]
-    window = moment.window
-    return Point(
-        at=moment.now,
-        offered=moment.offered,
-        answered=moment.answered,
-        waiting=sum(partition.waiting or 0 for partition in partitions),
-        in_flight=sum(partition.in_flight for partition in partitions),
-        oldest_s=max(ages, default=0.0),
-        queued_p50=window.queued.p50,
-        queued_p99=window.queued.p99,
-        model_p50=window.model.p50,
-        model_p99=window.model.p99,
-        failed=sum(window.errors.values()),
     )

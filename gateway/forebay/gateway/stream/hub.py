@@ -12,7 +12,7 @@ from forebay.schemas import Cluster
 
 from .backfill import History
 from .cursor import Cursor
-from .queue_monitor import Backlog
+from .queue_monitor import QueueMonitor
 from .record import Record, Stream, fields_of
 from .subscription import Held, Subscription
 from .tail import Tail
@@ -31,7 +31,7 @@ class Hub:
 
     def __init__(self, cluster: Cluster, group: str, fleet: Fleet) -> None:
         self.tail = Tail(cluster, self._heard)
-        self.backlog = Backlog(cluster, group, self.tail, fleet, self._tell_places)
+        self.backlog = QueueMonitor(cluster, group, self.tail, fleet, self._tell_places)
         self._fleet = fleet
         self._history = History(cluster)
         self._subscriptions: dict[bytes, list[Subscription]] = {}

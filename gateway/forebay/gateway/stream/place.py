@@ -7,11 +7,12 @@ each for so long. Once turns wait, what it really gets done is measured, which k
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from forebay.operations.partition_backlog import PartitionBacklog
 
 WINDOW_S = 15.0
 """Over which the rate of a busy worker is measured."""
@@ -33,43 +34,6 @@ class Place(NamedTuple):
 def as_json(place: Place | None) -> dict[str, int | float | None] | None:
     """As it is told."""
     return None if place is None else {"ahead": place.ahead, "estimated_wait_s": place.estimated_wait_s}
-
-
-class PartitionBacklog(NamedTuple):
-    """One partition of the requests: what is done and what is not."""
-
-    undone: tuple[int, ...]
-    """Offsets below `end` that are not done, ascending."""
-    end: int
-    """Nothing from here on is done, as far as is known."""
-    log_end: int
-    """The next offset that will be written."""
-
-    @property
-    def waiting(self) -> int:
-        """Turns that are not done."""
-        return len(self.undone) + max(0, self.log_end - self.end)
-
-    @property
-    def done(self) -> int:
-        """Grows by one with each turn that is done."""
-        return self.end - len(self.undone)
-
-    def first_from(self, offset: int) -> int:
-        """The first turn from here on that is not done; it may not be written yet."""
-        at = bisect_left(self.undone, offset)
-        return self.undone[at] if at < len(self.undone) else max(self.end, offset)
-
-    def undone_before(self, offset: int) -> int:
-        """Turns that are not done and came before this one."""
-        return bisect_left(self.undone, offset) + max(0, offset - self.end)
-
-    def is_done(self, offset: int) -> bool:
-        """Whether the turn at this offset has its reply or its dead letter."""
-        if offset >= self.end:
-            return False
-        at = bisect_left(self.undone, offset)
-        return at == len(self.undone) or self.undone[at] != offset
 
 
 class WorkerShare(NamedTuple):

@@ -1,4 +1,4 @@
-"""The backlog: asks Kafka about once a second what the workers have done, and the workers what they can."""
+"""Monitor of the queue: reads once a second what is done from Kafka, and how many turns each worker answers at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from forebay.operations.fleet import Fleet
-from forebay.schemas import Cluster, WorkerState, completion
+from forebay.operations.partition_backlog import PartitionBacklog
+from forebay.schemas import Cluster, WorkerState
 
-from .place import PartitionBacklog, Queue, WorkerShare
+from .place import Queue, WorkerShare
 from .record import Stream
 from .tail import Tail
 
@@ -24,7 +25,7 @@ SAMPLE_S = 1.0
 _ANSWER_S = 5.0
 
 
-class Backlog:
+class QueueMonitor:
     """Keeps a `Queue` up to date."""
 
     def __init__(self, cluster: Cluster, group: str, tail: Tail, fleet: Fleet, sampled: Callable[[], None]) -> None:
@@ -79,7 +80,7 @@ class Backlog:
             log_end = self._tail.positions[Stream.REQUESTS, place.partition]
             if at is None or at.offset < 0:
                 continue  # no worker has ever had it: nothing is known
-            partitions[place.partition] = backlog_of(at.offset, at.metadata or "", log_end)
+            partitions[place.partition] = PartitionBacklog.of_commit(at.offset, at.metadata or "", log_end)
         shares = dict(
             share
             for state in self._fleet.active(time.time())
@@ -87,15 +88,6 @@ class Backlog:
             for share in shares_of(state)
         )
         self.queue.sample(partitions, shares, time.monotonic())
-
-
-def backlog_of(committed: int, metadata: str, log_end: int) -> PartitionBacklog:
-    """What a partition's commit says is done; a map that is foreign or damaged says nothing."""
-    try:
-        undone, end = completion.decode(committed, metadata)
-    except completion.CompletionMapError:
-        undone, end = (), committed
-    return PartitionBacklog(undone, end, max(end, log_end))
 
 
 def shares_of(state: WorkerState) -> Iterator[tuple[str, WorkerShare]]:

@@ -17,13 +17,13 @@ import structlog
 from forebay.gateway.http.context import Door
 from forebay.gateway.stream.record import Record, Stream
 from forebay.operations.findings import findings
-from forebay.operations.fleet_view import Moment, partitions_of, point_of, situation_of
+from forebay.operations.fleet_view import Moment, partitions_of, situation_of
 from forebay.operations.latencies import Latencies
 from forebay.operations.offset_ages import Ages
 
 from .rate import Rate
 from .snapshot import snapshot_of
-from .timeline import History
+from .timeline import History, point_of
 
 log = structlog.get_logger()
 

@@ -5,11 +5,12 @@ Lists stand for objects where there are many, since the page gets it every secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from forebay.operations.fleet_totals import models_of, spending_of
 from forebay.operations.fleet_view import Moment, PartitionNow
-from forebay.schemas import Spending, WorkerState
+from forebay.schemas import WorkerState
 
 from .timeline import Point
 
@@ -28,45 +29,6 @@ def snapshot_of(moment: Moment, partitions: Sequence[PartitionNow], point: Point
         "workers": [_worker(state, moment) for state in moment.states],
         "models": models_of(active),
         "spending": spending_of(state.spending for state in moment.states if state.group == moment.group),
-    }
-
-
-def models_of(states: Iterable[WorkerState]) -> list[dict[str, Any]]:
-    """Each model over all workers, those in trouble first."""
-    found: dict[str, dict[str, Any]] = {}
-    for state in states:
-        for model in state.models:
-            one = found.setdefault(
-                model.name,
-                {"name": model.name, "closed": 0, "half_open": 0, "open": 0, "reason": "", "quota_left": 1.0},
-            )
-            one[model.breaker] += 1
-            one["quota_left"] = round(min(one["quota_left"], model.quota_left), 3)
-            if model.breaker != "closed":
-                one["reason"] = model.reason[:300]
-    return sorted(found.values(), key=lambda one: (-one["open"], -one["half_open"], one["name"]))
-
-
-def spending_of(spendings: Iterable[Spending]) -> dict[str, Any]:
-    """Of all workers: amounts that they share are told by each of them, others are added up."""
-    spendings = list(spendings)
-    shared = [one for one in spendings if one.shared]
-    own = [one for one in spendings if not one.shared]
-
-    def amount(name: str) -> float:
-        largest: float = max((getattr(one, name) for one in shared), default=0.0)
-        added: float = sum(getattr(one, name) for one in own)
-        return round(largest + added, 6)
-
-    def ceiling(name: str) -> float | None:
-        return min((value for one in spendings if (value := getattr(one, name)) is not None), default=None)
-
-    return {
-        "hour_usd": amount("hour_usd"),
-        "day_usd": amount("day_usd"),
-        "hour_ceiling_usd": ceiling("hour_ceiling_usd"),
-        "day_ceiling_usd": ceiling("day_ceiling_usd"),
-        "shared": bool(shared),
     }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from forebay.operations.fleet_view import Moment, PartitionNow
 
 KEPT = 1_800
 """Points: half an hour."""
@@ -27,6 +30,26 @@ class Point(NamedTuple):
     model_p99: float | None
     failed: int
     """Replies of the last seconds that carry an error."""
+
+
+def point_of(moment: Moment, partitions: Iterable[PartitionNow]) -> Point:
+    """The moment in a few numbers."""
+    partitions = tuple(partitions)
+    ages = [partition.oldest.seconds for partition in partitions if partition.oldest is not None]
+    window = moment.window
+    return Point(
+        at=moment.now,
+        offered=moment.offered,
+        answered=moment.answered,
+        waiting=sum(partition.waiting or 0 for partition in partitions),
+        in_flight=sum(partition.in_flight for partition in partitions),
+        oldest_s=max(ages, default=0.0),
+        queued_p50=window.queued.p50,
+        queued_p99=window.queued.p99,
+        model_p50=window.model.p50,
+        model_p99=window.model.p99,
+        failed=sum(window.errors.values()),
+    )
 
 
 class History:
