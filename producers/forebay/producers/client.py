@@ -42,7 +42,7 @@ class ReplyTimeoutError(TimeoutError):
 
 
 class ChatClient:
-    """Sends turns with an idempotent producer; one feed of replies serves all callers. Use it as a context manager."""
+    """Sends turns and receives their replies; one consumer serves all callers. Use it as an async context manager."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -80,14 +80,14 @@ class ChatClient:
         await self._close()
 
     async def send(self, turn: Turn, headers: Headers = ()) -> None:
-        """Returns when all in-sync replicas have the turn. Raises KafkaError; sending the same turn again is harmless.
+        """Sends a turn; returns when all in-sync replicas have it. Raises KafkaError; sending it again is harmless.
 
-        It joins the trace of ``headers``, or of the span that a caller with OpenTelemetry is in.
+        The record joins the trace in ``headers``, or the caller's current OpenTelemetry span.
         """
         await (await self._enqueue(turn, headers))
 
     async def send_many(self, turns: Iterable[Turn]) -> int:
-        """Sends turns in order, batched; returns how many when all are acknowledged. Raises the first KafkaError."""
+        """Sends turns in order, in batches; returns their number when all are acknowledged. Raises the first KafkaError."""
         sent = [await self._enqueue(turn) for turn in turns]
         await asyncio.gather(*sent)
         return len(sent)
@@ -194,7 +194,7 @@ def new_turn(text: str, *, conversation_id: str | None = None, turn_id: str | No
 
 
 def encode_turn(turn: Turn) -> bytes:
-    """The turn as it travels: fields that were not set are left out."""
+    """The turn as JSON; fields that were not set are left out."""
     return encode(turn, unset=False)
 
 

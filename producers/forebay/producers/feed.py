@@ -1,6 +1,6 @@
-"""A feed: one consumer of a topic, read from its end, shared by all who wait in this process.
+"""A feed: one consumer that reads a topic from its end, shared by all callers of a process.
 
-It belongs to no group: every frontend process sees every reply and picks out its own.
+It has no consumer group: every frontend process reads every reply and picks out its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RETRY_S = 0.5
 
 
 class Feed:
-    """Hands each record of a topic, from the moment it starts, to one function."""
+    """Calls one function for each record of a topic from the moment it starts."""
 
     def __init__(self, cluster: Cluster, topic: str, on_record: Callable[[ConsumerRecord], None]) -> None:
         self._topic = topic
@@ -31,7 +31,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Stands at the end of every partition when it returns: what is published from now on is seen."""
+        """Returns when it is at the end of every partition: everything published from then on is seen."""
         await self._consumer.start()
         for partition in self._consumer.assignment():
             await self._consumer.position(partition)

@@ -1,4 +1,4 @@
-"""Topics as they should be: created where missing, shown where they differ, never shrunk or repartitioned."""
+"""Creates missing topics and reports how existing ones differ; never changes an existing topic."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class TopicSettings(Environment):
     """How topics are created."""
 
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
-    """Partitions of each topic; fixed for ever, since adding some would break the order of conversations."""
+    """Partitions of each topic. Adding some later would break the order of conversations, so choose for the largest sale."""
     topic_replication: int | None = Field(default=None, ge=1, le=32_767)
-    """Replicas; without it as many as the broker's own default."""
+    """Replicas of each partition; default: the broker's own."""
 
 
 class TopicState(NamedTuple):
@@ -33,7 +33,7 @@ class TopicState(NamedTuple):
     created: bool
     partitions: int
     differences: tuple[str, ...]
-    """What an existing topic has otherwise than it would be created, such as ``retention.ms is 1000, not 604800000``."""
+    """How an existing topic differs from what would be created, such as ``retention.ms is 1000, not 604800000``."""
 
 
 async def apply_topics(cluster: Cluster, settings: TopicSettings) -> list[TopicState]:
@@ -82,7 +82,7 @@ async def _create(admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], settin
 
 
 async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    """A broker tells of a new topic a moment after it was created: whoever starts next must find it."""
+    """Waits until the new topics are visible: brokers announce them a moment after creation."""
     for _ in range(_LOOKS):
         if names <= set(await admin.list_topics()):
             return

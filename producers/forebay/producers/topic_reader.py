@@ -1,6 +1,6 @@
-"""Reads spans of a topic, forwards or backwards, in bounded memory and without a consumer group.
+"""Reads ranges of a topic, forwards or backwards, in bounded memory and without a consumer group.
 
-Only what is committed is read: a mark of a replay that was broken off counts for nothing.
+Reads committed records only, so the mark of an aborted replay is ignored.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from aiokafka.errors import KafkaError
 from forebay.schemas import Cluster, ClusterError
 
 Spans = Mapping[int, range]
-"""Offsets to read, for each partition."""
+"""The offsets to read in each partition."""
 
 _LOOK_MS = 5
-"""How long to wait for records before the position is looked at: transaction markers move it and wake nobody."""
+"""How long to wait for records before checking the position, in milliseconds: transaction markers move it silently."""
 _PATIENCE_S = 30.0
 _BUFFER_BYTES = 6 * 1024 * 1024
 _FIRST_STEP = 64
@@ -44,7 +44,7 @@ class Cursor(NamedTuple):
 
 
 class TopicReader:
-    """One topic's records. One reading at a time; use it as a context manager."""
+    """Reads one topic. One read at a time; use it as an async context manager."""
 
     def __init__(self, cluster: Cluster, topic: str, partitions: Sequence[int]) -> None:
         self._cluster = cluster
@@ -92,7 +92,7 @@ class TopicReader:
         await self._consumer.stop()
 
     async def spans(self, since_ms: int | None = None) -> dict[int, range]:
-        """What each partition holds now, from the first record of this time on (milliseconds since the epoch)."""
+        """The offsets that each partition holds now, from the first record at this time (milliseconds since the epoch) on."""
         places = list(self._places.values())
         starts = await self._consumer.beginning_offsets(places)
         ends = await self._consumer.end_offsets(places)
@@ -103,24 +103,24 @@ class TopicReader:
         }
 
     async def offsets_at(self, moment_ms: int) -> dict[int, int]:
-        """The first offset of this time or later, for each partition that has one (milliseconds since the epoch)."""
+        """For each partition that has one, the first offset at this time or later (milliseconds since the epoch)."""
         return {place.partition: offset for place, offset in (await self._at(moment_ms)).items()}
 
     async def by_partition(self, spans: Spans) -> AsyncGenerator[list[ConsumerRecord], None]:
-        """Everything in the spans, one partition after another, each in its order."""
+        """All records in the spans, one partition after another."""
         self._begin({partition: span.start for partition, span in spans.items() if span})
         for partition, span in spans.items():
             async for records in self._read(partition, span):
                 yield records
 
     async def oldest_first(self, spans: Spans) -> AsyncGenerator[ConsumerRecord, None]:
-        """Everything in the spans, partitions merged by timestamp; each partition stays in its own order."""
+        """All records in the spans, partitions merged by timestamp; each partition keeps its own order."""
         self._begin({partition: span.start for partition, span in spans.items() if span})
         async for record in _merged([self._forwards(*entry) for entry in spans.items()], 1):
             yield record
 
     async def newest_first(self, spans: Spans, after: Cursor | None = None) -> AsyncGenerator[ConsumerRecord, None]:
-        """Everything in the spans backwards, partitions merged by timestamp; ``after`` goes on behind that place."""
+        """All records in the spans backwards, partitions merged by timestamp; ``after`` continues behind that place."""
         if after is not None:
             own = spans.get(after.partition, range(0))
             spans = {**spans, after.partition: range(own.start, max(own.start, min(own.stop, after.offset)))}

@@ -1,6 +1,6 @@
-"""What travels and where: chat turns, replies, deltas, dead letters, their topics and the cluster they lie on.
+"""The messages, the topics they travel on, and the settings of the Kafka cluster.
 
-Workers and producers both know this package; it knows neither.
+Every other package may import this one; it imports none of them and does no I/O.
 """
 
 from .cluster import Cluster, ClusterError

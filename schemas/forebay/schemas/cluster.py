@@ -1,4 +1,4 @@
-"""The Kafka cluster: where it is and how to prove who we are."""
+"""Connection settings of the Kafka cluster: address, encryption, login, topic prefix."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .topics import Topics
 
 
 class ClusterError(Exception):
-    """The cluster cannot be used as it is; the message says why and what to do."""
+    """The cluster cannot be used; the message says why and what to do."""
 
 
 class Cluster(Environment):
-    """Connection settings shared by workers and producers, and the prefix of the topics they use."""
+    """How every process connects to Kafka, and the prefix of the topic names."""
 
     kafka: str = "127.0.0.1:9092"
     """Bootstrap servers, ``host:port`` separated by commas."""
@@ -29,17 +29,17 @@ class Cluster(Environment):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     """How it logs in."""
     kafka_sasl_username: str | None = None
-    """Who logs in; with SASL it must be set."""
+    """User name; required with SASL."""
     kafka_sasl_password: SecretStr | None = None
-    """The password to it."""
+    """Password; required with SASL."""
     kafka_ssl_cafile: Path | None = None
-    """Certificates (PEM) that the brokers' are checked with; the system's without it."""
+    """CA certificates (PEM) to verify the brokers with; default: those of the system."""
     kafka_ssl_certfile: Path | None = None
-    """Our own certificate (PEM), where brokers ask for one; with ``kafka_ssl_keyfile``."""
+    """Client certificate (PEM), where brokers require one; with ``kafka_ssl_keyfile``."""
     kafka_ssl_keyfile: Path | None = None
-    """The key to ``kafka_ssl_certfile``."""
+    """Private key of ``kafka_ssl_certfile``."""
     topic_prefix: str = Field(default="chat", pattern=r"^[A-Za-z0-9._-]{1,200}$")
-    """First part of the topics' names."""
+    """First part of each topic's name."""
 
     @field_validator("kafka")
     @classmethod
@@ -76,7 +76,7 @@ class Cluster(Environment):
         return Topics(self.topic_prefix)
 
     def explain(self, error: Exception) -> ClusterError:
-        """One line for what a Kafka client raised while it connected."""
+        """One line that explains an error which a Kafka client raised while it connected."""
         where = f"Kafka at {self.kafka}"
         if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
             return ClusterError(

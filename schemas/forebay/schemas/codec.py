@@ -1,7 +1,7 @@
-"""Bytes to messages and back: strict JSON in, compact JSON out.
+"""Decodes and encodes messages: strict JSON in, compact JSON out.
 
 Reading is strict on types (a number is not a timestamp, ``"yes"`` is not a boolean), so that what the JSON Schemas
-say is exactly what is taken.
+say is exactly what is accepted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPTIONS = orjson.OPT_UTC_Z
 
 
 class DecodeError(ValueError):
-    """The bytes are not the message they should be; `failure` says why in a dead letter's words."""
+    """The bytes are not a valid message; `failure` has the reason and message for a dead letter."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

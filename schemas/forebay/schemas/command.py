@@ -1,4 +1,4 @@
-"""A command: an operator's word to the fleet, as it lies on ``chat.commands``, keyed by worker id or ``*`` for all."""
+"""An operator's command to workers, as it is on ``chat.commands``; the key is a worker id, or ``*`` for all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERYBODY = "*"
 
 
 class Command(BaseModel):
-    """What to do. Obeying one twice is harmless.
+    """What a worker has to do. Obeying a command twice is harmless.
 
     A worker that starts obeys the pauses that are still on the topic, so that one that was started meanwhile does not
     work against them; it never obeys a `drain` that is older than itself.

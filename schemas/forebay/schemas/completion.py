@@ -1,4 +1,4 @@
-"""The completion map: which offsets above the committed one are done, packed into the commit's metadata string.
+"""The completion map: which offsets above the committed one are done, encoded in the commit's metadata string.
 
 Kafka keeps one offset a partition, the lowest not done. Turns finish out of order, so what lies done above it is
 written beside it; after a crash or a rebalance those turns are not called again. The idea is Confluent's Parallel
@@ -33,7 +33,7 @@ class CompletionMapError(ValueError):
 
 
 class CompletionMap(NamedTuple):
-    """What is known of the offsets from a committed one up to `end`: all are done but `undone`."""
+    """The offsets from the committed one up to `end`: all are done except `undone`."""
 
     undone: tuple[int, ...]
     """Ascending; the first is the committed offset itself."""

@@ -1,4 +1,4 @@
-"""A dead letter: a record that got no answer, with its reason in headers and its bytes untouched."""
+"""A dead letter: a record that got no answer, its bytes unchanged and the reason in its headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     """The model kept failing until the attempts or the time ran out."""
     REJECTED_BY_MODEL = "rejected_by_model"
-    """The model refused the request in a way that no retry mends."""
+    """The model refused the request, and no retry would help."""
     HANDLER_ERROR = "handler_error"
     """The assistant's own code raised."""
     UNKNOWN_ACTION = "unknown_action"

@@ -1,4 +1,4 @@
-"""A delta: a fragment of a streamed reply, as it lies on ``chat.deltas``."""
+"""A delta: a fragment of a streamed reply, as it is on ``chat.deltas``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .turn import Identifier
 
 
 class Delta(BaseModel):
-    """One fragment. Deltas are a courtesy while the user waits: the final reply always carries the whole text."""
+    """One fragment. Deltas are a preview while the user waits: the final reply always has the whole text."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""Settings from the environment: read once at the start into frozen values, wrong ones refused in one line each."""
+"""Settings from environment variables: read once at the start, immutable; each wrong one is reported in one line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class SettingsError(Exception):
 
 
 class Environment(BaseSettings):
-    """Base of every group of settings: field ``drain_s`` is read from ``FOREBAY_DRAIN_S``.
+    """Base class of all settings: field ``drain_s`` is read from ``FOREBAY_DRAIN_S``.
 
-    The docstring under each field is its description: docs/configuration.md is made of them.
+    The docstring under each field is its description: docs/configuration.md is generated from them.
     """
 
     model_config = SettingsConfigDict(
@@ -25,9 +25,9 @@ class Environment(BaseSettings):
 
     @classmethod
     def read(cls, options: Mapping[str, str] | None = None, **given: Any) -> Self:
-        """The settings in the environment, with those given here (such as command-line options) on top.
+        """Reads the environment; values given here (such as command-line options) win over it.
 
-        Options that are None count as not given. ``options`` names the options that are not called like their field.
+        None counts as not given. ``options`` maps a field to its command-line option where the names differ.
         Raises SettingsError.
         """
         given = {name: value for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A hand-off: a conversation that a person takes over, as it lies on ``chat.handoffs``."""
+"""A hand-off: a conversation that a person takes over, as it is on ``chat.handoffs``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .turn import Identifier
 
 
 class Said(BaseModel):
-    """One thing that was said."""
+    """One message of the transcript."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,7 +19,7 @@ class Said(BaseModel):
 
 
 class Handoff(BaseModel):
-    """What the person who takes over needs to know. Published again after a crash it has the same `handoff_id`."""
+    """What the person who takes over needs to know. A repeat after a crash has the same `handoff_id`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

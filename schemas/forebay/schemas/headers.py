@@ -1,4 +1,4 @@
-"""Record headers: which travel from a turn to its reply, and which a dead letter or a replay adds.
+"""Record headers: which are copied from a turn to its reply, and which a dead letter or a replay adds.
 
 Headers are a sequence of (name, bytes) pairs as Kafka has them: order and repeated names are kept.
 """
@@ -24,19 +24,19 @@ DLQ_ATTEMPTS = "dlq.attempts"
 DLQ_FAILED_AT = "dlq.failed_at"
 DLQ_WORKER = "dlq.worker"
 DLQ_REPLAYED = "dlq.replayed"
-"""On a record of the dead letters' topic that is no dead letter but a mark: it says which ones were replayed."""
+"""Marks a record on the dead letters' topic that is not a dead letter: it lists which ones were replayed."""
 
 TENANT = "forebay.tenant"
-"""On a reply: the tenant of its turn, so that costs can be told apart without the turns."""
+"""On a reply: the tenant of its turn, so that costs can be split by tenant without reading the turns."""
 LEFT_OUT = "forebay.left_out_bytes"
-"""On a reply: bytes of conversation that its window kept from the models, over all calls."""
+"""On a reply: bytes of the conversation that its window left out of the prompts, over all calls."""
 
 REPLAY_COUNT = "replay.count"
 REPLAY_OF = "replay.of"
 
 
 def carried(headers: Iterable[tuple[str, bytes]]) -> Headers:
-    """The headers that go on from a turn to its reply: W3C trace context and CloudEvents attributes."""
+    """The headers that are copied from a turn to its reply: W3C trace context and CloudEvents attributes."""
     return tuple(
         (name, value)
         for name, value in headers
@@ -50,7 +50,7 @@ def replayed(headers: Iterable[tuple[str, bytes]]) -> bool:
 
 
 def replay_count(headers: Iterable[tuple[str, bytes]]) -> int:
-    """How often a record was replayed; 0 where no header says so sensibly."""
+    """How often a record was replayed; 0 without a valid header."""
     counts = (value for name, value in headers if name == REPLAY_COUNT and value and value.isdigit())
     return int(next(counts, b"0")[:9])
 

@@ -1,4 +1,4 @@
-"""A reply: the one final answer of a turn, as it lies on ``chat.replies``."""
+"""A reply: the one final result of a turn, as it is on ``chat.replies``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Usage(BaseModel):
 
 
 class Action(BaseModel):
-    """What waits for the user's word; nothing was executed yet."""
+    """An action that waits for the user's confirmation; nothing was executed yet."""
 
     model_config = ConfigDict(frozen=True)
 

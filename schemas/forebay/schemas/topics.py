@@ -25,7 +25,7 @@ class TopicSpec:
     name: str
     about: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Kafka's topic settings that differ from the broker's defaults."""
+    """Kafka topic settings that differ from the broker's defaults."""
     partitions: int | None = None
     """A fixed number; None takes FOREBAY_TOPIC_PARTITIONS."""
 
@@ -53,7 +53,7 @@ class Topics:
 
     @property
     def dead_letters(self) -> str:
-        """Records that got no answer, as they were."""
+        """Dead letters: records that got no answer, unchanged."""
         return f"{self.prefix}.requests.dlq"
 
     @property
@@ -68,11 +68,11 @@ class Topics:
 
     @property
     def commands(self) -> str:
-        """An operator's word to the fleet, keyed by worker id or ``*``."""
+        """Operators' commands to workers, keyed by worker id or ``*``."""
         return f"{self.prefix}.commands"
 
     def specs(self) -> tuple[TopicSpec, ...]:
-        """Every topic with its settings."""
+        """Every topic with the settings it is created with."""
         return (
             TopicSpec(self.requests, "chat turns", {"retention.ms": str(7 * _DAY)}),
             TopicSpec(self.replies, "final replies", {"retention.ms": str(7 * _DAY)}),

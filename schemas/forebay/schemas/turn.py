@@ -1,4 +1,4 @@
-"""A chat turn: what one user said in one conversation, as it lies on ``chat.requests``."""
+"""A chat turn: one message of a user in a conversation, as it is on ``chat.requests``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 Priority = Literal["high", "normal", "low"]
 
 MAX_TEXT = 32_768
-"""Most characters in a turn's text."""
+"""Maximum length of a turn's text, in characters."""
 
 ONLY = "forebay.only"
-"""Attribute of a turn that comes too late for a model: ``faq`` lets the FAQ alone answer it."""
+"""Attribute of a turn that no model has time for: ``faq`` means that only the FAQ may answer it."""
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): unique, and in the order of the clock to a millisecond."""
+    """A UUIDv7 (RFC 9562): unique, sorted by creation time to the millisecond."""
     milliseconds = time.time_ns() // 1_000_000
     number = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
     return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
 class Confirm(BaseModel):
-    """The user's word on a pending action."""
+    """The user's answer to a pending action: accept or decline."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

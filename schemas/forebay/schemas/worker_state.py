@@ -1,4 +1,4 @@
-"""A worker's state, as it lies on ``chat.workers``: once a second, keyed by worker id; a tombstone when it leaves."""
+"""A worker's state, as it is on ``chat.workers``: once a second, keyed by worker id; a tombstone when it leaves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelState(BaseModel):
 
 
 class Spending(BaseModel):
-    """What was spent, as far as this worker knows, and what may be: USD in the clock hour and day (UTC)."""
+    """Spending and its ceilings as far as this worker knows, in USD for the clock hour and day (UTC)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -48,7 +48,7 @@ class Spending(BaseModel):
 
 
 class WorkerState(BaseModel):
-    """One worker, now. A state older than a few seconds is of a worker that was killed or cannot reach Kafka."""
+    """One worker at one moment. A state older than a few seconds means: killed, or cannot reach Kafka."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 

@@ -1,1 +1,1 @@
-"""What every process tells of itself: logs, metrics, traces, health."""
+"""Logs, metrics, traces and health endpoints, which every process has."""

@@ -1,6 +1,6 @@
-"""Exporting: OpenTelemetry's SDK behind `forebay.telemetry.tracing`, set up by the standard OTEL_ variables.
+"""Exports traces with the OpenTelemetry SDK, configured by the standard OTEL_ variables.
 
-Spans leave in batches by a thread of the SDK: a collector that is away costs spans, and neither turns nor time.
+A thread of the SDK sends spans in batches: while the collector is away spans are lost, but no turn and no time.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FLUSH_S = 3.0
-"""How long the last spans may take at the end, in seconds: what they tell is worth less than a clean exit."""
+"""How long sending the last spans at exit may take, in seconds."""
 _ENDPOINTS = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PROTOCOLS = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 @asynccontextmanager
 async def exporting(service: str, instance: str) -> AsyncIterator[None]:
-    """Exports the spans of this process meanwhile, if the environment names an endpoint. Raises SettingsError.
+    """Exports the spans of this process while entered, if the environment names an endpoint. Raises SettingsError.
 
     ``service`` is the name of the kind of process, where OTEL_SERVICE_NAME gives none; ``instance`` that of this one.
     """
@@ -51,7 +51,7 @@ async def exporting(service: str, instance: str) -> AsyncIterator[None]:
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Whether traces are to be exported. Raises SettingsError for what this exporter does not do."""
+    """Whether traces are to be exported. Raises SettingsError for options that this exporter does not support."""
 
     def said(*names: str) -> tuple[str, str]:
         return next(((name, value) for name in names if (value := environment.get(name, "").strip())), ("", ""))

@@ -1,4 +1,4 @@
-"""Memory: how CPython's collector is kept from standing in the way of a process that serves for days."""
+"""Tunes CPython's garbage collector for processes that run for days."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 
 
 def settle_memory() -> None:
-    """Keeps the collector off what lives as long as the process, and from running at every few turns.
+    """Freezes what lives as long as the process, and makes collections rare.
 
     A turn's objects die by reference count; a full collection walks every object of the SDKs for tens of milliseconds, and
     of ten thousand connections for hundreds.

@@ -26,7 +26,7 @@ ANSWER_S = 0.5
 _CLOSE_S = 1.0
 
 Check = Callable[[], str | None]
-"""Says what is wrong, or None."""
+"""Returns what is wrong, or None."""
 Result = TypeVar("Result")
 
 
@@ -57,7 +57,7 @@ class Health:
         return port
 
     async def stop(self) -> None:
-        """Closes the server."""
+        """Stops the server."""
         with suppress(RuntimeError):  # it has ended by itself
             self._server_loop.call_soon_threadsafe(self._stopping.set)
         await asyncio.to_thread(self._thread.join)

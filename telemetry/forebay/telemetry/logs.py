@@ -25,7 +25,7 @@ _NAMES = frozenset(
         "upstream",
     }
 )
-"""Fields that are searched for by their values, and are nobody's words."""
+"""Fields that are never redacted: ids and codes that people search for."""
 
 
 def configure(
@@ -36,7 +36,7 @@ def configure(
 ) -> None:
     """Sends structlog and the standard library's logging to standard error in one form; ``context`` is on every line.
 
-    ``hide`` takes what is personal out of the texts: a provider's error may quote what a customer wrote.
+    ``hide`` removes personal data from texts: a provider's error may quote what a customer wrote.
     """
 
     def without_personal_data(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

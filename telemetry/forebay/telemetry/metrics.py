@@ -12,9 +12,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from forebay.schemas.version import VERSION
 
 MESSAGING_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""The conventions' buckets for what is done with messages."""
+"""The conventions' histogram buckets for messaging durations, in seconds."""
 OTHER = "other"
-"""Stands for all further values of a label that has had as many as it may."""
+"""Replaces a label's value once the label has as many different values as allowed."""
 
 BUILD_INFO = Gauge("forebay_build_info", "Always 1; its label tells the version", ["version"])
 SENT = Counter(
@@ -31,7 +31,7 @@ OPERATION = Histogram(
 
 
 class Names:
-    """The values that a label may have: the first so many, and `OTHER` for all that come later."""
+    """Bounds the number of a label's values: the first ``most``, then `OTHER` for all others."""
 
     __slots__ = ("_known", "_most")
 
@@ -40,7 +40,7 @@ class Names:
         self._known: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """The value for this name."""
+        """The label value for this name."""
         if name not in self._known:
             if len(self._known) >= self._most:
                 return OTHER
@@ -49,7 +49,7 @@ class Names:
 
 
 def sent(topic: str, records: int, seconds: float, error: BaseException | None = None) -> None:
-    """Counts records that were sent together, and the time until they were acknowledged or given up."""
+    """Counts records that were sent together, and measures the time until they were acknowledged or failed."""
     count, duration = _sending(topic, type(error).__name__ if error else "")
     count.inc(records)
     duration.observe(seconds)

@@ -1,4 +1,4 @@
-"""Spans of `forebay.telemetry.tracing` by OpenTelemetry's API. Imported only where that is installed and traces are on."""
+"""Implements `forebay.telemetry.tracing` with OpenTelemetry. Imported only where that is installed and traces are on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OtelTracer:
 
 
 class OtelSpan(Span):
-    """One that is exported, if it is sampled."""
+    """A span that is exported, if it is sampled."""
 
     __slots__ = ("_entered", "_failed", "_span", "_was")
 
@@ -104,7 +104,7 @@ class OtelSpan(Span):
 
 
 def forget() -> None:
-    """There is no current span any more."""
+    """Removes the current span from the context."""
     otel_context.attach(Context())
 
 

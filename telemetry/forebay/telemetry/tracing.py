@@ -1,7 +1,7 @@
-"""Tracing: where a turn is on its way, as traces, log lines and exemplars tell it.
+"""Spans and trace ids of a turn, for traces, log lines and exemplars.
 
-OpenTelemetry is an extra. Until `switch_on` every span is `NOTHING` and costs next to nothing; what is known then is the
-trace that a turn brought along in its W3C ``traceparent``.
+OpenTelemetry is an extra. Until `switch_on` every span is `NOTHING` and costs almost nothing; log lines then have only the
+trace id that a turn brought in its W3C ``traceparent``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from forebay.schemas.headers import TRACEPARENT, Headers
 
 Kind = Literal["server", "producer", "consumer", "client", "internal"]
 Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
-"""By the names of the semantic conventions. Ids, counts and codes: never what a user or a model said."""
+"""Named as in the semantic conventions. Ids, counts and codes only: never what a user or a model said."""
 
 CANCELLED = "cancelled"
-"""The ``error.type`` of what nobody waits for any more: something else was faster, or the process stops."""
+"""The ``error.type`` of a step that was cancelled: another was faster, or the process stops."""
 
 
 class Trace(NamedTuple):
@@ -29,42 +29,42 @@ class Trace(NamedTuple):
 
     trace_id: str
     span_id: str
-    """Of our own span; empty where the trace is somebody else's and we add nothing to it."""
+    """Id of our own span; empty where we add no span to the sender's trace."""
     sampled: bool
     """Whether the trace is recorded, as its first span decided."""
 
 
 TRACE: ContextVar[Trace | None] = ContextVar("trace", default=None)
-"""Where we are."""
+"""The current place in a trace."""
 TURN: ContextVar[tuple[str, str] | None] = ContextVar("turn", default=None)
-"""(turn id, conversation id) of the turn that all this is about."""
+"""(turn id, conversation id) of the turn that is being worked on."""
 
 
 class Span:
-    """One step of the way. This one is `NOTHING`: what is told to it is lost."""
+    """One step of a trace. This base class records nothing: it is `NOTHING`."""
 
     __slots__ = ()
     recording = False
-    """Whether somebody will read it: what costs time to find out need not be told otherwise."""
+    """Whether the span is recorded: if not, do not compute expensive attributes."""
 
     def set(self, attributes: Attributes) -> None:
-        """Adds what has become known."""
+        """Adds attributes."""
 
     def failed(self, error: str) -> None:
-        """It came to nothing; ``error`` is a code. The first one counts."""
+        """Marks the span as failed; ``error`` is a code. The first call counts."""
 
     def carrying(self, headers: Headers) -> Headers:
         """The headers with this step as the parent of what the receiver does."""
         return headers
 
     def ends_with(self, done: Future[Any]) -> None:
-        """It is over when this is, and failed if this did."""
+        """Ends the span when the future is done, as failed if the future failed."""
 
     def end(self) -> None:
-        """It is over; not needed where it was entered."""
+        """Ends the span; not needed if it was entered as a context manager."""
 
     def __enter__(self) -> Self:
-        """Makes it the parent of the steps that begin until it is left."""
+        """Makes it the current span: steps that begin until it is left are its children."""
         return self
 
     def __exit__(
@@ -77,10 +77,10 @@ NOTHING = Span()
 
 
 class Tracer(Protocol):
-    """What makes spans."""
+    """Creates spans."""
 
     def start(self, name: str, kind: Kind, attributes: Attributes, parent: Headers | None = None) -> Span:
-        """Begins a step: of the trace in the headers of ``parent``, or else under the step we are in."""
+        """Begins a span: in the trace that the headers ``parent`` name, or else under the current span."""
 
 
 tracer: Tracer | None = None
@@ -88,13 +88,13 @@ tracer: Tracer | None = None
 
 
 def switch_on(made: Tracer) -> None:
-    """From now on steps are recorded."""
+    """Records spans from now on."""
     global tracer
     tracer = made
 
 
 def switch_off() -> None:
-    """From now on they are not."""
+    """Stops recording spans."""
     global tracer
     tracer = None
 
@@ -110,7 +110,7 @@ def callers_tracer() -> Tracer | None:
 
 
 def sending(made: Tracer | None, topic: str, turn_id: str | None = None, conversation_id: str | None = None) -> Span:
-    """The step that gives one record to Kafka; it ends with the acknowledgement."""
+    """A span for sending one record to Kafka; it ends with the acknowledgement."""
     if made is None:
         return NOTHING
     attributes = {
@@ -127,7 +127,7 @@ def sending(made: Tracer | None, topic: str, turn_id: str | None = None, convers
 
 
 class About:
-    """While it is entered, log lines tell this turn, and the trace that it brought where we record none."""
+    """While entered, log lines carry this turn's ids, and the sender's trace id where we record no trace."""
 
     __slots__ = ("_trace", "_turn", "_was")
 
@@ -145,7 +145,7 @@ class About:
 
 
 def exemplar() -> dict[str, str] | None:
-    """What leads from a measured value to its trace; None where that is not recorded, as OpenTelemetry advises."""
+    """An exemplar: the trace id beside a measured value; None where the trace is not sampled."""
     trace = TRACE.get()
     return {"trace_id": trace.trace_id} if trace is not None and trace.sampled else None
 
@@ -163,7 +163,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 
 
 def apart() -> Context:
-    """This context without the turn: for a task that outlives it."""
+    """A copy of the context without the turn: for a task that outlives it."""
     context = copy_context()
     context.run(_forget)
     return context

@@ -1,4 +1,4 @@
-"""Conversations: what was said, and which turns were answered with what."""
+"""Conversations and their stores: history, state, stored replies, claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: which turns this process works on, told to the store again and again for as long as that is so."""
+"""Claims: tells the store which turns this process works on, and renews that until they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Claims:
     """The claims of one worker. `Store.load` takes them; here they are kept, and ended where no reply ends them."""
 
     def __init__(self, store: Store, worker: str) -> None:
-        """``worker`` must be another for every process, also for one that is started again."""
+        """``worker`` must be unique for each process, also after a restart."""
         self._store, self._worker = store, worker
         self._held: set[Claim] = set()
         self._numbers = itertools.count(1)
@@ -29,7 +29,7 @@ class Claims:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, conversation_id: str, turn_id: str) -> Claim:
-        """A claim to take: another one for every attempt, so that one that was cancelled and still lives is a stranger."""
+        """A new claim for an attempt at a turn; each attempt has its own, so a cancelled one cannot act for the next."""
         claim = Claim(conversation_id, turn_id, f"{self._worker}/{next(self._numbers)}")
         self._held.add(claim)
         self._renew_later()

@@ -1,4 +1,4 @@
-"""An exchange: one answered turn of a conversation, with what tools brought for it."""
+"""An exchange: one answered turn of a conversation, with its tool calls and results."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from forebay.workers.models import Message, ToolCall, ToolResult
 
 
 class Exchange(NamedTuple):
-    """What the user said and what they were told. It is shown to a model whole or not at all."""
+    """What the user said and the answer. A model is shown all of it or nothing."""
 
     said: str
     answer: str
     steps: tuple[Message, ...] = ()
-    """Between the two: the tools that the model asked for, and their results."""
+    """The tool calls between the two, and their results."""
 
     def messages(self) -> tuple[Message, ...]:
-        """As a model is shown it."""
+        """The exchange as messages for a model."""
         return Message("user", self.said), *self.steps, Message("assistant", self.answer)
 
 

@@ -1,8 +1,8 @@
-"""Histories of hot conversations, in the worker's memory. Pure.
+"""A cache of recent conversations' histories in the worker's memory. Pure.
 
-Never trusted over the store: it only spares the way of what did not change. Each load tells the store which version of the
-history is held here, and the store leaves the history out only when that is still the one it has. A history that another
-worker changed, or that is no longer there, is therefore never served from here.
+The store is always asked; the cache only avoids sending an unchanged history again. Each load tells the store which
+version of the history is held here, and the store leaves the history out only when it still has that version. A history
+that another worker changed, or that is no longer there, is therefore never served from here.
 """
 
 from __future__ import annotations

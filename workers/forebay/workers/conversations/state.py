@@ -1,4 +1,4 @@
-"""The state of a conversation besides its words: what has to be known when its next turn begins."""
+"""A conversation's state besides its history: pending action, specialist, redacted values, sessions, costs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Pending(BaseModel):
-    """An action that waits for the user's word, or that was begun on it."""
+    """An action that waits for the user's confirmation, or that was begun after it."""
 
     model_config = ConfigDict(frozen=True)
 
     action_id: str
-    """Also the idempotency key that its tool is given."""
+    """Also the idempotency key that the tool gets."""
     tool: str
     arguments: str
     """JSON, checked."""
@@ -21,25 +21,25 @@ class Pending(BaseModel):
     """The specialist whose tool it is."""
     user_id: str | None
     tenant: str | None = None
-    """Who may say the word."""
+    """Only this tenant's user may confirm."""
     summary: str
     expires_at: float
     """Seconds since the epoch."""
     turn_id: str | None = None
-    """The turn that said yes: from then on only a redelivery of it may go on. None before."""
+    """The turn that accepted: from then on only a redelivery of that turn may go on. None before."""
     result: str | None = None
-    """What the tool returned, as a model may read it. None while it has not, or when a crash came between."""
+    """The tool's result, as a model may read it. None before it returned, or when a crash came first."""
     failed: bool = False
-    """Whether that is an error."""
+    """Whether the result is an error."""
 
 
 class State(BaseModel):
-    """Changed by the turns of a conversation, each after the other."""
+    """The state that a conversation's turns read and change, one after the other."""
 
     model_config = ConfigDict(frozen=True)
 
     specialist: str | None = None
-    """Who answered last."""
+    """The specialist that answered last."""
     failures: int = 0
     """Turns in a row that got no answer."""
     pending: Pending | None = None
@@ -53,7 +53,7 @@ class State(BaseModel):
     """How much of what summaries cost is in the cost of a reply already."""
 
     def billed(self, usd: float) -> State:
-        """The same when so much of what summaries cost is in replies."""
+        """The same after this much of the summaries' cost is in replies."""
         return self if usd == self.billed_usd else self.model_copy(update={"billed_usd": usd})
 
     def encode(self) -> bytes:
@@ -73,16 +73,16 @@ class Conversation(NamedTuple):
     """What a store knows of a conversation besides its latest exchanges."""
 
     exchanges: int = 0
-    """How many it has had in all."""
+    """Number of exchanges in all."""
     state: State = _NEW
     summary: str = ""
-    """Of its first exchanges..."""
+    """Summary of its first exchanges."""
     summarised: int = 0
-    """...so many of them."""
+    """How many exchanges the summary covers."""
     handed_off: str | None = None
     """Why a person has taken over; None while none has."""
     summary_usd: float = 0.0
-    """What its summaries have cost in all."""
+    """Cost of all its summaries."""
 
     @property
     def owed_usd(self) -> float:

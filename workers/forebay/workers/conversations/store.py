@@ -1,4 +1,4 @@
-"""The store of a worker: what was said in each conversation, and the reply of each turn that has one.
+"""The interface of stores: each conversation's history and state, and the reply of each turn that has one.
 
 A turn whose reply is stored is never sent to a model again; the stored bytes are published instead. So the reply is
 stored before it is published, and of two workers that answered the same turn the first to store it is right. A claim
@@ -18,7 +18,7 @@ from .state import Claim, Conversation, State
 
 
 class StoreError(Exception):
-    """The store does not answer; the turn waits and is tried again."""
+    """The store does not answer; the turn waits and is retried."""
 
 
 class StoredReply(NamedTuple):
@@ -29,7 +29,7 @@ class StoredReply(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether not even a replay of the turn is answered anew."""
+        """Whether the reply stays even when the turn is replayed."""
         return self.outcome not in ("failed", "expired")
 
 
@@ -38,12 +38,12 @@ class Loaded(NamedTuple):
 
     reply: StoredReply | None
     history: tuple[Exchange, ...]
-    """The latest ones, oldest first."""
+    """The latest exchanges, oldest first."""
     spent: Mapping[str, Spent] = {}
-    """Of the scopes that were asked for."""
+    """Spending of the requested scopes."""
     conversation: Conversation = Conversation()
     claimed_s: float = 0.0
-    """Seconds for which another holds the turn; 0 when it is ours."""
+    """Seconds for which another worker still holds the turn; 0 when it is ours."""
 
 
 class Entry(NamedTuple):
@@ -53,12 +53,12 @@ class Entry(NamedTuple):
     turn_id: str
     reply: StoredReply
     exchange: Exchange | None
-    """What to remember of it; None when it was not answered, which leaves the history as it was."""
+    """What to add to the history; None when the turn was not answered."""
     scopes: tuple[str, ...] = ()
-    """Against whose budgets its cost counts."""
+    """The scopes whose budgets its cost counts against."""
     cost_usd: float = 0.0
     state: State | None = None
-    """The conversation's from now on; None leaves it as it was."""
+    """The conversation's new state; None leaves it unchanged."""
     hand_off: str | None = None
     """Why a person takes over from now on."""
 
@@ -87,7 +87,7 @@ class Store(Protocol):
         """
 
     async def renew(self, claims: Sequence[Claim]) -> None:
-        """Prolongs those that their owners still hold."""
+        """Prolongs the claims that their owners still hold."""
 
     async def release(self, claim: Claim) -> None:
         """Ends a claim, if its owner still holds it: another may begin at once."""

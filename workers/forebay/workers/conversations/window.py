@@ -1,4 +1,4 @@
-"""The window: which part of a conversation a model is shown. Pure.
+"""The window: which part of a conversation goes into a prompt. Pure.
 
 Whole exchanges only, so that a tool's call and its result are never parted. The window's beginning moves in blocks, not
 with every turn: between two moves each prompt begins with the whole of the one before, which is what a provider's prompt
@@ -22,11 +22,11 @@ class Window:
     """How much of a conversation a model is shown."""
 
     exchanges: int = 20
-    """Latest exchanges, at most."""
+    """Maximum number of exchanges, the latest ones."""
     tokens: int = 8_000
-    """Most tokens of what was said, as far as they can be estimated..."""
+    """Maximum number of tokens, as estimated."""
     share: float = 0.5
-    """...and most of the model's context window."""
+    """Maximum share of the model's context window."""
     block: int = 8
     """Exchanges that leave the window together, and go into the summary together."""
     summarise: bool = True
@@ -40,10 +40,10 @@ class Window:
 
 
 class Fitted(NamedTuple):
-    """What of a history is shown."""
+    """The part of a history that is shown."""
 
     messages: tuple[Message, ...]
-    """Oldest first, without what the user says now."""
+    """Oldest first, without the user's new message."""
     left_out: int
     """Bytes that are not shown."""
     summarise_to: int

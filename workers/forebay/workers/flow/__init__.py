@@ -1,1 +1,1 @@
-"""Flow control: how hard a provider is pressed, and what happens when it gives way. Decisions here are pure."""
+"""Flow control of model calls: retries, breakers, rate limits, adaptive concurrency, budgets. All decisions are pure."""

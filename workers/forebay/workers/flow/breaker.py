@@ -43,7 +43,7 @@ class Breaker:
         """Why it opened last."""
 
     def state(self, now: float) -> State:
-        """As metrics and people call it."""
+        """``closed``, ``open`` or ``half-open``."""
         if self._opened_until is None:
             return "closed"
         return "open" if now < self._opened_until else "half_open"
@@ -71,7 +71,7 @@ class Breaker:
             self._note(now, failed=False)
 
     def failed(self, ticket: int, now: float, *, counts_in_share: bool = True, error: str = "") -> bool:
-        """The call failed in a way that tells of the provider, not of the request. Returns whether this opened it.
+        """The call failed because of the provider, not because of the request. Returns whether this opened the breaker.
 
         ``error`` is what the call failed with, for the reason.
 
@@ -88,12 +88,12 @@ class Breaker:
         return bool(reason)
 
     def dropped(self, ticket: int) -> None:
-        """The call ended without a word about the provider: cancelled, or refused for what it asked."""
+        """The call says nothing about the provider: it was cancelled, or refused for its content."""
         if ticket == self._round:
             self._probing = False
 
     def trip(self, now: float, reason: str, ticket: int | None = None) -> bool:
-        """Opens it at once, whatever the counts say; a late call's word (by its ``ticket``) does not count."""
+        """Opens it at once, whatever the counts are; ignored when ``ticket`` is of a call from before the last change."""
         if ticket is not None and ticket != self._round:
             return False
         self._change(now + self._policy.open_s, reason)

@@ -43,7 +43,7 @@ class Ceilings:
         return self.tenant_hour_usd, self.tenant_day_usd
 
     def scopes(self, tenant: str | None) -> tuple[str, ...]:
-        """What a turn of this tenant counts against, named as in the store."""
+        """The scopes whose budgets a turn of this tenant counts against, named as in the store."""
         everyone = () if self.of(EVERYONE) == (None, None) else (EVERYONE,)
         return everyone if self.of("tenant") == (None, None) else (*everyone, f"tenant:{tenant or ''}")
 
@@ -71,7 +71,7 @@ class Budget:
     _own: _Account = field(default_factory=_Account)  # what this worker has recorded since it started
 
     def learn(self, spent: Mapping[str, Spent]) -> None:
-        """Takes what the store says. It only grows within an hour: an older word does not count."""
+        """Takes the store's figure. Spending only grows within an hour, so a lower figure is old and ignored."""
         for scope, known in spent.items():
             account = self._account(scope, known.hour)
             if known.hour == account.hour:
@@ -84,12 +84,12 @@ class Budget:
         return "stop" if used > 1.0 else "economy" if used > self.ceilings.near else "free"
 
     def reserve(self, scopes: Iterable[str], usd: float) -> None:
-        """Takes the cost of a call that is about to be made; negative gives back what it did not use."""
+        """Reserves the cost of a call that is about to be made; a negative amount gives back what it did not use."""
         for scope in scopes:
             self._accounts[scope].pending += usd
 
     def recorded(self, scopes: Iterable[str], usd: float, now: float) -> None:
-        """What was spent is in the store now."""
+        """The amount is in the store now, and no longer only reserved here."""
         if usd:
             self._own.turn_to(int(now) // HOUR_S)
             self._own.in_hour += usd

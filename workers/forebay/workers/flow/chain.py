@@ -1,4 +1,4 @@
-"""The chain: the upstreams that may answer, in order of preference, and the turns that wait for one of them.
+"""The chain: the upstreams of an assistant in order of preference, and the turns that wait for one of them.
 
 A turn that cannot call now waits in line, first come first served; the line moves whenever a call ends or a limit gives
 way, so a waiting turn costs nothing meanwhile.
@@ -71,7 +71,7 @@ class Chain:
 
     @property
     def upstreams(self) -> list[Upstream]:
-        """All of them, the preferred first."""
+        """All upstreams, the preferred first."""
         return [upstream for tier in self._tiers for upstream in tier]
 
     def order(self, *names: str) -> Order:
@@ -81,11 +81,11 @@ class Chain:
 
     @property
     def limit(self) -> int:
-        """Calls that the providers are believed to take at once."""
+        """Number of calls that the providers are estimated to take at once."""
         return self._concurrency.limit
 
     def unavailable(self) -> str | None:
-        """Why nobody can be asked now, or None."""
+        """Why no upstream can be called now, or None."""
         now = self._loop.time()
         if any(upstream.breaker.state(now) != "open" for upstream in self.upstreams):
             return None
@@ -94,7 +94,7 @@ class Chain:
         )
 
     def models(self) -> tuple[ModelState, ...]:
-        """All upstreams and how they are now."""
+        """State of every upstream."""
         now = self._loop.time()
         return tuple(
             ModelState(
@@ -107,7 +107,7 @@ class Chain:
         )
 
     def refresh_metrics(self) -> None:
-        """Sets the gauges to what is true now."""
+        """Updates the gauges."""
         now = self._loop.time()
         metrics.CALLS_IN_FLIGHT.set(self.in_flight)
         metrics.CONCURRENCY_LIMIT.set(self.limit)
@@ -159,7 +159,7 @@ class Chain:
         return None if any(self._lines.values()) or upstream is None else (upstream, self._begin(upstream, prompt))
 
     async def call(self, upstream: Upstream, call: Call, prompt: Prompt, on_text: OnText | None) -> Completion:
-        """Makes the call; what comes of it decides about the next ones. Raises ModelError."""
+        """Makes the call, and tells breaker, limits and waiting turns how it ended. Raises ModelError."""
         try:
             with Operation(upstream, on_text) as operation:
                 completion = operation.answered(await upstream.model.complete(prompt, operation.on_text))
@@ -197,7 +197,7 @@ class Chain:
         self.look()
 
     def abandon(self, upstream: Upstream, call: Call) -> None:
-        """The call ended without a word, or was never made."""
+        """The admitted call was never made, or was cancelled."""
         self.in_flight -= 1
         upstream.dropped(call)
         self.look()

@@ -1,4 +1,4 @@
-"""Adaptive concurrency: how many calls a provider takes at once, learned from those it refuses. Pure.
+"""Adaptive concurrency: how many calls a provider takes at once, learned from its refusals. Pure.
 
 AIMD (Chiu and Jain, 1989) with two changes that keep refusals rare. A refusal says exactly how many calls the provider
 is working on: those of ours still in flight; so the limit falls to that number at once, and a little further for the

@@ -20,7 +20,7 @@ _FIRST_OUTPUT = 256.0
 
 
 class TokenEstimate:
-    """What calls of one model use."""
+    """Estimates the tokens of one model's calls."""
 
     def __init__(self) -> None:
         self._ratio = 1.0
@@ -29,7 +29,7 @@ class TokenEstimate:
 
     @property
     def bytes_a_token(self) -> float:
-        """Of what enters, by now."""
+        """Bytes of UTF-8 in a prompt token, as learned so far."""
         return BYTES_A_TOKEN / self._ratio
 
     def of(self, prompt: Prompt) -> Amounts:
@@ -39,7 +39,7 @@ class TokenEstimate:
         return {"requests": 1.0, "tokens": entered + written, "input_tokens": entered, "output_tokens": written}
 
     def learn(self, prompt: Prompt, usage: Usage) -> None:
-        """Takes the true usage of a call."""
+        """Learns from the true usage of a call."""
         if usage.input_tokens:
             true_ratio = (usage.input_tokens + usage.cache_read_tokens) / max(1.0, _length(prompt) / BYTES_A_TOKEN)
             self._ratio += _GAIN * (true_ratio - self._ratio)

@@ -1,4 +1,4 @@
-"""What one worker holds of a quota that the fleet shares, and what it owes the others' count of it. Pure.
+"""One worker's lease of a quota that the whole fleet shares through Redis. Pure.
 
 The fleet's count lies in Redis: what was used or leased in each slot of time (`lease.lua`). A worker leases what its next
 calls need, so that one round trip serves many of them, and later tells in which slots it used it: the provider counts a
@@ -78,7 +78,7 @@ class Lease:
         return int((now + self._ahead_s) // self.slot_s)
 
     def balance(self, resource: str) -> float:
-        """What is leased and not used."""
+        """The amount that is leased and not used."""
         return self._balance[resource]
 
     def covers(self, amounts: Amounts) -> bool:
@@ -110,7 +110,7 @@ class Lease:
             self._count(slot, name, difference)
 
     def due_at(self, now: float) -> float:
-        """When to talk to Redis next; infinity when there is nothing to say."""
+        """When to contact Redis next; infinity when there is no reason to."""
         if self._need and now <= self._need_until and not self.covers(self._need):
             return self._ask_at
         if self._low:
@@ -118,7 +118,7 @@ class Lease:
         return self._told_at + BEAT_S if self._moves or self._used or any(self._balance.values()) else math.inf
 
     def request(self, now: float) -> Request:
-        """What to tell and ask now. What is told is not told again."""
+        """The next request to Redis: usage to report and quota to ask for."""
         self._decay(now)
         self._forget_old(now)
         hungry = bool(self._need) and now <= self._need_until and not self.covers(self._need)
@@ -157,14 +157,14 @@ class Lease:
             self._need = {}
 
     def unsure(self, request: Request) -> None:
-        """No reply came: who knows whether Redis counted it. What was used is told again: rather twice than never."""
+        """No reply came, so Redis may have counted it or not: usage is reported again, rather twice than never."""
         for slot, amounts in request.moves.items():
             moves = self._moves.setdefault(slot, {})
             for name, amount in amounts.items():
                 moves[name] = moves.get(name, 0.0) + max(0.0, amount)
 
     def let_go(self) -> None:
-        """Gives back all that is held, with the next request."""
+        """Gives back everything that is held, with the next request."""
         for name, balance in self._balance.items():
             self._draw(name, balance)
         self._need = {}

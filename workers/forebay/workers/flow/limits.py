@@ -1,4 +1,4 @@
-"""Rate limits: what a key may still use of its quota, counted here and corrected by what the provider says. Pure.
+"""Rate limits of a key: a sliding window, corrected by the provider's headers. Pure.
 
 A sliding window: in no 60 seconds more than the limit is used, wherever the provider's own minute begins. Each call
 reserves its estimate before it begins and settles it when its true usage is known.
@@ -21,17 +21,17 @@ Amounts = Mapping[str, float]
 
 
 class Quota(NamedTuple):
-    """What a provider's headers say of one resource."""
+    """One resource's limit as the provider's headers tell it."""
 
     limit: float | None
-    """A minute."""
+    """Per minute."""
     remaining: float | None
     reset_s: float | None = None
-    """Seconds until all of it is there again."""
+    """Seconds until the whole limit is available again."""
 
 
 class _Told(NamedTuple):
-    """The provider's word, less what was added since."""
+    """The provider's last figure, less what was used since."""
 
     remaining: float
     at: float
@@ -51,7 +51,7 @@ class Window:
         self._told: _Told | None = None
 
     def used(self, now: float) -> float:
-        """What counts against the limit now."""
+        """The amount that counts against the limit now."""
         oldest = now // _SLOT_S - WINDOW_S / _SLOT_S
         while self._slots and self._slots[0][0] < oldest:
             self._used -= self._slots.popleft()[1]
@@ -85,7 +85,7 @@ class Window:
         return at
 
     def add(self, amount: float, now: float) -> float:
-        """Uses so much; returns the slot to `settle` it in."""
+        """Counts this amount; returns the slot to `settle` it in."""
         number = now // _SLOT_S
         if self._slots and self._slots[-1][0] >= number:
             self._slots[-1][1] += amount
@@ -97,7 +97,7 @@ class Window:
         return self._slots[-1][0]
 
     def settle(self, number: float, difference: float) -> None:
-        """What was used is more (or less) by so much than what was added in that slot."""
+        """Corrects the amount that was added in that slot by a difference."""
         for slot in reversed(self._slots):
             if slot[0] == number:
                 slot[1] += difference
@@ -105,7 +105,7 @@ class Window:
                 return
 
     def correct(self, quota: Quota, now: float) -> None:
-        """Takes the provider's word: its limit, and what remains when others use the same quota too."""
+        """Takes the provider's figures: its limit, and what remains, since others may use the same quota."""
         if quota.limit is not None and quota.limit > 0:
             self.limit = quota.limit if self._own is None else min(self._own, quota.limit)
         if quota.remaining is not None and self.limit is not None:
@@ -115,7 +115,7 @@ class Window:
 
 @dataclass(slots=True)
 class Reservation:
-    """What one call took of a key's quota, to be settled."""
+    """What one call reserved of a key's quota."""
 
     amounts: Amounts
     slots: dict[str, float] = field(default_factory=dict)
@@ -149,12 +149,12 @@ class RateLimit:
         return Reservation(amounts, slots)
 
     def settle(self, reservation: Reservation, used: Amounts) -> None:
-        """The call's true usage is known; a call that was refused used nothing."""
+        """Replaces the estimate by the call's true usage; a refused call used nothing."""
         for name, number in reservation.slots.items():
             self._windows[name].settle(number, used.get(name, 0.0) - reservation.amounts.get(name, 0.0))
 
     def correct(self, quotas: Mapping[str, Quota], now: float) -> None:
-        """Takes what the headers of a response say."""
+        """Takes the figures in a response's headers."""
         for name, quota in quotas.items():
             window = self._windows.get(name)
             if window is None:

@@ -1,4 +1,4 @@
-"""Operation: one model call as metrics and traces see it, by OpenTelemetry's conventions for GenAI."""
+"""Metrics and spans of one model call, by OpenTelemetry's conventions for GenAI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNKNOWN = "_OTHER"
 
 
 class Operation:
-    """Entered around a call; tell it the completion."""
+    """Measures one call: enter it around the call, and give it the completion."""
 
     __slots__ = ("_began", "_completion", "_first_chunk_s", "_on_text", "_span", "_upstream", "on_text")
 

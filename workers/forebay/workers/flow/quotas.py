@@ -1,4 +1,4 @@
-"""The rate-limit headers of both vendors, as one thing. Pure.
+"""Reads the rate-limit headers of both vendors. Pure.
 
 anthropic: ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``, resets in
 RFC 3339; openai: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, resets like ``1m2.5s``.
@@ -18,7 +18,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def quotas(headers: Mapping[str, str], now: datetime | None = None) -> dict[str, Quota]:
-    """What the headers of a response say, by resource; nothing for what they do not say."""
+    """The quotas in a response's headers, by resource; only those that the headers have."""
     found: dict[str, Quota] = {}
     for resource in ("requests", "tokens", "input-tokens", "output-tokens"):
         for limit, remaining, reset in (

@@ -1,4 +1,4 @@
-"""The way to Redis: one script, bounded waits, and errors that can be shown."""
+"""A connection to Redis for one script, with timeouts and errors fit for a log."""
 
 from __future__ import annotations
 

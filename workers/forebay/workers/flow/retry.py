@@ -15,7 +15,7 @@ Step = Literal["again", "elsewhere", "shorter", "give_up"]
 
 
 class Next(NamedTuple):
-    """What to do, and after how many seconds."""
+    """The next step, and the seconds to wait before it."""
 
     step: Step
     delay_s: float = 0.0
@@ -23,7 +23,7 @@ class Next(NamedTuple):
 
 @dataclass(slots=True)
 class Tries:
-    """What one turn has tried so far."""
+    """The tries of one turn so far."""
 
     failures: int = 0
     """Failed calls that may be tried again."""
@@ -37,13 +37,13 @@ class Circumstances(NamedTuple):
     """What a decision depends on besides the turn's own tries."""
 
     left_s: float
-    """Until the turn's deadline."""
+    """Seconds until the turn's deadline."""
     retry_after_s: float | None
-    """What the provider asks for."""
+    """Seconds that the provider asks to wait."""
     others: bool
-    """Whether another upstream could be asked."""
+    """Whether another upstream could be called."""
     fails_others: bool
-    """Whether the upstream failed other turns too, and answered nobody since."""
+    """Whether the upstream failed other turns too and has answered none since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Rate limits that a fleet shares through Redis. While Redis is away each worker keeps to its part of them by itself."""
+"""Rate limits shared by the fleet through Redis. While Redis is away each worker uses only its own part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SOON_S = 0.02
 
 
 class SharedLimits:
-    """This worker's parts in the limits of all keys."""
+    """This worker's side of the shared limits of all keys."""
 
     def __init__(self, url: str, share: int = 1, window_s: float = WINDOW_S) -> None:
         """``share``: among how many workers a quota is divided while Redis is away, at least.
@@ -45,7 +45,7 @@ class SharedLimits:
         self._away = False
         self._loop = asyncio.get_running_loop()
         self.on_change: Callable[[], None] = lambda: None
-        """Is called when calls that had to wait may be made."""
+        """Called when calls that had to wait may be possible."""
 
     def limit(self, key: str, limits: Amounts) -> SharedRateLimit:
         """The limits over all workers of what ``key`` identifies; Redis sees only a hash of it.
@@ -85,7 +85,7 @@ class SharedLimits:
 
 @dataclass(slots=True)
 class SharedReservation(Reservation):
-    """What one call took of a quota that is shared."""
+    """What one call reserved of a shared quota."""
 
     leased: Amounts = field(default_factory=dict)
     """What of it was taken from the lease."""

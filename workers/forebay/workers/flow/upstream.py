@@ -1,4 +1,4 @@
-"""An upstream: one model behind one key, and all that decides whether it may be called now."""
+"""An upstream: one model with one key, its breaker, rate limits and token estimate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 class Upstream:
-    """Times are in seconds of the event loop's clock."""
+    """One model with one key. Times are in seconds of the event loop's clock."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Upstream:
         return self._spared_until <= now, self.rate.room(now)
 
     def begin(self, prompt: Prompt, now: float) -> Call:
-        """Reserves what the call will use; ask `admits_at` first."""
+        """Begins a call and reserves its estimated usage; ask `admits_at` first."""
         amounts = self._estimate.of(prompt) if self.rate.limited else {}
         return Call(now, self.breaker.admit(now), amounts, self.rate.reserve(amounts, now))
 

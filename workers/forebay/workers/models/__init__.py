@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Clients:
-    """The SDK clients of a worker: one for each key, shared by all models behind it, each with its own connections."""
+    """The SDK clients of a worker, one for each API key with its own connection pool, shared by all models of that key."""
 
     def __init__(self, connections: int, timeouts: Timeouts = Timeouts()) -> None:
         self._connections, self._timeouts = connections, timeouts
@@ -42,7 +42,7 @@ class Clients:
         self._agencies: dict[str, Any] = {}
 
     def model(self, name: str, provider: Provider, key: str, options: ModelOptions = ModelOptions()) -> Model:
-        """One model behind one key; of Claude Managed Agents where its name begins with ``managed:``."""
+        """A model with one key; a name that begins with ``managed:`` means Claude Managed Agents."""
         # Each SDK takes 30 MB and half a second to import: only the one that is used.
         if provider == "anthropic" and name.startswith("managed:"):
             return self._managed(name.removeprefix("managed:"), key, options)

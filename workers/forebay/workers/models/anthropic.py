@@ -161,7 +161,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _input(arguments: str) -> dict[str, Any]:
-    """An object in any case: another provider's model may have written what is none, and the API takes nothing else."""
+    """Always an object, as the API requires: another provider's model may have written something else."""
     try:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:

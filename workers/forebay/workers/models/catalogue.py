@@ -1,4 +1,4 @@
-"""The catalogue: which models are known, who serves each, and what a call costs."""
+"""The catalogue of models: provider, context window and prices of each."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Peak(Price):
 
 
 class CatalogueModel(BaseModel):
-    """What is known of one model."""
+    """One model's provider, limits and prices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +69,7 @@ class CatalogueModel(BaseModel):
     sampling: bool = True
     """Whether it takes a temperature and the like."""
     price: Price | None = None
-    """None when it is not known; replies then say null."""
+    """None when it is not known; ``cost_usd`` in replies is then null."""
     tier: Tier | None = None
     peak: Peak | None = None
 
@@ -108,7 +108,7 @@ class Catalogue(BaseModel):
         return cls(models=models)
 
     def find(self, name: str) -> tuple[str, CatalogueModel]:
-        """(the name the provider knows it by, what we know of it).
+        """Returns (the name that the provider uses, the catalogue's entry).
 
         ``provider:name`` takes any model of that provider's API, ``managed:name`` one of Anthropic's behind Claude Managed
         Agents; that prefix stays in the name. Raises SettingsError for an unknown name.

@@ -1,4 +1,4 @@
-"""The HTTP transport under both SDKs: connections from the permits, kept alive, and each wait bounded."""
+"""The HTTP transport of both SDKs: a connection pool sized by the permits, keepalive, a timeout for each step."""
 
 from __future__ import annotations
 

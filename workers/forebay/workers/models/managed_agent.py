@@ -29,11 +29,11 @@ from .timeouts import CallClock, Timeouts
 log = structlog.get_logger()
 
 PREFIX = "managed:"
-"""Of the model's name, where a user asks for it."""
+"""Prefix of the model's name that chooses this provider."""
 INTERRUPT_S = 2.0
-"""How long a call that was cancelled still takes to interrupt its session."""
+"""How long a cancelled call may take to interrupt its session, in seconds."""
 SETTLE_S = 5.0
-"""How long a session may take to come to rest before another one takes over from it."""
+"""How long a session may take to become idle before a new one replaces it, in seconds."""
 _REMEMBERED = 256
 _STATES: list[Any] = [
     "session.status_idle",

@@ -27,9 +27,9 @@ class Completion:
     usage: Usage
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Of the response: the provider's rate limits are in them."""
+    """Response headers: they tell the provider's rate limits."""
     calls: tuple[ToolCall, ...] = ()
-    """Tools the model wants to be run before it says more."""
+    """Tools that the model asks for before it goes on."""
     model: str | None = None
     """The model that answered, as the provider names it: where the one asked for is an alias, its version."""
     session: tuple[str, str] | None = None
@@ -37,7 +37,7 @@ class Completion:
 
 
 class Trouble(StrEnum):
-    """What went wrong with a call: it decides what is done about it, and labels the metric."""
+    """What went wrong with a call: decides what is done next, and is a label of the metric."""
 
     CONNECTION = "connection"
     """No connection, or it broke."""
@@ -49,9 +49,9 @@ class Trouble(StrEnum):
     RATE_LIMITED = "rate_limited"
     """We are above a quota, 429."""
     MALFORMED = "malformed"
-    """An answer that is none: not JSON, cut off, without its end."""
+    """The answer is unreadable: not JSON, cut off, without its end."""
     SPENDING_LIMIT = "spending_limit"
-    """The account's money is spent: a 429 that no waiting mends."""
+    """The account's spending limit is reached: a 429 that does not go away by waiting."""
     CREDENTIALS = "credentials"
     """The key is wrong or may not do this, 401 or 403."""
     CONTEXT = "context"
@@ -74,7 +74,7 @@ RETRYABLE = frozenset(
 
 
 class ModelError(Exception):
-    """A call failed. What went wrong is the provider's word, not a guess at the call site."""
+    """A model call failed; `trouble` says how, as far as the provider tells."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class ModelError(Exception):
         self.status = status
         """HTTP status; None when there was no answer."""
         self.headers = headers
-        """Of the answer, if there was one."""
+        """Response headers, if there was a response."""
         self.request_id = request_id
 
     @property
@@ -100,7 +100,7 @@ class ModelError(Exception):
 
 
 OnText = Callable[[str], None]
-"""Is given each fragment of a streamed reply as it comes."""
+"""Called with each fragment of a streamed reply."""
 
 
 class Model(Protocol):
@@ -108,7 +108,7 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """As the provider knows it."""
+        """The name that the provider uses."""
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
         """Calls the model once, streaming when ``on_text`` is given. Raises ModelError."""
@@ -128,7 +128,7 @@ _TOO_LONG = re.compile(r"prompt is too long|context.?(length|window)|too many to
 
 
 def trouble_of(status: int, message: str) -> Trouble:
-    """What an HTTP status of 400 or more stands for."""
+    """The trouble that an HTTP status of 400 or more stands for."""
     if status in (400, 413) and _TOO_LONG.search(message):
         return Trouble.CONTEXT
     return _TROUBLE_OF_STATUS.get(status, Trouble.SERVER if status >= 500 else Trouble.REJECTED)
@@ -161,12 +161,12 @@ def parsed(content: bytes) -> Any:
 
 
 def count(value: object) -> int:
-    """A token count of a provider; 0 for what is none, since an answer is worth more than its usage figures."""
+    """A token count from a provider; 0 if it is not a number: a wrong figure must not lose the answer."""
     return max(0, int(value)) if isinstance(value, (int, float)) else 0
 
 
 def model_name(name: object) -> str | None:
-    """The model that a provider says has answered; None for what is no name."""
+    """The name of the model that answered, as the provider says; None if that is not a name."""
     return name[:128] if isinstance(name, str) else None
 
 

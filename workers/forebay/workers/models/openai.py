@@ -1,4 +1,4 @@
-"""Models of the OpenAI Chat Completions API, and of whatever speaks it, through the real SDK on its aiohttp transport."""
+"""Models of the OpenAI Chat Completions API and compatible ones, through the real SDK on its aiohttp transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of one model: what a user may set apart from its name."""
+"""Options of one model: tokens, sampling, timeouts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class ModelOptions:
     """None leaves a field to the provider, or to the assistant's and the worker's own setting."""
 
     max_tokens: int | None = None
-    """Most tokens to write."""
+    """Maximum number of output tokens."""
     temperature: float | None = None
-    """Anthropic's newer models take no sampling: the catalogue knows."""
+    """Not for Anthropic's newer models: the catalogue says which take it."""
     top_p: float | None = None
     call_s: float | None = None
     """Seconds for a whole call."""
@@ -21,6 +21,6 @@ class ModelOptions:
 
     @property
     def sampling(self) -> dict[str, float]:
-        """As both vendors call it."""
+        """The options under the names that both vendors' APIs use."""
         given = {"temperature": self.temperature, "top_p": self.top_p}
         return {name: value for name, value in given.items() if value is not None}

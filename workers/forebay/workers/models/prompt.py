@@ -1,4 +1,4 @@
-"""A prompt: all that a model is told, and the tools it may ask for. No vendor's words."""
+"""A prompt: messages and tools for a model, independent of any vendor's format."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 BYTES_A_TOKEN = 3.6
-"""Of prompts in UTF-8, before a model's replies have taught better."""
+"""Bytes of UTF-8 in a token of a prompt, until a model's usage figures give a better estimate."""
 
 
 class ToolCall(NamedTuple):
     """A tool that a model asks for."""
 
     call_id: str
-    """The provider's; the result names it."""
+    """The provider's id; the result repeats it."""
     name: str
     arguments: str
-    """JSON, as the model wrote it: nobody has checked it yet."""
+    """JSON as the model wrote it, not validated yet."""
 
 
 class ToolResult(NamedTuple):
-    """What came of a tool call."""
+    """The result of a tool call."""
 
     call_id: str
     text: str
@@ -34,13 +34,13 @@ class Message(NamedTuple):
     role: Literal["user", "assistant", "tool"]
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-    """Of an assistant that wants to know something first."""
+    """Tool calls in an assistant's message."""
     results: tuple[ToolResult, ...] = ()
-    """Of a tool message: one for each call of the message before it."""
+    """In a tool message: one for each call of the message before it."""
 
     @property
     def size(self) -> int:
-        """Bytes of UTF-8 that a model is told."""
+        """Size in bytes of UTF-8."""
         size = len(self.text.encode())
         for call in self.calls:
             size += len(call.name) + len(call.arguments.encode())
@@ -55,12 +55,12 @@ class ToolSpec(NamedTuple):
     name: str
     description: str
     schema: str
-    """JSON Schema of the arguments, an object, as JSON: so that a tool can be a key of a cache."""
+    """JSON Schema of the arguments, as JSON text so that a tool is hashable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """All that a model is told."""
+    """Everything that one model call sends."""
 
     system: str
     messages: tuple[Message, ...]
@@ -68,14 +68,14 @@ class Prompt:
     max_tokens: int
     tools: tuple[ToolSpec, ...] = ()
     may_call: bool = True
-    """False when it has asked for tools often enough, and must answer with what it knows."""
+    """False when the limit of tool rounds is reached and the model must answer without tools."""
     sessions: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What providers keep of this conversation, by agent: the pairs of earlier `Completion.session`."""
+    """Sessions that providers keep for this conversation, by agent: earlier `Completion.session` pairs."""
 
     def shorter(self) -> Prompt:
-        """The same without the older three quarters of what was said; what is left begins with the user's word.
+        """The same without the older three quarters of the conversation; the rest begins with a user's message.
 
-        What the user said last stays, with all the tools have brought since.
+        The user's last message stays, with all tool results since.
         """
         starts = [at for at, message in enumerate(self.messages) if message.role == "user"]
         wanted = 3 * len(self.messages) // 4
@@ -87,5 +87,5 @@ class Prompt:
         return sum(message.role == "user" for message in self.messages) == 1
 
     def following(self, *messages: Message) -> Prompt:
-        """The same with more messages at its end."""
+        """The same with more messages at the end."""
         return replace(self, messages=self.messages + messages)
