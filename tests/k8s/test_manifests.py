@@ -149,8 +149,21 @@ def test_the_sale_is_on_the_same_partitions() -> None:
 
 
 def test_every_value_of_the_plan_is_used_and_none_is_made_up() -> None:
-    used = [replacement["source"]["fieldPath"].removeprefix("data.") for replacement in replacements()]
+    sources = [replacement["source"] for replacement in replacements()]
+    used = [source["fieldPath"].removeprefix("data.") for source in sources if source["name"] == "forebay-plan"]
     assert sorted(used) == sorted(KEYS)
+
+
+def test_the_address_of_the_runbook_is_a_setting_of_its_own() -> None:
+    """kustomize writes it before the section of each alert, which stands behind the #."""
+    (rule,) = (rule for rule in replacements() if rule["source"]["name"] == "forebay-runbook")
+    assert rule["source"]["fieldPath"] == "data.url"
+    (target,) = rule["targets"]
+    assert target["options"] == {"delimiter": "#", "index": 0}
+    address = manifests("ConfigMap")["forebay-runbook"]["data"]["url"]
+    alerts = manifests("PrometheusRule")["forebay"]["spec"]["groups"]
+    urls = [alert["annotations"]["runbook_url"] for group in alerts for alert in group["rules"]]
+    assert {url.partition("#")[0] for url in urls} == {address}
 
 
 def test_topics_are_those_of_the_code() -> None:
