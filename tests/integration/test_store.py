@@ -24,8 +24,8 @@ from forebay.workers.conversations import (
     StoredReply,
     open_store,
 )
-from forebay.workers.flow.budget import HOUR_S
 from forebay.workers.models import Message, ToolCall, ToolResult
+from forebay.workers.spent import HOUR_S
 
 Another = Callable[[], Store]
 """Opens the store of one more worker, on the same data."""

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.schemas import SettingsError
-from forebay.workers.flow.budget import EVERYONE, HOUR_S, Budget, Ceilings, Spent
+from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings
 from forebay.workers.settings import WorkerSettings
+from forebay.workers.spent import HOUR_S, Spent
 
 NOW = 500_000 * HOUR_S + 10.0
 CALLS = st.lists(st.tuples(st.floats(0.01, 2), st.floats(0, 1), st.booleans()), max_size=60)

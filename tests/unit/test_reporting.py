@@ -18,7 +18,8 @@ from forebay.workers.engine.commands import Pauses
 from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.self_report import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
-from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings, Spent
+from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings
+from forebay.workers.spent import Spent
 
 NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
 PERSON = Identity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)

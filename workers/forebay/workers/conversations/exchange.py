@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from forebay.workers.models import Message, ToolCall, ToolResult
+from forebay.workers.messages import Message, ToolCall, ToolResult
 
 
 class Exchange(NamedTuple):

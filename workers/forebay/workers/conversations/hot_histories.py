@@ -7,8 +7,9 @@ that another worker changed, or that is no longer there, is therefore never serv
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from cachetools import LRUCache
 
 from .exchange import Exchange
 
@@ -16,10 +17,13 @@ _OVERHEAD_BYTES = 500
 """Of an entry without its words; half of it again for each exchange."""
 
 
+Version: TypeAlias = bytes
+
+
 class Held(NamedTuple):
     """The latest exchanges of a conversation as they were at one version."""
 
-    version: bytes
+    version: Version
     depth: int
     """How many were asked for; there are fewer in a conversation that has no more."""
     exchanges: tuple[Exchange, ...]
@@ -37,34 +41,32 @@ class HotConversations:
     """The latest used ones, bounded by their number and by their bytes."""
 
     def __init__(self, most: int = 10_000, most_bytes: int = 64 << 20) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._held: OrderedDict[str, Held] = OrderedDict()
-        self.bytes = 0
-        """Of all that is held, about."""
+        self._most = most
+        self._held: LRUCache[str, Held] = LRUCache(most_bytes, lambda held: held.bytes)
 
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def bytes(self) -> int:
+        """Of all that is held, about."""
+        return int(self._held.currsize)
+
     def find(self, conversation_id: str, depth: int) -> Held | None:
         """What is held of its latest ``depth`` exchanges."""
         held = self._held.get(conversation_id)
-        if held is None or held.depth < depth:
-            return None
-        self._held.move_to_end(conversation_id)
-        return held
+        return None if held is None or held.depth < depth else held
 
     def put(self, conversation_id: str, held: Held) -> None:
         """Holds it in the place of what was held."""
         self.forget(conversation_id)
-        if held.bytes > self._most_bytes or not held.version:
+        if held.bytes > self._held.maxsize or not held.version:
             return
         self._held[conversation_id] = held
-        self.bytes += held.bytes
-        while len(self._held) > self._most or self.bytes > self._most_bytes:
-            _, oldest = self._held.popitem(last=False)
-            self.bytes -= oldest.bytes
+        if len(self._held) > self._most:
+            self._held.popitem()
 
-    def append(self, conversation_id: str, before: bytes, after: bytes, exchange: Exchange, size: int) -> None:
+    def append(self, conversation_id: str, before: Version, after: Version, exchange: Exchange, size: int) -> None:
         """The store says that this exchange of so many bytes led from one version to the next."""
         held = self._held.get(conversation_id)
         if held is None or held.version != before:
@@ -74,6 +76,4 @@ class HotConversations:
 
     def forget(self, conversation_id: str) -> None:
         """Holds nothing of it."""
-        held = self._held.pop(conversation_id, None)
-        if held is not None:
-            self.bytes -= held.bytes
+        self._held.pop(conversation_id, None)

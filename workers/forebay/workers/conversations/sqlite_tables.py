@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from forebay.workers.flow.budget import HOUR_S, Spent
+from forebay.workers.spent import HOUR_S, Spent
 
 from .exchange import Exchange, decode_steps, encode_steps
 from .state import CLAIM_S, Claim, Conversation, State

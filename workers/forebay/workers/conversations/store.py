@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from forebay.schemas import Outcome
-from forebay.workers.flow.budget import Spent
+from forebay.workers.spent import Spent
 
 from .exchange import Exchange
 from .state import Claim, Conversation, State

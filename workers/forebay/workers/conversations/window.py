@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from forebay.workers.models import Message
+from forebay.workers.messages import Message
 
 from .exchange import Exchange
 from .state import Conversation

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from forebay.schemas import Spending
+from forebay.workers.spent import HOUR_S, Spent
 
 Verdict = Literal["free", "economy", "stop"]
-HOUR_S = 3600
 EVERYONE = ""
-
-
-class Spent(NamedTuple):
-    """USD in the clock hour (UTC) ``hour``, counted from the epoch, and in its day."""
-
-    hour: int
-    in_hour: float
-    in_day: float
 
 
 @dataclass(frozen=True, slots=True)

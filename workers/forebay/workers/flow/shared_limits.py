@@ -17,7 +17,7 @@ import structlog
 from forebay.telemetry import tracing
 
 from .lease import SLOTS, Lease, Request
-from .limits import WINDOW_S, Amounts, Quota, RateLimit, Reservation, Window
+from .limits import WINDOW_S, Amounts, Quota, RateLimit, Reservation, SlidingWindow
 from .redis_link import RedisLink, reason
 
 log = structlog.get_logger()
@@ -194,7 +194,7 @@ class SharedRateLimit(RateLimit):
         self._told |= told
         self._limits = self._told | {name: min(own, self._told.get(name, own)) for name, own in self._own.items()}
         for name, limit in self._limits.items():
-            self._windows.setdefault(name, Window()).limit = limit / self.share if self.alone else limit
+            self._windows.setdefault(name, SlidingWindow()).limit = limit / self.share if self.alone else limit
 
     def _hurry(self, now: float) -> None:
         """Wakes the keeper where it would sleep too long."""

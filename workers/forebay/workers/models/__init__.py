@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from forebay.workers.messages import Message, ToolCall, ToolResult
+
 from .catalogue import Catalogue, CatalogueModel, Provider
 from .keys import keys_of
 from .model import RETRYABLE, Completion, Model, ModelError, OnText, Trouble
 from .options import ModelOptions
-from .prompt import Message, Prompt, ToolCall, ToolResult, ToolSpec
+from .prompt import Prompt, ToolSpec
 from .timeouts import Timeouts
 
 __all__ = [

@@ -1,14 +1,12 @@
 """Models of the Anthropic Messages API, through the real SDK on its aiohttp transport.
 
 Replies are read raw: parsing them into the SDK's objects would cost more CPU than everything else the worker does.
-The retry loop is ours (``max_retries=0``): the SDK's would hold the permit while it sleeps.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -17,69 +15,28 @@ import httpx2
 import orjson
 
 from forebay.schemas import Usage
+from forebay.workers.messages import Message, ToolCall
 
-from .http import http_client, timeout
 from .model import Completion, ModelError, OnText, Trouble, count, model_name, parsed, trouble_of, whole_text
-from .options import ModelOptions
-from .prompt import Message, Prompt, ToolCall, ToolSpec
+from .prompt import Prompt, ToolSpec
+from .sdk import SdkModel, sdk_client, sdk_errors
 from .timeouts import CallClock, Timeouts
 
 
 def client(key: str, connections: int, timeouts: Timeouts) -> anthropic.AsyncAnthropic:
     """One client for all models behind one key; the address is ANTHROPIC_BASE_URL."""
-    return anthropic.AsyncAnthropic(
-        api_key=key,
-        max_retries=0,
-        timeout=timeout(timeouts),
-        http_client=http_client(anthropic.DefaultAioHttpClient, connections, timeouts),
-    )
+    return sdk_client(anthropic.AsyncAnthropic, anthropic.DefaultAioHttpClient, key, connections, timeouts)
 
 
-@contextmanager
-def troubles(late: Callable[[], str]) -> Iterator[None]:
+def errors(late: Callable[[], str]) -> AbstractContextManager[None]:
     """Turns the SDK's and the transport's errors into ModelError; ``late`` says what took too long after a TimeoutError."""
-    try:
-        yield
-    except anthropic.APIStatusError as error:
-        raise _status_error(error) from error
-    except anthropic.APITimeoutError as error:
-        raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
-    except (anthropic.APIConnectionError, anthropic.APIResponseValidationError) as error:
-        raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
-    except TimeoutError as error:
-        raise ModelError(late(), Trouble.TIMEOUT) from error
-    except (httpx2.HTTPError, OSError) as error:
-        # Inside a stream the SDK lets the transport's and the parser's own errors through.
-        raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
-    except json.JSONDecodeError as error:
-        raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
+    return sdk_errors(anthropic, _status_error, late)
 
 
-class AnthropicModel:
+class AnthropicModel(SdkModel[anthropic.AsyncAnthropic]):
     """One model of the Messages API."""
 
-    def __init__(
-        self,
-        name: str,
-        client: anthropic.AsyncAnthropic,
-        timeouts: Timeouts = Timeouts(),
-        options: ModelOptions = ModelOptions(),
-    ) -> None:
-        self.name = name
-        self._client = client
-        self._timeouts = timeouts.with_options(options)
-        self._most = options.max_tokens
-        self._sampling = options.sampling
-
-    async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
-        """Calls the model once. Raises ModelError."""
-        arguments = self._arguments(prompt)
-        clock = CallClock(self._timeouts, streamed=on_text is not None)
-        with troubles(clock.reason):
-            async with clock:
-                if on_text is None:
-                    return await self._whole(arguments)
-                return await self._streamed(arguments, on_text, clock)
+    _errors = staticmethod(errors)
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
         arguments: dict[str, Any] = {

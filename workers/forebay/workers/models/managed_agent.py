@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import anthropic
 import httpx2
 import structlog
+from cachetools import LRUCache
 
 from forebay.schemas import SettingsError
+from forebay.workers.messages import Message
 
 from .anthropic import client as messages_client
-from .anthropic import troubles
+from .anthropic import errors
 from .model import Completion, ModelError, OnText, Trouble
 from .options import ModelOptions
-from .prompt import Message, Prompt
+from .prompt import Prompt
 from .sessions.agency import Agency
 from .sessions.memory import Memory, declined, news
 from .sessions.run import SessionRun
@@ -41,9 +43,6 @@ _STATES: list[Any] = [
     "session.status_rescheduled",
     "session.status_terminated",
 ]
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 Standing = frozenset[str] | Literal["busy", "gone"]
 """Of a session: ids of the tool calls that it waits for (none of them: it rests), or why it cannot be told anything."""
@@ -77,12 +76,12 @@ class ManagedAgentModel:
         self._sessions = client.beta.sessions
         self._agency = agency
         self._timeouts = timeouts.with_options(options)
-        self._begun: dict[tuple[str, tuple[Message, ...]], Memory] = {}
+        self._begun: LRUCache[tuple[str, tuple[Message, ...]], Memory] = LRUCache(_REMEMBERED)
         """Sessions made for a call that failed, by what they were to answer: for the next try.
 
         Were two conversations to begin with the same words, one could take the other's: it was told nothing else.
         """
-        self._useless: dict[str, None] = {}
+        self._useless: LRUCache[str, bool] = LRUCache(_REMEMBERED)
         """Sessions that cannot go on although they have not ended."""
 
     async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
@@ -90,10 +89,10 @@ class ManagedAgentModel:
 
         Waiting in line for a new session takes up to the time of a call, and then the call begins.
         """
-        desk = self._agency.desk(self._model, prompt)
-        begun = self._begun.pop((desk, prompt.messages), None)
-        memory, waits_for = begun or Memory.read(prompt.sessions.get(desk)), None
-        with troubles(lambda: "the session does not answer"):
+        agent = self._agency.name(self._model, prompt)
+        begun = self._begun.pop((agent, prompt.messages), None)
+        memory, waits_for = begun or Memory.read(prompt.sessions.get(agent)), None
+        with errors(lambda: "the session does not answer"):
             if memory is not None and memory.session_id not in self._useless:
                 waits_for = await self._at_rest(memory, prompt)
             if memory is None or waits_for is None:
@@ -104,10 +103,10 @@ class ManagedAgentModel:
                 completion = await self._run(memory, prompt, waits_for, on_text)
             except BaseException:
                 if begun is not None:
-                    _keep(self._begun, (desk, prompt.messages), begun)
+                    self._begun[agent, prompt.messages] = begun
                 raise
         reply = Message("assistant", completion.text, completion.calls)
-        return replace(completion, session=(desk, memory.told(prompt, reply).written()))
+        return replace(completion, session=(agent, memory.told(prompt, reply).written()))
 
     async def _run(
         self, memory: Memory, prompt: Prompt, waits_for: frozenset[str], on_text: OnText | None
@@ -135,7 +134,7 @@ class ManagedAgentModel:
             raise ModelError(f"the session is gone: {error.message}", Trouble.SERVER) from error
         finally:
             if run is not None and run.useless:
-                _keep(self._useless, session, None)
+                self._useless[session] = True
             if told and (run is None or not run.over):
                 await self._interrupt(session)
 
@@ -182,10 +181,3 @@ class ManagedAgentModel:
         except (anthropic.AnthropicError, httpx2.HTTPError, OSError, TimeoutError) as error:
             # The next call on this session sees to it.
             log.warning("session.not_interrupted", session=session, error=str(error))
-
-
-def _keep(kept: dict[_K, _V], key: _K, value: _V) -> None:
-    """Remembers the latest few."""
-    if len(kept) >= _REMEMBERED:
-        del kept[next(iter(kept))]
-    kept[key] = value

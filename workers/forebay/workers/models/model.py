@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import orjson
 
 from forebay.schemas import Usage
+from forebay.workers.messages import ToolCall
 
-from .prompt import Prompt, ToolCall
+from .prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

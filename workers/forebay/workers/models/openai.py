@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -11,62 +12,25 @@ import openai
 import orjson
 
 from forebay.schemas import Usage
+from forebay.workers.messages import Message, ToolCall
 
-from .http import http_client, timeout
 from .model import Completion, ModelError, OnText, Trouble, count, model_name, parsed, trouble_of, whole_text
-from .options import ModelOptions
-from .prompt import Message, Prompt, ToolCall, ToolSpec
+from .prompt import Prompt, ToolSpec
+from .sdk import SdkModel, sdk_client, sdk_errors
 from .timeouts import CallClock, Timeouts
 
 
 def client(key: str, connections: int, timeouts: Timeouts) -> openai.AsyncOpenAI:
     """One client for all models behind one key; the address is OPENAI_BASE_URL."""
-    return openai.AsyncOpenAI(
-        api_key=key,
-        max_retries=0,
-        timeout=timeout(timeouts),
-        http_client=http_client(openai.DefaultAioHttpClient, connections, timeouts),
-    )
+    return sdk_client(openai.AsyncOpenAI, openai.DefaultAioHttpClient, key, connections, timeouts)
 
 
-class OpenAIModel:
+class OpenAIModel(SdkModel[openai.AsyncOpenAI]):
     """One model of the Chat Completions API."""
 
-    def __init__(
-        self,
-        name: str,
-        client: openai.AsyncOpenAI,
-        timeouts: Timeouts = Timeouts(),
-        options: ModelOptions = ModelOptions(),
-    ) -> None:
-        self.name = name
-        self._client = client
-        self._timeouts = timeouts.with_options(options)
-        self._most = options.max_tokens
-        self._sampling = options.sampling
-
-    async def complete(self, prompt: Prompt, on_text: OnText | None = None) -> Completion:
-        """Calls the model once. Raises ModelError."""
-        arguments = self._arguments(prompt)
-        clock = CallClock(self._timeouts, streamed=on_text is not None)
-        try:
-            async with clock:
-                if on_text is None:
-                    return await self._whole(arguments)
-                return await self._streamed(arguments, on_text, clock)
-        except openai.APIStatusError as error:
-            raise _status_error(error) from error
-        except openai.APITimeoutError as error:  # on this transport also a refused connection
-            raise ModelError(f"no connection in time: {error.__cause__ or error}", Trouble.CONNECTION) from error
-        except openai.APIError as error:  # no status: the connection, or an error event inside a stream
-            raise ModelError(f"connection: {error.__cause__ or error}", Trouble.CONNECTION) from error
-        except TimeoutError as error:
-            raise ModelError(clock.reason(), Trouble.TIMEOUT) from error
-        except (httpx2.HTTPError, OSError) as error:
-            # Inside a stream the SDK lets the transport's and the parser's own errors through.
-            raise ModelError(f"stream: {type(error).__name__} {error}".strip(), Trouble.CONNECTION) from error
-        except json.JSONDecodeError as error:
-            raise ModelError(f"stream: {error}", Trouble.MALFORMED) from error
+    @staticmethod
+    def _errors(late: Callable[[], str]) -> AbstractContextManager[None]:
+        return sdk_errors(openai, _status_error, late)
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
         arguments: dict[str, Any] = {

@@ -12,7 +12,7 @@ from forebay.workers.conversations.exchange import Exchange, decode_steps, encod
 from forebay.workers.conversations.hot_histories import Held
 from forebay.workers.conversations.state import Conversation, State
 from forebay.workers.conversations.store import StoredReply
-from forebay.workers.flow.budget import Spent
+from forebay.workers.spent import Spent
 
 _OUTCOMES = {name.encode(): cast(Outcome, name) for name in get_args(Outcome)}
 

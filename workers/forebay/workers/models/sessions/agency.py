@@ -40,7 +40,7 @@ class Agency:
         # Another key may be another organisation's, which knows nothing of our sessions.
         self._key = (client.api_key or "").encode()
 
-    def desk(self, model: str, prompt: Prompt) -> str:
+    def name(self, model: str, prompt: Prompt) -> str:
         """The name under which a conversation keeps its session: another for other instructions, tools or keys."""
         return f"managed:{model}/{_fingerprint(self._key, prompt.system, prompt.tools)}"
 
@@ -49,10 +49,10 @@ class Agency:
 
         Raises ModelError when its turn does not come, and whatever the SDK raises.
         """
-        desk, in_line = self.desk(model, prompt), False
+        name, in_line = self.name(model, prompt), False
         try:
             async with asyncio.timeout_at(until):
-                agent, environment = await self._prepared(desk, model, prompt)
+                agent, environment = await self._prepared(name, model, prompt)
                 while True:
                     in_line = True
                     async with self._line.place():
@@ -70,7 +70,7 @@ class Agency:
         except anthropic.NotFoundError as error:
             if not self._environment_given:
                 self._environment = None
-            if self._agents.pop(desk, None) is None:
+            if self._agents.pop(name, None) is None:
                 raise
             # Somebody has deleted what we made: the next try makes it anew.
             raise ModelError(f"the agent or its environment is gone: {error.message}", Trouble.SERVER) from error
@@ -82,7 +82,7 @@ class Agency:
             raise error
         self._line.close_for(wait_s)
 
-    async def _prepared(self, desk: str, model: str, prompt: Prompt) -> tuple[Any, str]:
+    async def _prepared(self, name: str, model: str, prompt: Prompt) -> tuple[Any, str]:
         """(what to create a session with: an agent's id or overrides, the environment's id)."""
         tools = _tools(prompt.tools)
         async with self._making:
@@ -93,10 +93,10 @@ class Agency:
             if self._given is not None:
                 overrides = {"model": model, "system": prompt.system or None, "tools": tools}
                 return {"type": "agent_with_overrides", "id": self._given, **overrides}, self._environment
-            if desk not in self._agents:
+            if name not in self._agents:
                 made = await self._beta.agents.create(model=model, name=NAME, system=prompt.system or None, tools=tools)
-                self._agents[desk] = made.id
-            return self._agents[desk], self._environment
+                self._agents[name] = made.id
+            return self._agents[name], self._environment
 
 
 @lru_cache(maxsize=64)

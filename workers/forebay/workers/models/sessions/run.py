@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from forebay.schemas import Usage
+from forebay.workers.messages import ToolCall
 from forebay.workers.models.model import Completion, ModelError, OnText, Trouble, count, whole_text
-from forebay.workers.models.prompt import ToolCall
 
 _TROUBLE_OF_ERROR = {
     "model_overloaded_error": Trouble.OVERLOADED,
