@@ -18,7 +18,7 @@ from forebay.workers.answering.answering import Answering
 from forebay.workers.answering.deltas import delta_streams
 from forebay.workers.answering.upstreams import connect
 from forebay.workers.assistants import Assistant
-from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.faq_matching import FaqFile
 from forebay.workers.assistants.routing import Staff
 from forebay.workers.conversations import Store, open_store
 from forebay.workers.engine.handler import Handler

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from forebay.schemas import SettingsError
-from forebay.workers.assistants.faq import LOOK_EVERY_S, MAX_BYTES, MAX_TEXT, Faq, FaqAnswer, FaqFile
+from forebay.workers.assistants.faq_matching import LOOK_EVERY_S, MAX_BYTES, MAX_TEXT, Faq, FaqAnswer, FaqFile
 from forebay.workers.assistants.text import in_chinese, normalised, without_courtesy
 
 LABELLED = [

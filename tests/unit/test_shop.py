@@ -28,7 +28,7 @@ from forebay.rehearsal.shop.tools import (
 from forebay.schemas import Turn
 from forebay.workers.assistants import Customer, IdempotencyKey, ToolError, load_assistant
 from forebay.workers.assistants.confirmations import proposed
-from forebay.workers.assistants.faq import Faq
+from forebay.workers.assistants.faq_matching import Faq
 from forebay.workers.assistants.routing import Staff
 from forebay.workers.assistants.toolbox import Allowance
 from forebay.workers.conversations import Pending

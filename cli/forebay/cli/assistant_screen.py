@@ -12,7 +12,7 @@ from rich.console import Console
 from forebay.workers.answering.upstreams import wanted_models
 from forebay.workers.assistants import Assistant, load_assistant
 from forebay.workers.assistants.definition import DEFAULT_MODEL
-from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.faq_matching import FaqFile
 from forebay.workers.assistants.mcp.sessions import McpSessions
 from forebay.workers.assistants.routing import Desk, Staff
 from forebay.workers.models import Catalogue

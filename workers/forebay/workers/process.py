@@ -25,7 +25,7 @@ from .answering.deltas import delta_streams
 from .answering.pseudonyms import hidden
 from .answering.upstreams import connect
 from .assistants import Assistant, load_assistant
-from .assistants.faq import FaqFile
+from .assistants.faq_matching import FaqFile
 from .assistants.mcp.sessions import McpSessions
 from .assistants.routing import Staff
 from .conversations import Store, StoreError, open_store

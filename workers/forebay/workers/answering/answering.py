@@ -27,7 +27,7 @@ from forebay.schemas import headers as names
 from forebay.telemetry import tracing
 from forebay.workers import metrics, spans
 from forebay.workers.assistants import Assistant
-from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.faq_matching import FaqFile
 from forebay.workers.assistants.routing import Staff
 from forebay.workers.conversations import Claim, Entry, Exchange, Loaded, State, Store, StoredReply, StoreError
 from forebay.workers.conversations.claims import Claims
@@ -46,7 +46,7 @@ from .deltas import DeltaStream
 from .model_call import AnsweredMeanwhile, Asking, Expired, GaveUp, Question
 from .pseudonyms import Disguise, ShownDeltas
 from .replies import Effort, by_rule, expired, failed, handed_off, handoff
-from .responder import Responder, Response, Way
+from .rounds import Responder, Response, Way
 from .summariser import Summariser
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ from forebay.schemas import ONLY, Action, Reason, Reply, Turn
 from forebay.workers.assistants import Assistant, IdempotencyKey, Signals
 from forebay.workers.assistants.asking_for_person import asks_for_person
 from forebay.workers.assistants.confirmations import customer_of, proposed, verdict
-from forebay.workers.assistants.faq import FaqFile
+from forebay.workers.assistants.faq_matching import FaqFile
 from forebay.workers.assistants.routing import HAND_OFF, Desk, Staff
 from forebay.workers.assistants.toolbox import Allowance
 from forebay.workers.assistants.tools import Tool, ToolError
