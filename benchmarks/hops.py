@@ -27,7 +27,7 @@ from forebay.schemas import Turn, Usage, encode
 from forebay.workers.answering.answering import Answering
 from forebay.workers.answering.deltas import delta_streams
 from forebay.workers.assistants import Assistant
-from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.routing import Routing
 from forebay.workers.conversations import open_store
 from forebay.workers.engine.fairness import Sender
 from forebay.workers.engine.inbound import InboundRecord
@@ -63,7 +63,7 @@ class Answers:
         self.store = open_store(f"sqlite:///{folder}/hops.db")
         self.answering = Answering(
             assistant=assistant,
-            staff=Staff(assistant),
+            routing=Routing(assistant),
             chain=Chain([[upstream]], AdaptiveLimit(50)),
             store=self.store,
             turn_ttl_s=120.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from forebay.producers import ChatClient
 from forebay.schemas import Cluster
-from forebay.workers.answering.answering import Answering
-from forebay.workers.answering.deltas import delta_streams
-from forebay.workers.answering.upstreams import connect
+from forebay.workers.assembly import Assembly
 from forebay.workers.assistants import Assistant
-from forebay.workers.assistants.faq_matching import FaqFile
-from forebay.workers.assistants.routing import Staff
 from forebay.workers.conversations import Store, open_store
 from forebay.workers.engine.handler import Handler
 from forebay.workers.engine.worker import Worker
-from forebay.workers.flow.budget import Budget
-from forebay.workers.flow.hedge import Hedge
 from forebay.workers.flow.retry import RetryPolicy
-from forebay.workers.models import Clients
 from forebay.workers.settings import WorkerSettings
 
 ASSISTANT = Assistant()
@@ -90,22 +84,8 @@ class Fleet:
         if store is None:
             store = open_store(self.store_url)
             self._stack.push_async_callback(store.close)
-        clients = Clients(settings.connections, settings.timeouts())
-        self._stack.push_async_callback(clients.close)
-        chain, budget = connect(assistant, settings, clients), Budget(settings.ceilings())
-        return lambda worker: Answering(
-            worker=worker.name,
-            assistant=assistant,
-            staff=Staff(assistant),
-            faq=FaqFile(Path(assistant.faq), 0.0) if assistant.faq else None,
-            chain=chain,
-            budget=budget,
-            hedge=Hedge(settings.hedge_share),
-            store=store,
-            turn_ttl_s=settings.turn_ttl_s,
-            deltas=delta_streams(worker.send_delta),
-            retry=retry,
-        )
+        parts = await Assembly.of(assistant, settings, self._stack, retry)
+        return partial(parts.answering, store)
 
 
 async def _nothing(*_: object, **__: object) -> None:

@@ -84,8 +84,8 @@ async def test_the_check_tells_what_was_understood_and_what_is_wrong(tmp_path: P
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     good = await forebay("assistant", "check", f"{name}:good", "--json", **environment)
     assert good.returncode == 0, good.stderr
-    (desk,) = orjson.loads(good.stdout)["desks"]
-    assert [(tool["name"], tool["arguments"], tool["confirm"]) for tool in desk["tools"]] == [
+    (route,) = orjson.loads(good.stdout)["routes"]
+    assert [(tool["name"], tool["arguments"], tool["confirm"]) for tool in route["tools"]] == [
         ("get_stock", ["sku"], False),
         ("cancel", ["order"], True),
     ]

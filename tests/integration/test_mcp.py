@@ -21,7 +21,7 @@ from forebay.workers.assistants.confirmations import proposed
 from forebay.workers.assistants.mcp import McpServer
 from forebay.workers.assistants.mcp import session as mcp_session
 from forebay.workers.assistants.mcp.sessions import McpSessions
-from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.routing import Routing
 from forebay.workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
 from forebay.workers.assistants.tools import Tool
 from forebay.workers.conversations import Pending
@@ -402,14 +402,14 @@ async def test_the_staff_takes_them(http: HttpShop) -> None:
     expert = Specialist(name="orders", instructions="", intents=("order",), tools=(named,))
     assistant = Assistant(tools=(again,), specialists=(expert,))
     async with McpSessions.of(assistant) as found:
-        staff = Staff(assistant, found)
-        assert [spec.name for spec in staff.general.toolbox.specs] == ["get_order"]
-        assert [spec.name for spec in staff.named("orders").toolbox.specs] == ["get_order", "far_get_order"]
+        routing = Routing(assistant, found)
+        assert [spec.name for spec in routing.general.toolbox.specs] == ["get_order"]
+        assert [spec.name for spec in routing.named("orders").toolbox.specs] == ["get_order", "far_get_order"]
         with pytest.raises(SettingsError, match="its tools are not known"):
-            Staff(Assistant(tools=(remote,)), found)
+            Routing(Assistant(tools=(remote,)), found)
     async with McpSessions([again, remote]) as found:
         with pytest.raises(SettingsError, match=r"get_order is there twice; .* a server's by prefix="):
-            Staff(Assistant(tools=(again, remote)), found)
+            Routing(Assistant(tools=(again, remote)), found)
 
 
 async def test_without_servers_the_package_is_not_imported() -> None:

@@ -14,7 +14,7 @@ from forebay.schemas import SettingsError
 from forebay.workers.answering.upstreams import wanted_models
 from forebay.workers.assistants import Assistant, HandOff, McpServer, Specialist, ToolLimits, load_assistant
 from forebay.workers.assistants.checking import check
-from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.routing import Routing
 from forebay.workers.conversations.redaction import Redactor
 from forebay.workers.conversations.window import Window
 from forebay.workers.models import Catalogue, ModelOptions
@@ -118,7 +118,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ("given", "field", "fix"), WRONG, ids=[f"{field}-{at}" for at, (_, field, _) in enumerate(WRONG)]
 )
 def test_a_mistake_is_told_in_one_line_with_field_and_fix(given: dict[str, Any], field: str, fix: str) -> None:
-    for refusing in (check, Staff):
+    for refusing in (check, Routing):
         with pytest.raises(SettingsError) as refused:
             refusing(Assistant(**given))
         told = str(refused.value)

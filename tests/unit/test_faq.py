@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from forebay.schemas import SettingsError
-from forebay.workers.assistants.faq_matching import LOOK_EVERY_S, MAX_BYTES, MAX_TEXT, Faq, FaqAnswer, FaqFile
+from forebay.workers.assistants.faq_entries import MAX_TEXT
+from forebay.workers.assistants.faq_file import LOOK_EVERY_S, MAX_BYTES, FaqFile
+from forebay.workers.assistants.faq_matching import Faq, FaqAnswer
 from forebay.workers.assistants.text import in_chinese, normalised, without_courtesy
 
 LABELLED = [
@@ -386,7 +388,7 @@ def test_a_broken_file_keeps_the_answers_and_is_logged_once(tmp_path: Path, monk
     path.write_text(entry("nine"), encoding="utf-8")
     file = FaqFile(path, now=0.0)
     # A test that configured logging may have left a cached logger.
-    monkeypatch.setattr("forebay.workers.assistants.faq.log", structlog.get_logger())
+    monkeypatch.setattr("forebay.workers.assistants.faq_file.log", structlog.get_logger())
     with capture_logs() as logs:
         replace(path, "- {id: a, phrases: [yes], answer: y}")
         assert [said(file, float(second)) for second in range(1, 5)] == ["nine"] * 4
@@ -444,7 +446,7 @@ def test_a_long_error_is_cut_in_the_log(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "faq.yaml"
     path.write_text(entry("nine"), encoding="utf-8")
     file = FaqFile(path, now=0.0)
-    monkeypatch.setattr("forebay.workers.assistants.faq.log", structlog.get_logger())
+    monkeypatch.setattr("forebay.workers.assistants.faq_file.log", structlog.get_logger())
     with capture_logs() as logs:
         replace(path, "- x\n" * 1_000)
         assert said(file, 1.0) == "nine"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from forebay.schemas import Reason, Turn, Usage
-from forebay.workers.answering.model_call import Asked, Asking, Expired, GaveUp, Question
-from forebay.workers.answering.replies import Effort
+from forebay.workers.answering.model_call import ModelCall, ModelCalls
+from forebay.workers.answering.turn_context import Effort, Expired, GaveUp, TurnContext
 from forebay.workers.engine.lanes import Lanes
 from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.breaker import BreakerPolicy
@@ -114,7 +114,7 @@ def test_bounded_by_attempts_and_by_the_deadline(
 
 
 class Scene:
-    """One worker's asking, with permits, on the clock that jumps."""
+    """One worker's model calls, with permits, on the clock that jumps."""
 
     def __init__(self, of: Chain, patch: pytest.MonkeyPatch, permits: int = 1, *, hedge: Hedge | None = None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -123,23 +123,23 @@ class Scene:
             "forebay.workers.answering.model_call.time",
             SimpleNamespace(**dict.fromkeys(("time", "perf_counter", "monotonic"), self.loop.time)),
         )
-        self.asking, self.lanes = Asking(of, POLICY, Budget(Ceilings()), hedge), Lanes[str](permits)
+        self.calls, self.lanes = ModelCalls(of, Budget(Ceilings()), POLICY, hedge), Lanes[str](permits)
         self.permits = dict[str, Permit]()
 
     def take(self) -> None:
         while (lane := self.lanes.take()) is not None:
             self.permits[lane].granted()
 
-    def ask(self, lane: str, ttl_s: float = 120.0, prompt: Prompt = PROMPT) -> asyncio.Task[Asked]:
+    def ask(self, lane: str, ttl_s: float = 120.0, prompt: Prompt = PROMPT) -> asyncio.Task[Completion]:
         self.permits[lane] = permit = Permit(self.lanes, lane, self.take)
         self.lanes.offer(lane, lane, self.loop.time())
         assert self.lanes.take() == lane
         turn = Turn(turn_id=lane, conversation_id=lane, text="hi")
-        question = Question(turn, prompt, self.loop.time() + ttl_s, Effort(0, 0.0), None, ())
-        return self.loop.create_task(self.asking.ask(question, permit))
+        context = TurnContext(turn, permit, Effort(0, 0.0), self.loop.time() + ttl_s)
+        return self.loop.create_task(self.calls.completion(ModelCall(context, prompt)))
 
 
-async def gave_up(task: asyncio.Task[Asked]) -> GaveUp:
+async def gave_up(task: asyncio.Task[Completion]) -> GaveUp:
     with pytest.raises(GaveUp) as raised:
         await task
     return raised.value
@@ -158,7 +158,7 @@ def test_a_retry_that_sleeps_leaves_its_permit_to_others(monkeypatch: pytest.Mon
         second = scene.ask("second")
         await turns()
         model.calls[0].set_result(Completion("fine", "end_turn", Usage()))
-        assert (await second).completion.text == "fine"
+        assert (await second).text == "fine"
         scene.permits["second"].give_back()
         while not model.calls:
             await asyncio.sleep(0.1)
@@ -210,7 +210,7 @@ def test_attempts_and_time_end(ttl_s: float, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_outage_ends_only_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     async def tested() -> None:
         of, model = served(lambda number, _: failing(Trouble.CONNECTION) if number <= 12 else None)
-        assert (await Scene(of, monkeypatch).ask("a", 600.0)).completion.text == "fine"
+        assert (await Scene(of, monkeypatch).ask("a", 600.0)).text == "fine"
         assert len(model.heard) == 13
 
     play(tested())
@@ -242,7 +242,7 @@ def test_what_trimming_can_save_is_saved(answers: int, words: int, monkeypatch: 
 
     async def tested() -> None:
         of, model = served(answer)
-        assert (await Scene(of, monkeypatch).ask("a", prompt=prompt)).completion.text == "fine"
+        assert (await Scene(of, monkeypatch).ask("a", prompt=prompt)).text == "fine"
         assert 2 <= len(model.heard) <= 4
 
     play(tested())
@@ -273,7 +273,7 @@ def test_an_outage_fills_no_dead_letters(a_second: int, status: int, monkeypatch
 
         model = Answers(answer)
         of = chain([Upstream(model, upstream()[0].known)])
-        scene, asked = Scene(of, monkeypatch, permits=10_000), list[asyncio.Task[Asked]]()
+        scene, asked = Scene(of, monkeypatch, permits=10_000), list[asyncio.Task[Completion]]()
         while loop.time() < down[1]:
             asked.append(scene.ask(str(len(asked)), ttl_s=300.0))
             await asyncio.sleep(1 / a_second)

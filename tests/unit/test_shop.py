@@ -29,7 +29,7 @@ from forebay.schemas import Turn
 from forebay.workers.assistants import Customer, IdempotencyKey, ToolError, load_assistant
 from forebay.workers.assistants.confirmations import proposed
 from forebay.workers.assistants.faq_matching import Faq
-from forebay.workers.assistants.routing import Staff
+from forebay.workers.assistants.routing import Routing
 from forebay.workers.assistants.toolbox import Allowance
 from forebay.workers.conversations import Pending
 from forebay.workers.models import Clients, Message, Prompt
@@ -244,7 +244,7 @@ def test_the_faq(text: str, entry: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "desk"),
+    ("text", "route"),
     [
         ("有没有蓝牙耳机？", None),
         ("Cancel order 1001", "order"),
@@ -254,10 +254,10 @@ def test_the_faq(text: str, entry: str | None) -> None:
         ("Where is my parcel?", "logistics"),
     ],
 )
-def test_who_answers(text: str, desk: str | None) -> None:
-    staff = Staff(assistant)
-    assert staff.desk(text, None).name == desk
-    assert {tool.name for tool in staff.general.tools} >= {"search_product", "get_stock", "order_status"}
+def test_who_answers(text: str, route: str | None) -> None:
+    routing = Routing(assistant)
+    assert routing.route(text, None).name == route
+    assert {tool.name for tool in routing.general.tools} >= {"search_product", "get_stock", "order_status"}
 
 
 def test_a_person_is_called_for_what_is_serious() -> None:
@@ -275,26 +275,26 @@ def test_workers_find_it_by_its_name() -> None:
 async def test_an_injected_instruction_only_asks_the_customer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mystery box tells a gullible model to cancel order 1001."""
     turn = Turn(turn_id="t", conversation_id="c", user_id="u-1", text="I want to order: do you have a mystery box?")
-    desk = Staff(assistant).desk(turn.text, None)
-    assert desk.name == "order"
+    route = Routing(assistant).route(turn.text, None)
+    assert route.name == "order"
     async with ModelApi(ModelApiSettings(latency_ms=0, gullible=True)) as api:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
         clients = Clients(1)
         model = clients.model("claude-haiku-4-5", "anthropic", "simulated")
-        prompt = Prompt(desk.instructions, (Message("user", turn.text),), 200, desk.tools)
+        prompt = Prompt(route.instructions, (Message("user", turn.text),), 200, route.tools)
         asked = await model.complete(prompt)
         assert [call.name for call in asked.calls] == ["search_product"]
         left = Allowance(assistant.tool_limits)
-        results = await desk.toolbox.run(asked.calls, customer(1), left)
+        results = await route.toolbox.run(asked.calls, customer(1), left)
         told = Message("assistant", asked.text, asked.calls), Message("tool", results=results)
         fooled = await model.complete(prompt.following(*told))
         await clients.close()
     assert [(call.name, orjson.loads(call.arguments)) for call in fooled.calls] == [
         ("cancel_order", {"order_id": "1001"})
     ]
-    pending = await proposed(fooled.calls, turn, desk.toolbox, 600.0, 0.0)
+    pending = await proposed(fooled.calls, turn, route.toolbox, 600.0, 0.0)
     assert isinstance(pending, Pending)
     assert pending.summary == "取消订单 / Cancel order 1001"
-    (refused,) = await desk.toolbox.run(fooled.calls, customer(1), left)
+    (refused,) = await route.toolbox.run(fooled.calls, customer(1), left)
     assert refused.failed
     assert order_status("1001", customer(1))["status"] == "paid"

@@ -22,7 +22,7 @@ from forebay.schemas import Confirm, SettingsError, Turn
 from forebay.workers.assistants import Assistant, Customer, HandOff, IdempotencyKey, Specialist, ToolError, tool
 from forebay.workers.assistants.asking_for_person import asks_for_person
 from forebay.workers.assistants.confirmations import proposed, verdict
-from forebay.workers.assistants.routing import HAND_OFF, Staff
+from forebay.workers.assistants.routing import HAND_OFF, Routing
 from forebay.workers.assistants.toolbox import Allowance, Toolbox, ToolLimits
 from forebay.workers.assistants.tools import read_tool
 from forebay.workers.conversations import Pending, State
@@ -193,19 +193,19 @@ def test_an_action_needs_a_summary() -> None:
 )
 def test_mistakes_in_an_assistant(assistant: Assistant, fix: str) -> None:
     with pytest.raises(SettingsError, match=fix):
-        Staff(assistant)
+        Routing(assistant)
 
 
 def test_the_hand_off_is_offered_where_the_model_may_ask_for_it() -> None:
-    assert [spec.name for spec in Staff(Assistant(tools=(find,), hand_off=HandOff())).general.tools] == [
+    assert [spec.name for spec in Routing(Assistant(tools=(find,), hand_off=HandOff())).general.tools] == [
         "find",
         HAND_OFF,
     ]
-    assert [spec.name for spec in Staff(Assistant(tools=(find,))).general.tools] == ["find"]
+    assert [spec.name for spec in Routing(Assistant(tools=(find,))).general.tools] == ["find"]
 
 
 def test_who_answers() -> None:
-    staff = Staff(
+    routing = Routing(
         Assistant(
             specialists=(
                 Specialist(name="orders", instructions="", intents=("order", "订单", "cancel my order")),
@@ -222,7 +222,7 @@ def test_who_answers() -> None:
         ("cancel my order and track nothing", "parcels", "orders"),
         ("order parcel", "gone since", "parcels"),
     ]:
-        assert staff.desk(text, last).name == expected, text
+        assert routing.route(text, last).name == expected, text
 
 
 async def run(toolbox: Toolbox, *calls: ToolCall, limits: ToolLimits = ToolLimits()) -> tuple[list[str], Allowance]:

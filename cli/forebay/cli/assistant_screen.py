@@ -12,9 +12,9 @@ from rich.console import Console
 from forebay.workers.answering.upstreams import wanted_models
 from forebay.workers.assistants import Assistant, load_assistant
 from forebay.workers.assistants.definition import DEFAULT_MODEL
-from forebay.workers.assistants.faq_matching import FaqFile
+from forebay.workers.assistants.faq_file import FaqFile
 from forebay.workers.assistants.mcp.sessions import McpSessions
-from forebay.workers.assistants.routing import Desk, Staff
+from forebay.workers.assistants.routing import Route, Routing
 from forebay.workers.models import Catalogue
 from forebay.workers.settings import WorkerSettings
 
@@ -25,7 +25,7 @@ async def understood(settings: WorkerSettings) -> dict[str, Any]:
     catalogue = Catalogue.load(settings.catalogue)
     models = [_model(name, catalogue) for name in wanted_models(assistant, settings)]
     async with McpSessions.of(assistant) as found:
-        staff = Staff(assistant, found)
+        routing = Routing(assistant, found)
     faq = len(FaqFile(Path(assistant.faq), time.monotonic()).current(time.monotonic())) if assistant.faq else 0
     first = assistant.model or settings.model or DEFAULT_MODEL
     return {
@@ -33,7 +33,7 @@ async def understood(settings: WorkerSettings) -> dict[str, Any]:
         "models": models,
         "by_complexity": {grade: assistant.models.get(grade, first) for grade in ("simple", "complex", "reasoning")},
         "fallbacks": list(assistant.fallbacks or settings.fallback_names()),
-        "desks": [_desk(desk, assistant) for desk in staff.desks],
+        "routes": [_route(route, assistant) for route in routing.routes],
         "faq_entries": faq,
         "window": {
             "exchanges": assistant.window.exchanges,
@@ -57,12 +57,12 @@ def _model(wanted: str, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def _desk(desk: Desk, assistant: Assistant) -> dict[str, Any]:
-    intents = next((one.intents for one in assistant.specialists if one.name == desk.name), ())
-    tools = [desk.toolbox.find(spec.name) for spec in desk.toolbox.specs]
+def _route(route: Route, assistant: Assistant) -> dict[str, Any]:
+    intents = next((one.intents for one in assistant.specialists if one.name == route.name), ())
+    tools = [route.toolbox.find(spec.name) for spec in route.toolbox.specs]
     return {
-        "specialist": desk.name,
-        "model": desk.model,
+        "specialist": route.name,
+        "model": route.model,
         "intents": list(intents),
         "tools": [
             {
@@ -89,10 +89,10 @@ def show(found: dict[str, Any]) -> None:
     grades = ", ".join(f"{grade} {name}" for grade, name in found["by_complexity"].items())
     console.print(f"complexity   {grades}")
     console.print(f"fallbacks    {', '.join(found['fallbacks']) or 'none'}")
-    for desk in found["desks"]:
-        if desk["specialist"]:
-            console.print(f"specialist   {desk['specialist']}: {', '.join(desk['intents'])}")
-        for tool in desk["tools"]:
+    for route in found["routes"]:
+        if route["specialist"]:
+            console.print(f"specialist   {route['specialist']}: {', '.join(route['intents'])}")
+        for tool in route["tools"]:
             marks = [text for name, text in _MARKS.items() if tool[name]]
             console.print(f"  tool       {tool['name']}({', '.join(tool['arguments'])}) {', '.join(marks)}".rstrip())
     window = found["window"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from contextlib import AsyncExitStack
-from pathlib import Path
+from functools import partial
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,23 +18,12 @@ from forebay.telemetry.gc_tuning import settle_memory
 from forebay.telemetry.health import Health
 from forebay.telemetry.metrics import tell_version
 
-from . import metrics
-from .answering.answering import Answering
-from .answering.deltas import delta_streams
 from .answering.pseudonyms import hidden
-from .answering.upstreams import connect
-from .assistants import Assistant, load_assistant
-from .assistants.faq_matching import FaqFile
-from .assistants.mcp.sessions import McpSessions
-from .assistants.routing import Staff
+from .assembly import Assembly
+from .assistants import load_assistant
 from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
 from .engine.worker import Worker, worker_name
-from .flow.budget import Budget, Ceilings
-from .flow.chain import Chain
-from .flow.hedge import Hedge
-from .flow.shared_limits import SharedLimits
-from .models import Clients
 from .settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -50,38 +38,15 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         assistant = load_assistant(settings.assistant)
         logs.configure(settings.log, hide=hidden(assistant.redaction) if assistant.redaction else None, worker=name)
         await closing.enter_async_context(exporting("forebay-worker", name))
-        chain = await _connected(assistant, settings, closing)
-        budget = Budget(settings.ceilings())
-        if budget.ceilings != Ceilings() and (unpriced := [u.name for u in chain.upstreams if u.known.price is None]):
-            raise SettingsError(
-                f"FOREBAY_BUDGET_...: the price of {unpriced[0]} is not known; add it by FOREBAY_CATALOGUE"
-            )
-        staff = Staff(assistant, await closing.enter_async_context(McpSessions.of(assistant)))
-        faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
+        parts = await Assembly.of(assistant, settings, closing)
         await check_topics(cluster)
         store = open_store(settings.store)
         closing.push_async_callback(store.close)
-
-        def answering(worker: Worker) -> Answering:
-            return Answering(
-                assistant=assistant,
-                staff=staff,
-                faq=faq,
-                chain=chain,
-                budget=budget,
-                hedge=Hedge(settings.hedge_share),
-                store=store,
-                turn_ttl_s=settings.turn_ttl_s,
-                deltas=delta_streams(worker.send_delta),
-                worker=name,
-            )
-
-        worker = Worker(cluster, settings, answering, name=name)
+        worker = Worker(cluster, settings, partial(parts.answering, store), name=name)
 
         def refresh() -> None:
             worker.refresh_metrics()
-            chain.refresh_metrics()
-            metrics.BUDGET_USED.set(budget.used(time.time()))
+            parts.refresh_metrics()
 
         tell_version()
         health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=refresh)
@@ -92,19 +57,6 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             raise
         closing.push_async_callback(health.stop)
         await _work(worker, store, cluster)
-
-
-async def _connected(assistant: Assistant, settings: WorkerSettings, closing: AsyncExitStack) -> Chain:
-    """The assistant's models, and Redis where the fleet shares their limits."""
-    clients = Clients(settings.connections, settings.timeouts())
-    closing.push_async_callback(clients.close)
-    if not settings.limits:
-        return connect(assistant, settings, clients)
-    shared = SharedLimits(settings.limits, settings.limit_workers)
-    closing.push_async_callback(shared.close)
-    chain = connect(assistant, settings, clients, shared)
-    await shared.reach()
-    return chain
 
 
 async def _work(worker: Worker, store: Store, cluster: Cluster) -> None:

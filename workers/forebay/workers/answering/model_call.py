@@ -1,4 +1,4 @@
-"""Asking: from a prompt to a completion, by whichever model may and can answer before the turn's deadline."""
+"""A model call: from a prompt to a completion, by whichever model may and can answer before the turn's deadline."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import structlog
 
-from forebay.schemas import Failure, Reason, Turn
+from forebay.schemas import Reason
 from forebay.workers import metrics
-from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.budget import Budget
 from forebay.workers.flow.chain import Chain, Order
 from forebay.workers.flow.hedge import Hedge
@@ -22,8 +20,9 @@ from forebay.workers.flow.retry import Circumstances, Next, RetryPolicy, Tries
 from forebay.workers.flow.upstream import Call, Upstream
 from forebay.workers.models import RETRYABLE, Completion, ModelError, Prompt
 
-from .pseudonyms import ShownDeltas
-from .replies import Effort
+from .pseudonyms import RestoredDeltas
+from .turn_context import AnsweredMeanwhile, Expired, GaveUp, TurnContext
+from .turn_store import TurnStore
 
 log = structlog.get_logger()
 
@@ -33,59 +32,27 @@ was stopped, or a partition that moved, may have left it to another worker meanw
 """
 
 
-class Expired(Exception):
-    """The deadline passed before a model was called."""
-
-
-class AnsweredMeanwhile(Exception):
-    """Another worker has answered this turn: ours was stopped, or out of its group, for a while."""
-
-
-class GaveUp(Exception):
-    """No model will answer this turn."""
-
-    def __init__(self, reason: Reason, message: str, attempts: int = 0) -> None:
-        super().__init__(message)
-        self.failure = Failure(reason, message, attempts)
-
-
-class Asked(NamedTuple):
-    """A completion and who gave it."""
-
-    completion: Completion
-    upstream: Upstream
-
-
-class Question:
-    """One turn's way to an answer: its prompt, and what was tried so far."""
+class ModelCall:
+    """What one turn asks of its models: a prompt that grows, and what was tried so far."""
 
     def __init__(
-        self,
-        turn: Turn,
-        prompt: Prompt,
-        deadline: float,
-        effort: Effort,
-        stream: ShownDeltas | None,
-        scopes: tuple[str, ...],
-        has_reply: Callable[[], Awaitable[bool]] | None = None,
-        order: Order | None = None,
+        self, context: TurnContext, prompt: Prompt, order: Order | None = None, stream: RestoredDeltas | None = None
     ) -> None:
-        """``deadline`` in seconds since the epoch; ``scopes`` are those of the budgets it counts against; ``has_reply``
-        asks whether the turn has a stored reply by now; ``order`` is that of the models to ask.
-        """
-        self.turn, self.prompt, self.deadline, self.effort, self.stream = turn, prompt, deadline, effort, stream
-        self.scopes = scopes
-        self.has_reply, self.order = has_reply, order
+        """``order`` is that of the models to ask."""
+        self.context, self.prompt, self.order, self.stream = context, prompt, order, stream
+        self.effort = context.effort
+        self.upstream: Upstream | None = None
+        """Who was asked last."""
         self.looked_at = time.monotonic()
-        self.tries = Tries(shortened=prompt.shortest)
+        self.tries = Tries()
         self.avoided: set[Upstream] = set()
         self.failed_by = Counter[Upstream]()
         self.last_error: ModelError | None = None
 
     @property
-    def left_s(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline - time.time()
+    def model(self) -> str:
+        """Name of the model that was asked last."""
+        return self.upstream.model.name if self.upstream else ""
 
     def late(self) -> Expired | GaveUp:
         """What to raise when the deadline has passed."""
@@ -96,61 +63,73 @@ class Question:
         return GaveUp(Reason.RETRIES_EXHAUSTED, message, self.effort.attempts)
 
 
-class Asking:
-    """Asks the upstreams of a chain, within a budget."""
+class ModelCalls:
+    """Calls the upstreams of a chain, within a budget."""
 
-    def __init__(self, chain: Chain, retry: RetryPolicy, budget: Budget, hedge: Hedge | None = None) -> None:
-        self._chain = chain
-        self._hedge = hedge or Hedge(0.0)
-        self._budget = budget
-        self._retry = retry
+    def __init__(
+        self,
+        chain: Chain,
+        budget: Budget,
+        retry: RetryPolicy = RetryPolicy(),
+        hedge: Hedge | None = None,
+        store: TurnStore | None = None,
+    ) -> None:
+        """``store`` tells whether a turn has its reply from another worker."""
+        self._chain, self._budget, self._retry, self._hedge, self._store = chain, budget, retry, hedge, store
         self._loop = asyncio.get_running_loop()
 
-    async def ask(self, question: Question, permit: Permit) -> Asked:
-        """Asks until a model answers, the deadline passes, or asking again is pointless. Raises Expired or GaveUp."""
+    async def completion(self, call: ModelCall) -> Completion:
+        """Asks until a model answers. Raises Expired at the deadline, AnsweredMeanwhile, or GaveUp."""
+        permit = call.context.permit
         while True:
-            upstream, answer = await self._once(question)
+            answer = await self._once(call)
             if isinstance(answer, Completion):
-                return Asked(answer, upstream)
-            following = self._after(question, upstream, answer)
-            if question.stream:
-                question.stream.restart()
+                return answer
+            following = self._after(call, answer)
+            if call.stream:
+                call.stream.restart()
             if following.delay_s:
                 permit.give_back()
                 await asyncio.sleep(following.delay_s)
                 await permit.regain()
 
-    async def _once(self, question: Question) -> tuple[Upstream, Completion | ModelError]:
-        if question.left_s <= 0:
-            raise question.late()
-        with self._reserved(question) as thrifty:
+    async def _once(self, call: ModelCall) -> Completion | ModelError:
+        left_s = call.context.deadline - time.time()
+        if left_s <= 0:
+            raise call.late()
+        with self._reserved(call) as thrifty:
+            order = self._chain.cheapest_first if thrifty else call.order
             try:
-                until = self._loop.time() + question.left_s
-                order = self._chain.cheapest_first if thrifty else question.order
-                upstream, call = await self._chain.admitted(question.prompt, question.avoided, until, order)
+                admitted = await self._chain.admitted(call.prompt, call.avoided, self._loop.time() + left_s, order)
             except TimeoutError:
-                raise question.late() from None
-            if question.has_reply and time.monotonic() - question.looked_at > LOOK_AGAIN_S:
-                question.looked_at = time.monotonic()
-                try:
-                    answered = await question.has_reply()
-                except BaseException:
-                    self._chain.abandon(upstream, call)
-                    raise
-                if answered:
-                    self._chain.abandon(upstream, call)
-                    raise AnsweredMeanwhile
-            return await self._call(question, upstream, call)
+                raise call.late() from None
+            if time.monotonic() - call.looked_at > LOOK_AGAIN_S:
+                await self._look_again(call, *admitted)
+            return await self._ask(call, *admitted)
+
+    async def _look_again(self, call: ModelCall, upstream: Upstream, admission: Call) -> None:
+        """Raises AnsweredMeanwhile when the turn has its reply, or another worker holds it now."""
+        call.looked_at, answered = time.monotonic(), True
+        try:
+            answered = self._store is not None and await self._store.answered_meanwhile(call.context)
+        finally:
+            if answered:
+                self._chain.abandon(upstream, admission)
+        if answered:
+            raise AnsweredMeanwhile
 
     @contextmanager
-    def _reserved(self, question: Question) -> Iterator[bool]:
+    def _reserved(self, call: ModelCall) -> Iterator[bool]:
         """Holds what a call may cost, so that calls at the same time do not pass a ceiling together.
 
         Gives whether to be thrifty. What was spent stays held until it is recorded. Raises GaveUp at a ceiling.
         """
-        scopes, effort = question.scopes, question.effort
-        estimate = self._chain.estimated_usd(question.prompt) if scopes else 0.0
-        verdict = self._budget.verdict(scopes, estimate, time.time()) if scopes else "free"
+        scopes, effort = call.context.scopes, call.effort
+        if not scopes:
+            yield False
+            return
+        estimate = self._chain.estimated_usd(call.prompt)
+        verdict = self._budget.verdict(scopes, estimate, time.time())
         if verdict == "stop":
             raise GaveUp(Reason.OVER_BUDGET, "a spending ceiling is reached", effort.attempts)
         spent_before = effort.cost_usd
@@ -160,75 +139,76 @@ class Asking:
         finally:
             self._budget.reserve(scopes, effort.cost_usd - spent_before - estimate)
 
-    async def _call(
-        self, question: Question, upstream: Upstream, call: Call
-    ) -> tuple[Upstream, Completion | ModelError]:
-        effort, stream = question.effort, question.stream
+    async def _ask(self, call: ModelCall, upstream: Upstream, admission: Call) -> Completion | ModelError:
+        call.upstream = upstream
+        effort, stream, hedge = call.effort, call.stream, self._hedge
         effort.attempts += 1
         began = time.perf_counter()
         try:
-            if stream or (after_s := self._hedge.after_s()) is None:
-                completion = await self._chain.call(upstream, call, question.prompt, stream.add if stream else None)
+            if stream or hedge is None or (after_s := hedge.after_s()) is None:
+                on_text = stream.add if stream else None
+                completion = await self._chain.call(upstream, admission, call.prompt, on_text)
             else:
-                upstream, completion = await self._hedged(question, upstream, call, after_s)
+                completion = await self._hedged(call, hedge, upstream, admission, after_s)
         except ModelError as error:
-            question.last_error = error
-            return upstream, error
+            call.last_error = error
+            return error
         else:
-            self._hedge.took(time.perf_counter() - began)
-            cost = upstream.known.cost_usd(completion.usage, time.time())
-            effort.used(completion.usage, cost)
-            metrics.spent(upstream.model.name, completion.usage, cost)
-            return upstream, completion
+            if hedge is not None:
+                hedge.took(time.perf_counter() - began)
+            effort.used(completion.usage, call.upstream.spent(completion.usage, time.time()))
+            return completion
         finally:
-            self._hedge.begun()
+            if hedge is not None:
+                hedge.begun()
             effort.model_s += time.perf_counter() - began
             if stream:
                 stream.flush()
 
     async def _hedged(
-        self, question: Question, upstream: Upstream, call: Call, after_s: float
-    ) -> tuple[Upstream, Completion]:
+        self, call: ModelCall, hedge: Hedge, upstream: Upstream, admission: Call, after_s: float
+    ) -> Completion:
         """The call, and beside it a second one when it takes longer than most: the first answer counts."""
-        prompt, effort = question.prompt, question.effort
-        calls = {asyncio.create_task(self._chain.call(upstream, call, prompt, None)): upstream}
+        prompt, effort = call.prompt, call.effort
+        asked = {asyncio.create_task(self._chain.call(upstream, admission, prompt, None)): upstream}
         try:
-            done, _ = await asyncio.wait(calls, timeout=after_s)
-            if (
-                not done
-                and self._hedge.spend()
-                and (second := self._chain.admitted_now(prompt, {upstream}, question.order))
-            ):
+            done, _ = await asyncio.wait(asked, timeout=after_s)
+            if not done and hedge.spend() and (second := self._chain.admitted_now(prompt, {upstream}, call.order)):
                 metrics.HEDGES.inc()
                 effort.attempts += 1
                 effort.cost_usd += upstream.estimated_usd(prompt)  # one of the two will be paid for and not used
-                calls[asyncio.create_task(self._chain.call(*second, prompt, None))] = second[0]
+                asked[asyncio.create_task(self._chain.call(*second, prompt, None))] = second[0]
             while True:
-                done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    answering = calls.pop(task)
-                    if task.exception() is None or not calls:
-                        return answering, task.result()
+                    answering = asked.pop(task)
+                    if task.exception() is None or not asked:
+                        completion = task.result()
+                        call.upstream = answering
+                        return completion
         finally:
-            for task in calls:
+            for task in asked:
                 task.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.gather(*asked, return_exceptions=True)
 
-    def _after(self, question: Question, upstream: Upstream, error: ModelError) -> Next:
+    def _after(self, call: ModelCall, error: ModelError) -> Next:
         """Notes a failure and decides what follows; raises GaveUp when nothing does."""
-        tries, effort = question.tries, question.effort
+        upstream, tries, effort = call.upstream, call.tries, call.effort
+        assert upstream is not None
         tries.failures += 1
         tries.in_a_row_here += 1
-        question.failed_by[upstream] += 1
-        others = any(other not in question.avoided and other is not upstream for other in self._chain.upstreams)
-        fails_others = upstream.breaker.failures_in_row > question.failed_by[upstream]
-        now = Circumstances(question.left_s, error.retry_after_s, others, fails_others)
+        tries.shortened = call.prompt.shortest
+        call.failed_by[upstream] += 1
+        others = any(other not in call.avoided and other is not upstream for other in self._chain.upstreams)
+        fails_others = upstream.breaker.failures_in_row > call.failed_by[upstream]
+        left_s = call.context.deadline - time.time()
+        now = Circumstances(left_s, error.retry_after_s, others, fails_others)
         following = self._retry.after(error.trouble, tries, now, random.random())  # noqa: S311
         metrics.MODEL_ERRORS.labels(metrics.UPSTREAMS(upstream.name), error.trouble.value).inc()
         log.warning(
             "turn.failed" if following.step == "give_up" else "turn.retry",
-            turn_id=question.turn.turn_id,
-            conversation_id=question.turn.conversation_id,
+            turn_id=call.context.turn.turn_id,
+            conversation_id=call.context.turn.conversation_id,
             upstream=upstream.name,
             attempt=effort.attempts,
             error=str(error),
@@ -240,9 +220,8 @@ class Asking:
             reason = Reason.RETRIES_EXHAUSTED if error.trouble in RETRYABLE else Reason.REJECTED_BY_MODEL
             raise GaveUp(reason, str(error), effort.attempts) from error
         if following.step == "elsewhere":
-            question.avoided.add(upstream)
+            call.avoided.add(upstream)
             tries.in_a_row_here = 0
         elif following.step == "shorter":
-            question.prompt = question.prompt.shorter()
-            tries.shortened = question.prompt.shortest
+            call.prompt = call.prompt.shorter()
         return following

@@ -1,4 +1,4 @@
-"""The disguise of one turn: what its models are shown in place of personal data, and the way back."""
+"""Pseudonyms of one turn: what its models are shown in place of personal data, and the way back."""
 
 from __future__ import annotations
 
@@ -6,50 +6,32 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from forebay.workers.conversations.redaction import Redactor, RestoringStream, Vault, restore, restore_value
-from forebay.workers.models import ToolCall, ToolResult
+from forebay.workers.messages import ToolCall, ToolResult
 
 from .deltas import DeltaStream
 
 
-class Disguise:
-    """Hides what the turn brings and shows again what models write. Its vault grows with every new value.
+class Pseudonyms:
+    """Hides what the turn brings and restores what models write. The vault grows with every new value.
 
     JSON goes through the standard library: orjson makes floats of whole numbers over 64 bits.
     """
 
-    def __init__(self, redactor: Redactor | None, stored: Mapping[str, str | None]) -> None:
+    __slots__ = ("_redactor", "vault")
+
+    def __init__(self, redactor: Redactor | None = None, stored: Mapping[str, str | None] = {}) -> None:
         self._redactor = redactor
         self.vault = Vault(stored)
 
     def hide(self, text: str) -> str:
-        """As a model may read it."""
+        """The text as a model may read it."""
         if self._redactor is None:
             return text
         hidden, self.vault = self._redactor.redact(text, self.vault)
         return hidden
 
-    def hide_results(self, results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
-        """The same for what tools brought: where it is JSON its keys say what the values are."""
-        return tuple(result._replace(text=self.hide_json(result.text)) for result in results)
-
-    def show(self, text: str) -> str:
-        """As the customer reads it."""
-        return restore(text, self.vault)
-
-    def show_calls(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
-        """As tools are given them. What is no JSON stays as it is, for the tool's check to refuse."""
-        if not len(self.vault):
-            return calls
-        return tuple(call._replace(arguments=self._show_json(call.arguments)) for call in calls)
-
-    def _show_json(self, text: str) -> str:
-        try:
-            return json.dumps(restore_value(json.loads(text), self.vault), ensure_ascii=False)
-        except (ValueError, RecursionError):
-            return text
-
     def hide_json(self, text: str) -> str:
-        """As a model may read it, JSON or not: a key says what its value is."""
+        """The same where the text may be JSON: a key says what its value is."""
         if self._redactor is None:
             return text
         try:
@@ -62,18 +44,38 @@ class Disguise:
         self.vault = vault
         return json.dumps(hidden, ensure_ascii=False)
 
+    def hide_results(self, results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
+        """What tools returned, as a model may read it."""
+        return tuple(result._replace(text=self.hide_json(result.text)) for result in results)
 
-class ShownDeltas:
+    def restore(self, text: str) -> str:
+        """The text as the customer reads it."""
+        return restore(text, self.vault)
+
+    def restore_calls(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+        """Calls as tools are given them. What is no JSON stays as it is, for the tool's check to refuse."""
+        if not len(self.vault):
+            return calls
+        return tuple(call._replace(arguments=self._restore_json(call.arguments)) for call in calls)
+
+    def _restore_json(self, text: str) -> str:
+        try:
+            return json.dumps(restore_value(json.loads(text), self.vault), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return text
+
+
+class RestoredDeltas:
     """A turn's deltas with the real values in them."""
 
-    def __init__(self, deltas: DeltaStream, disguise: Disguise) -> None:
-        self._deltas, self._disguise = deltas, disguise
+    def __init__(self, deltas: DeltaStream, pseudonyms: Pseudonyms) -> None:
+        self._deltas, self._pseudonyms = deltas, pseudonyms
         self._restoring: RestoringStream | None = None
 
     def add(self, text: str) -> None:
         """See `DeltaStream.add`."""
-        if self._restoring is None and len(self._disguise.vault):
-            self._restoring = RestoringStream(self._disguise.vault)
+        if self._restoring is None and len(self._pseudonyms.vault):
+            self._restoring = RestoringStream(self._pseudonyms.vault)
         self._deltas.add(text if self._restoring is None else self._restoring.feed(text))
 
     def flush(self) -> None:
@@ -90,5 +92,5 @@ class ShownDeltas:
 
 
 def hidden(redactor: Redactor) -> Callable[[str], str]:
-    """For texts that nobody needs to restore, such as logs."""
+    """Hides personal data in texts that nobody needs to restore, such as log lines."""
     return lambda text: redactor.redact(text, Vault())[0]

@@ -1,80 +1,32 @@
-"""Composing replies: what a turn's end says, outcome by outcome. No I/O."""
+"""Replies: what a turn's end says, outcome by outcome. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from forebay.schemas import Action, Failure, Handoff, Outcome, Reply, ReplyError, Said, Turn, Usage, new_id
+from forebay.schemas import Action, Failure, Handoff, Outcome, Reply, ReplyError, Said, Turn, new_id
+
+from .turn_context import TurnContext
 
 MAX_TRANSCRIPT = 500_000
 """Most characters in the transcript of a hand-off: its topic takes records of 4 MiB, and a character may need 6 bytes."""
 
 
-@dataclass(slots=True)
-class Effort:
-    """What was spent on one turn."""
-
-    sent_ms: int
-    """The record's timestamp, milliseconds since the epoch."""
-    started: float
-    """Seconds since the epoch."""
-    attempts: int = 0
-    """Model calls made."""
-    model_s: float = 0.0
-    """Seconds spent in them."""
-    cost_usd: float = 0.0
-    """What they cost, as far as prices are known."""
-    priced: bool = True
-    """Whether they all are."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    left_out_bytes: int = 0
-    """Of the conversation, that the window kept from the models: what a summary or a limit saved, in each call."""
-
-    owed_usd: float = 0.0
-    """What of the cost is for summaries made since the last reply."""
-
-    def owes(self, usd: float) -> float:
-        """Adds what is owed for summaries, once; returns by how much the cost grew."""
-        more, self.owed_usd = usd - self.owed_usd, usd
-        self.cost_usd += more
-        return more
-
-    def used(self, usage: Usage, cost_usd: float | None) -> None:
-        """Adds a call."""
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
-        self.cache_read_tokens += usage.cache_read_tokens
-        self.cost_usd += cost_usd or 0.0
-        self.priced = self.priced and cost_usd is not None
-
-    @property
-    def usage(self) -> Usage:
-        """Of all calls."""
-        return Usage(
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
-            cache_read_tokens=self.cache_read_tokens,
-        )
-
-
-def answered(turn: Turn, effort: Effort, text: str, route: str, model: str, finish_reason: str) -> Reply:
+def answered(context: TurnContext, text: str, route: str, model: str, finish_reason: str) -> Reply:
     """A model's answer."""
-    return _reply(turn, effort, "answered", text, model=model, route=route, finish_reason=finish_reason)
+    return _reply(context, "answered", text, model=model, route=route, finish_reason=finish_reason)
 
 
-def by_rule(turn: Turn, effort: Effort, text: str, route: str = "faq") -> Reply:
+def by_rule(context: TurnContext, text: str, route: str = "faq") -> Reply:
     """An answer without a model's words."""
-    return _reply(turn, effort, "answered", text, route=route)
+    return _reply(context, "answered", text, route=route)
 
 
-def confirmation(turn: Turn, effort: Effort, action: Action, route: str, model: str) -> Reply:
+def confirmation(context: TurnContext, action: Action, route: str, model: str) -> Reply:
     """The user is asked for their word."""
-    return _reply(turn, effort, "confirmation_required", action.summary, action=action, route=route, model=model)
+    return _reply(context, "confirmation_required", action.summary, action=action, route=route, model=model)
 
 
 def settled(summary: str, outcome: Settled) -> str:
@@ -82,10 +34,10 @@ def settled(summary: str, outcome: Settled) -> str:
     return _in_language(summary, *_SETTLED[outcome]).replace("{}", summary)
 
 
-def handed_off(turn: Turn, effort: Effort, reason: str, text: str | None = None) -> Reply:
+def handed_off(context: TurnContext, reason: str, text: str | None = None) -> Reply:
     """A person takes over; ``reason`` is why."""
-    said = text or _in_language(turn.text, *_HANDED_OFF)
-    return _reply(turn, effort, "handed_off", said, finish_reason=reason)
+    said = text or _in_language(context.turn.text, *_HANDED_OFF)
+    return _reply(context, "handed_off", said, finish_reason=reason)
 
 
 def handoff(turn: Turn, reply: Reply, history: Sequence[tuple[str, str]]) -> Handoff:
@@ -109,20 +61,21 @@ def handoff(turn: Turn, reply: Reply, history: Sequence[tuple[str, str]]) -> Han
     )
 
 
-def expired(turn: Turn, effort: Effort) -> Reply:
+def expired(context: TurnContext) -> Reply:
     """The deadline passed before a model was called."""
     error = ReplyError(code="expired", message="the turn's deadline passed before it could be answered")
-    return _reply(turn, effort, "expired", _in_language(turn.text, *_LATE), error=error)
+    return _reply(context, "expired", _in_language(context.turn.text, *_LATE), error=error)
 
 
-def failed(turn: Turn, effort: Effort, failure: Failure) -> Reply:
+def failed(context: TurnContext, failure: Failure) -> Reply:
     """The turn got no answer and is a dead letter."""
     error = ReplyError(code=failure.reason.value, message=failure.message)
-    return _reply(turn, effort, "failed", _in_language(turn.text, *_FAILED), error=error)
+    return _reply(context, "failed", _in_language(context.turn.text, *_FAILED), error=error)
 
 
-def _reply(turn: Turn, effort: Effort, outcome: Outcome, text: str, **fields: Any) -> Reply:
+def _reply(context: TurnContext, outcome: Outcome, text: str, **fields: Any) -> Reply:
     unset: dict[str, Any] = {"model": None, "route": None, "finish_reason": None, "error": None, "action": None}
+    turn, effort = context.turn, context.effort
     return Reply.model_construct(  # every field comes from us: nothing to validate
         turn_id=turn.turn_id,
         conversation_id=turn.conversation_id,

@@ -11,7 +11,8 @@ from forebay.workers import metrics
 from forebay.workers.assistants import Assistant
 from forebay.workers.conversations import Exchange, Loaded, Store, StoreError
 from forebay.workers.flow.chain import Chain
-from forebay.workers.models import Message, ModelError, Prompt
+from forebay.workers.messages import Message
+from forebay.workers.models import ModelError, Prompt
 
 log = structlog.get_logger()
 
@@ -62,8 +63,7 @@ class Summariser:
         upstream, call = admitted
         try:
             completion = await self._chain.call(upstream, call, prompt, None)
-            cost = upstream.known.cost_usd(completion.usage, time.time())
-            metrics.spent(upstream.model.name, completion.usage, cost)
+            cost = upstream.spent(completion.usage, time.time())
             metrics.SUMMARIES.inc()
             if text := completion.text.strip():
                 await self._store.save_summary(conversation_id, text, summarise_to, cost or 0.0)

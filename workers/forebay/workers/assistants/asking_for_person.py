@@ -1,9 +1,12 @@
-"""Whether a customer asks for a person, in Chinese or English. Pure."""
+"""Whether a person is wanted: because the customer asks for one, in Chinese or English, or by a rule. Pure."""
 
 from __future__ import annotations
 
 import re
 
+from forebay.schemas import Turn
+
+from .definition import HandOff
 from .text import normalised
 
 _MOST = 200
@@ -30,3 +33,10 @@ def asks_for_person(text: str) -> bool:
         return False
     plain = normalised(text)
     return bool(_WANTED.search(plain)) and not _NOT_WANTED.search(plain)
+
+
+def person_wanted(rules: HandOff, turn: Turn) -> str | None:
+    """Why a person is to take over before a model is asked; None when none is."""
+    if rules.on_request and asks_for_person(turn.text):
+        return "asked_for"
+    return "rule" if rules.when is not None and rules.when(turn) else None

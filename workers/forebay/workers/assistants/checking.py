@@ -172,7 +172,7 @@ def _shared_intents(assistant: Assistant) -> Iterator[str]:
     for at, specialist in enumerate(assistant.specialists):
         for intent in specialist.intents:
             word = normalised(intent)
-            # That two have one name is a mistake of its own, which `Staff` tells.
+            # That two have one name is a mistake of its own, which `Routing` tells.
             owner = owners.setdefault(word, specialist.name) if word else specialist.name
             if owner != specialist.name:
                 shared = f"{_shown(intent)} is also an intent of {_shown(owner)}"
@@ -229,7 +229,7 @@ _HAND_OFF: dict[str, Rule] = {
     "when": _maybe(_plain_function("turn")),
 }
 _SPECIALIST: dict[str, Rule] = {
-    # An empty name is refused by `Staff`, with the names that routes have.
+    # An empty name is refused by `Routing`, with the names that routes have.
     "name": _text,
     "instructions": _text,
     "intents": _tuple(_text, "'parcel'"),

@@ -1,16 +1,17 @@
-"""The staff of an assistant: its own desk and one for each specialist, with all that their models are told and offered."""
+"""Routing: who answers a turn, the assistant itself or one of its specialists, and what their models are told and offered."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.schemas import SettingsError
 from forebay.workers.models import ToolSpec
 
 from .checking import check
+from .complexity import Complexity
 from .definition import Assistant, Specialist, ToolSource
 from .mcp import McpServer
 from .text import HAN, normalised
@@ -28,8 +29,8 @@ _HAND_OFF_SPEC = ToolSpec(
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Where a turn is answered."""
+class Route:
+    """Who answers a turn."""
 
     name: str | None
     """The specialist's; None for the assistant itself."""
@@ -39,6 +40,8 @@ class Desk:
     """What the model is offered: the toolbox's, and perhaps a hand-off."""
     model: str | None = None
     """The specialist's own."""
+    grade: Complexity = "simple"
+    """How hard the turn is."""
 
     @property
     def hands_off(self) -> bool:
@@ -46,12 +49,16 @@ class Desk:
         return len(self.tools) > len(self.toolbox.specs)
 
     @property
-    def route(self) -> str:
-        """Of replies that need no grade."""
-        return self.name or "simple"
+    def label(self) -> str:
+        """The `route` of its replies."""
+        return self.name or self.grade
+
+    def graded(self, grade: Complexity) -> Route:
+        """The same for a turn of this grade."""
+        return self if grade == self.grade or self.name else replace(self, grade=grade)
 
 
-class Staff:
+class Routing:
     """Decides who answers."""
 
     def __init__(self, assistant: Assistant, found: Mapping[McpServer, tuple[Tool, ...]] = {}) -> None:
@@ -65,10 +72,10 @@ class Staff:
                 why = "twice" if times > 1 else "a name that routes have already"
                 raise SettingsError(f"the assistant has a specialist {name!r}: {why}; give each a name of its own")
         self._assistant, self._found = assistant, found
-        self.general = self._desk(None, assistant.instructions, assistant.tools)
+        self.general = self._route(None, assistant.instructions, assistant.tools)
         """The assistant itself."""
-        self._desks = {
-            specialist.name: self._desk(
+        self._specialists = {
+            specialist.name: self._route(
                 specialist.name,
                 f"{assistant.instructions}\n\n{specialist.instructions}",
                 (*assistant.tools, *specialist.tools),
@@ -79,31 +86,31 @@ class Staff:
         self._intents = {specialist.name: _intents(specialist) for specialist in assistant.specialists}
 
     @property
-    def desks(self) -> tuple[Desk, ...]:
+    def routes(self) -> tuple[Route, ...]:
         """All of them, the assistant's own first."""
-        return self.general, *self._desks.values()
+        return self.general, *self._specialists.values()
 
-    def named(self, name: str | None) -> Desk:
+    def named(self, name: str | None) -> Route:
         """The specialist of this name; the assistant itself where there is none."""
-        return self._desks.get(name or "", self.general)
+        return self._specialists.get(name or "", self.general)
 
-    def desk(self, text: str, last: str | None) -> Desk:
+    def route(self, text: str, last: str | None) -> Route:
         """Who answers this text in a conversation that ``last`` has answered: the one whose intents it names most, else the
         same as before.
         """
-        if not self._desks:
+        if not self._specialists:
             return self.general
         plain = normalised(text)
         found = {name: sum(map(len, set(words.findall(plain)))) for name, words in self._intents.items()}
         most = max(found.values())
         named = [name for name, length in found.items() if length == most] if most else []
         if len(named) == 1:
-            return self._desks[named[0]]
+            return self._specialists[named[0]]
         return self.named(last)
 
-    def _desk(
+    def _route(
         self, name: str | None, instructions: str, sources: tuple[ToolSource, ...], model: str | None = None
-    ) -> Desk:
+    ) -> Route:
         tools = [tool for source in sources for tool in self._tools(source)]
         known = Counter(tool.name for tool in tools)
         if twice := next((tool for tool, times in known.items() if times > 1 or tool == HAND_OFF), None):
@@ -114,7 +121,7 @@ class Staff:
             )
         toolbox = Toolbox(tools)
         by_model = self._assistant.hand_off is not None and self._assistant.hand_off.by_model
-        return Desk(name, instructions, toolbox, (*toolbox.specs, *([_HAND_OFF_SPEC] if by_model else [])), model)
+        return Route(name, instructions, toolbox, (*toolbox.specs, *([_HAND_OFF_SPEC] if by_model else [])), model)
 
     def _tools(self, source: ToolSource) -> tuple[Tool, ...]:
         if not isinstance(source, McpServer):

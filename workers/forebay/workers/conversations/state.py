@@ -17,8 +17,8 @@ class Pending(BaseModel):
     tool: str
     arguments: str
     """JSON, checked."""
-    desk: str | None = None
-    """The specialist whose tool it is."""
+    specialist: str | None = None
+    """Whose tool it is; None is the assistant's own."""
     user_id: str | None
     tenant: str | None = None
     """Only this tenant's user may confirm."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from forebay.schemas import Usage
+from forebay.workers import metrics
 from forebay.workers.models import RETRYABLE, CatalogueModel, Completion, Model, ModelError, Prompt, Trouble
 
 from .breaker import Breaker, BreakerPolicy
@@ -69,6 +70,12 @@ class Upstream:
         amounts = self._estimate.of(prompt)
         usage = Usage(input_tokens=int(amounts["input_tokens"]), output_tokens=int(amounts["output_tokens"]) + 1)
         return self.known.cost_usd(usage) or 0.0
+
+    def spent(self, usage: Usage, at: float) -> float | None:
+        """Counts a call that was answered ``at`` seconds since the epoch; returns its cost in USD, None if not known."""
+        cost_usd = self.known.cost_usd(usage, at)
+        metrics.spent(self.model.name, usage, cost_usd)
+        return cost_usd
 
     def admits_at(self, prompt: Prompt, now: float) -> float:
         """When it may be called with this prompt: ``now``, later, or infinity while one call tries for all."""

@@ -42,7 +42,7 @@ class McpSessions:
             from .session import McpSession
             from .tool import read_tools
         except ModuleNotFoundError as error:
-            if error.name and error.name.startswith("workers."):
+            if error.name and error.name.startswith("forebay."):
                 raise
             raise SettingsError(
                 f"McpServer({self._servers[0].label}): the package {error.name} is not installed: "
