@@ -1,98 +1,107 @@
-"""``forebay rehearse``: its options on top of a scenario's file, and what it leaves behind."""
+"""``forebay plan`` and ``forebay rehearse``: before the sale."""
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
+import shlex
+import signal
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import yaml
-from rich.console import Console
+import typer
 
-from forebay.operations.accounts import largest
-from forebay.rehearsal.sale.comparison import Comparison, variants
-from forebay.rehearsal.sale.result import Held
-from forebay.rehearsal.sale.run import SaleError
-from forebay.rehearsal.sale.runner import hold
-from forebay.rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
-from forebay.rehearsal.sale.summary import summary
-from forebay.schemas import Cluster, SettingsError
-from forebay.workers.models.catalogue import Catalogue
-from forebay.workers.settings import WorkerSettings
-
-from .command import CommandFailed, print_json
-
-
-def scenario_of(file: Path | None, targets: Path | None, latency: str | None, **given: Any) -> Scenario:
-    """The scenario that these options say. Raises SettingsError, with one line."""
-    try:
-        if latency is not None:
-            given["models__latency"] = _latency(latency)
-        if targets is not None:
-            given["targets"] = _targets(targets)
-        return read_scenario(file, **given)
-    except ScenarioError as error:
-        raise SettingsError(str(error)) from error
-
-
-def show(scenario: Scenario) -> str:
-    """The whole scenario as YAML, to write one's own from."""
-    return str(yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+from .command import Json, print_json
 
 
 def rehearse(
-    scenario: Scenario, kafka: str | None, comparison: Comparison | None, report: Path | None, as_json: bool
-) -> bool:
-    """Holds it, prints what came of it and writes the report; returns whether it passed. Raises CommandFailed."""
-    console = Console(stderr=as_json)
-    known = Catalogue.load(WorkerSettings.read().catalogue)
-    given = None if kafka is None else Cluster.read({"kafka": "--kafka"}, kafka=kafka)
-    try:
-        held = hold(variants(scenario, comparison, largest(known)), given, console)
-    except (SaleError, ScenarioError) as error:
-        raise CommandFailed(str(error)) from error
-    if as_json:
-        print_json(held.document())
-    else:
-        console.print(summary(held))
-    if report is not None:
-        _write(report, held)
-        console.print(f"report: {report}", highlight=False)
-    return held.passed
+    scenario: Annotated[Path | None, typer.Argument(help="A scenario (YAML); a 40x spike without one.")] = None,
+    speed: Annotated[float | None, typer.Option(help="So many times shorter than the sale. Default: 20.")] = None,
+    shape: Annotated[str | None, typer.Option(help="spike, sustained, decaying, points or recorded.")] = None,
+    calm: Annotated[str | None, typer.Option(help="Turns before the sale opens, such as 5/s.")] = None,
+    peak: Annotated[str | None, typer.Option(help="Turns at its height, such as 200/s.")] = None,
+    least: Annotated[int | None, typer.Option(help="Fewest workers.")] = None,
+    most: Annotated[int | None, typer.Option(help="Most workers.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Model calls in flight in one worker.")] = None,
+    latency: Annotated[str | None, typer.Option(help="Of a model call in seconds: p50=0.6,p99=2.")] = None,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers; an embedded Kafka without it.")] = None,
+    real: Annotated[bool, typer.Option("--real", help="Call the real models. This costs money.")] = False,
+    compare: Annotated[
+        Literal["streamed", "routing"] | None, typer.Option(help="Hold it twice: plain or one large model first.")
+    ] = None,
+    targets: Annotated[Path | None, typer.Option(help="What figures must keep to (YAML).")] = None,
+    report: Annotated[Path, typer.Option(help="Where the report with plots goes (HTML).")] = Path("rehearsal.html"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write none.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the scenario as YAML, and hold nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """A sale in a box: spike, faults, workers that come and go, a report. Exit 1 when a target is missed."""
+    from . import rehearse as rehearsing
+
+    given = rehearsing.scenario_of(
+        scenario,
+        targets,
+        latency,
+        speed=speed,
+        traffic__shape=shape,
+        traffic__calm=calm,
+        traffic__peak=peak,
+        workers__least=least,
+        workers__most=most,
+        workers__concurrency=concurrency,
+        models__real=real or None,
+    )
+    if show:
+        typer.echo(rehearsing.show(given), nl=False)
+        return
+    if not no_report:
+        rehearsing.check_report(report)
+    for wish in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(wish, lambda *_: signal.raise_signal(signal.SIGINT))  # it cleans up, as after Ctrl-C
+    if not rehearsing.rehearse(given, kafka, compare, None if no_report else report, json):
+        raise typer.Exit(1)
 
 
-def check_report(file: Path) -> None:
-    """Before a sale is held. Raises SettingsError where its report could not be written."""
-    if find_spec("plotly") is None:
-        raise SettingsError(
-            "the report's plots need the extra `console`: pip install 'forebay[console]', or --no-report"
-        )
-    if file.is_dir() or not os.access(file.parent, os.W_OK):
-        raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
+def plan(
+    peak: Annotated[str, typer.Option(help="Turns at the height of the sale, such as 200/s or 12000/m.")],
+    latency: Annotated[str | None, typer.Option(help="Of one model call. Default: p50=3,p99=20 (seconds).")] = None,
+    rpm: Annotated[str | None, typer.Option(help="Requests a minute that the provider allows, such as 12k.")] = None,
+    tpm: Annotated[str | None, typer.Option(help="Tokens a minute that it allows, such as 20M.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Of one turn. Default: in=900,out=120; also cached=.")] = None,
+    calm: Annotated[str | None, typer.Option(help="Turns before the sale. Default: a fortieth of the peak.")] = None,
+    climb: Annotated[str | None, typer.Option(help="From calm to peak. Default: 5m.")] = None,
+    hold: Annotated[str | None, typer.Option(help="At the peak. Default: 30m.")] = None,
+    wait: Annotated[str | None, typer.Option(help="What turns may wait at the peak. Default: p99=5.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Calls at once in a pod. Default: 50.")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(help="Of a topic that is there already. Default: as needed.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Who answers; several as NAME=SHARE. Default: claude-haiku-4-5.")
+    ] = None,
+    faq: Annotated[str | None, typer.Option(help="Share of turns that no model answers, such as 0.2.")] = None,
+    conversations: Annotated[int | None, typer.Option(help="Customers who write, some before their reply.")] = None,
+    calls_at_once: Annotated[
+        int | None, typer.Option(help="Calls at once that the provider takes of all pods.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="USD to spend in a day at most.")] = None,
+    opens: Annotated[str | None, typer.Option(help="When the sale opens, such as '2026-11-27 00:00'.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Of --opens. Default: UTC.")] = None,
+    pod_start: Annotated[str | None, typer.Option(help="From the wish to a working pod. Default: 20s.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="How long a turn may wait at all. Default: 120s.")] = None,
+    speed: Annotated[float | None, typer.Option(help="As a rehearsal that is so many times shorter.")] = None,
+    kustomize: Annotated[Path | None, typer.Option(help="Write the overlay's plan.yaml here.")] = None,
+    json: Json = False,
+) -> None:
+    """Pods, partitions, pre-scaling, quota and money for an expected sale; what turns will wait, and what breaks first."""
+    said = {name: value for name, value in locals().items() if name not in ("json", "kustomize")}
+    from .plan import as_json, expected_of, kept_partitions, planned, values_of
 
+    said["partitions"] = kept_partitions(kustomize, said["partitions"])
+    found = planned(expected_of(said))
+    values = values_of(found, kustomize, shlex.join(["forebay", *sys.argv[1:]]))
+    if json:
+        print_json(as_json(found, values))
+        return
+    from .plan_screen import show
 
-def _write(file: Path, held: Held) -> None:
-    from forebay.rehearsal.sale.report import report
-
-    try:
-        file.write_text(report(held), encoding="utf-8")
-    except OSError as error:
-        raise CommandFailed(f"--report {file}: cannot be written: {error.strerror}") from error
-
-
-def _latency(said: str) -> dict[str, str]:
-    parts = dict(part.partition("=")[::2] for part in said.split(","))
-    if set(parts) != {"p50", "p99"}:
-        raise ScenarioError(f"--latency {said!r}: write p50=3,p99=20, in seconds")
-    return parts
-
-
-def _targets(file: Path) -> dict[str, Any]:
-    try:
-        targets = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ScenarioError(f"--targets {file}: {' '.join(str(error).split())}") from error
-    if not isinstance(targets, dict):
-        raise ScenarioError(f"--targets {file}: write a figure and its bound a line, such as latency_p99_s: 20")
-    return targets
+    show(found, values, kustomize)
