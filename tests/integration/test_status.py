@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from forebay.cli.status import document
+from forebay.cli.status_screen import document
 from forebay.operations import DeadLetters, Filter
 from forebay.operations.fleet_status import Lookout, Status
 from forebay.producers import ChatClient, TopicSettings, apply_topics

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from forebay.cli.dlq_options import moment
 from forebay.cli.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
 from forebay.operations import DeadLetter, Filter, LetterId, Plan
 from forebay.operations.dead_letters.letter import letter_of, milliseconds, way_back
 from forebay.operations.dead_letters.pace import Pace
 from forebay.operations.dead_letters.replay import parcels
 from forebay.operations.dead_letters.replay_plan import OTHER_REASONS, is_mark, read_mark, runs, write_mark
+from forebay.operations.times import read_time
 from forebay.schemas import Failure, Reason, dead_letter_headers, replayed
 from forebay.schemas.headers import replay_count, replay_headers
 
@@ -347,10 +347,10 @@ def test_a_header_without_a_value_is_an_empty_one() -> None:
     ],
 )
 def test_a_time_as_people_write_it(text: str, meant: datetime) -> None:
-    assert moment(text, NOW) == meant
+    assert read_time(text, NOW) == meant
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2", "h", "-2h", "2 h", "99999999d", "2026-13-01"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises((ValueError, OverflowError)):
-        moment(text, NOW)
+        read_time(text, NOW)

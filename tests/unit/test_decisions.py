@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.cli.ask import printable
+from forebay.cli.ask_replies import printable
 from forebay.rehearsal.customers import Customers
 from forebay.rehearsal.delivery_check import Tally, percentile
 from forebay.rehearsal.demo import _SALE

@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from forebay.cli.command_line import app
-from forebay.cli.plan import expected_of
 from forebay.operations.planning.kustomize import values
+from forebay.operations.planning.options import expected_of
 from forebay.operations.planning.quota import allowed, quotas
 from forebay.operations.planning.sizing import Fleet
 

@@ -23,7 +23,8 @@ from forebay.rehearsal.sale.prediction import predict
 from forebay.rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
 from forebay.rehearsal.sale.report import report
 from forebay.rehearsal.sale.result import Held, Run
-from forebay.rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
+from forebay.rehearsal.sale.scenario import Scenario, ScenarioError
+from forebay.rehearsal.sale.scenario_file import read_scenario
 from forebay.rehearsal.sale.screen import Moment, screen
 from forebay.rehearsal.sale.summary import summary
 from forebay.rehearsal.sale.targets import bound, judge

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from forebay.cli.status import document
-from forebay.cli.status_screen import screen, spark
+from forebay.cli.status_screen import document, screen, spark
 from forebay.operations.fleet_status import DeadLetters, Status, counted, status_of
 from forebay.operations.fleet_view import Moment
 from forebay.operations.latencies import Spread, Window

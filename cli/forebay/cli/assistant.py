@@ -24,9 +24,10 @@ def check(
     json: Json = False,
 ) -> None:
     """Reads an assistant's definition and prints what it was understood as. Exit 2 for a mistake in it, with the fix."""
+    from forebay.operations.assistant_check import understood
     from forebay.workers.settings import WorkerSettings
 
-    from .assistant_screen import show, understood
+    from .assistant_screen import show
 
     found = run(understood(WorkerSettings.read(assistant=name)))
     if json:

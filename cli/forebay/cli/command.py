@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -38,3 +39,15 @@ def print_json(data: object) -> None:
     import orjson
 
     typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+
+
+def moment_of(option: str, text: str | None) -> datetime | None:
+    """The time that an option gives. Raises typer.BadParameter."""
+    from forebay.operations.times import read_time
+
+    try:
+        return None if text is None else read_time(text, datetime.now(UTC))
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{option} {text!r}: write a time such as 2026-11-11T00:00Z, or how long ago: 90s, 15m, 2h, 3d"
+        ) from None

@@ -1,64 +1,16 @@
-"""``forebay costs``: what answers have cost, from the replies on the topic."""
+"""How spending looks, as data and on a screen."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from forebay.operations.accounts import Accounts, largest, table
-from forebay.schemas import Cluster, DecodeError, decode_reply
-from forebay.schemas import headers as names
-from forebay.workers.models import Catalogue
+from forebay.operations.accounts import Accounts, table
 
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
-
-_REMEMBERED = 200_000
-"""Replies for each partition in which a repeat is noticed: a crash repeats what it had not committed, some hundred."""
-
-
-async def read_costs(
-    cluster: Cluster, catalogue: Path | None, against: str | None, since_ms: int | None, tenant: str | None
-) -> Accounts:
-    """The accounts of all replies since then (milliseconds since the epoch). Raises ClusterError and SettingsError."""
-    from forebay.producers.topic_reader import TopicReader
-
-    known = Catalogue.load(catalogue)
-    accounts = Accounts(known, against or largest(known))
-    known.find(accounts.against)
-    async with await TopicReader.of(cluster, cluster.topics.replies) as reader:
-        spans = await reader.spans(since_ms)
-        seen: OrderedDict[str, None] = OrderedDict()
-        async for records in reader.by_partition(spans):
-            for record in records:
-                _add(accounts, record, seen, tenant)
-    return accounts
-
-
-def _add(accounts: Accounts, record: ConsumerRecord, seen: OrderedDict[str, None], tenant: str | None) -> None:
-    try:
-        reply = decode_reply(record.value)
-    except DecodeError:
-        return  # not ours
-    if reply.reply_id in seen:
-        return
-    seen[reply.reply_id] = None
-    if len(seen) > _REMEMBERED:
-        seen.popitem(last=False)
-    of = _header(record.headers, names.TENANT)
-    if tenant is None or of == tenant:
-        left_out = _header(record.headers, names.LEFT_OUT) or "0"
-        accounts.add(reply, of, int(left_out) if left_out.isdigit() else 0)
-
-
-def _header(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
-    return next((value.decode(errors="replace") for key, value in headers if key == name and value), None)
+from .dlq_screen import visible
 
 
 def as_json(accounts: Accounts, turns_a_day: float | None) -> dict[str, Any]:
@@ -83,8 +35,6 @@ def as_json(accounts: Accounts, turns_a_day: float | None) -> dict[str, Any]:
 
 def show(accounts: Accounts, turns_a_day: float | None) -> None:
     """The same for people."""
-    from .dlq_screen import visible
-
     console = Console()
     data = as_json(accounts, turns_a_day)
     if not accounts.total.turns:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from .command import CommandFailed, run
+from .command import CommandFailed, Json, moment_of, run
 from .dlq_options import (
     Conversation,
     DryRun,
     Ids,
-    Json,
     Reasons,
     Since,
     Tenant,
@@ -26,7 +25,6 @@ from .dlq_options import (
     chosen_or_all,
     filter_of,
     id_of,
-    moment_of,
 )
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .command import moment_of
 
 if TYPE_CHECKING:
     from forebay.operations import Filter, LetterId
@@ -23,10 +23,6 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(help="Died before this time, written as for --since.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, by reason.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-_AGO = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def filter_of(
@@ -59,24 +55,6 @@ def id_of(text: str, topic: str) -> LetterId:
         return LetterId.parse(text, topic)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def moment_of(option: str, text: str | None) -> datetime | None:
-    """The time that an option gives. Raises typer.BadParameter."""
-    try:
-        return None if text is None else moment(text, datetime.now(UTC))
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{option} {text!r}: write a time such as 2026-11-11T00:00Z, or how long ago: 90s, 15m, 2h, 3d"
-        ) from None
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """A time as people write it: ISO 8601, in UTC unless it says otherwise, or so long before now. Raises ValueError."""
-    if ago := _AGO.fullmatch(text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    written = datetime.fromisoformat(text)
-    return written if written.tzinfo is not None else written.replace(tzinfo=UTC)
 
 
 def chosen_or_all(everything: bool, *, chosen: bool, what: str = "ids, or a filter such as --reason") -> None:

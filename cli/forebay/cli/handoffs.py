@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,24 +22,16 @@ def return_conversations(
     json: Json = False,
 ) -> None:
     """Gives conversations back to the assistant. Exit 1 when no person had taken over one of them."""
-    from forebay.workers.conversations import StoreError, open_store
+    from forebay.operations.handoffs import give_back
+    from forebay.workers.conversations import StoreError
     from forebay.workers.settings import WorkerSettings
 
-    for name in conversations:
-        if any("\ud800" <= char <= "\udfff" for char in name):
-            raise typer.BadParameter(f"{name!a} is not UTF-8, and so no id of a conversation")
-    url = WorkerSettings.read().store
-    _must_exist(url)
-
-    async def give_back() -> dict[str, bool]:
-        store = open_store(url)
-        try:
-            return {name: await store.give_back(name) for name in conversations}
-        finally:
-            await store.close()
-
     try:
-        given_back = run(give_back())
+        given_back = run(give_back(WorkerSettings.read().store, conversations))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    except FileNotFoundError as error:
+        raise CommandFailed(str(error)) from None
     except (StoreError, OSError) as error:
         raise CommandFailed(f"the store: {' '.join(str(error).split())}") from error
     if json:
@@ -50,12 +41,3 @@ def return_conversations(
             typer.echo(f"{name}: {'the assistant answers again' if done else 'no person had taken over'}")
     if not all(given_back.values()):
         raise typer.Exit(1)
-
-
-def _must_exist(url: str) -> None:
-    """SQLite would make a file that is not there, and say of it that no person had taken over."""
-    scheme, _, path = url.partition(":///")
-    if scheme == "sqlite" and path and not Path(path).exists():
-        raise CommandFailed(
-            f"FOREBAY_STORE={url}: there is no such file; run this where the workers run, or set FOREBAY_STORE"
-        )

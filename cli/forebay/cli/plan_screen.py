@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -117,3 +118,74 @@ def _time(seconds: float) -> str:
     if seconds >= 600:
         return f"{seconds / 60:,.0f} min"
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def as_json(plan: Plan, values: Mapping[str, str]) -> dict[str, Any]:
+    """All of it, as data; docs/planning.md says what each name means."""
+    expected, fleet = plan.expected, plan.fleet
+    breaks = plan.bounds[0]
+    return {
+        "peak_turns_per_s": expected.peak,
+        "holds": plan.holds,
+        "breaks_first": breaks.resource,
+        "breaks_at_turns_per_s": breaks.turns_per_s,
+        "service_mean_s": expected.service.mean_s,
+        "service_scv": expected.service.scv,
+        "calls_at_once_needed": fleet.servers,
+        "pods": fleet.pods,
+        "min_pods": fleet.min_pods,
+        "max_pods": fleet.max_pods,
+        "concurrency": expected.concurrency,
+        "partitions": fleet.partitions,
+        "pre_scale_s": fleet.early_s,
+        "steady_wait_s": fleet.steady_wait_s(),
+        "simulated_hold_s": plan.hold_s,
+        "autoscaler_alone": _sale(plan, plan.unprepared),
+        "pre_scaled": _sale(plan, plan.prepared),
+        "quotas": [
+            {
+                "model": quota.model,
+                "share": quota.share,
+                "rpm_needed": quota.requests_needed,
+                "rpm_given": quota.requests_given,
+                "tpm_needed": quota.tokens_needed,
+                "tpm_given": quota.tokens_given,
+            }
+            for quota in plan.quotas
+        ],
+        "money": _money(plan),
+        "bounds": [bound._asdict() for bound in plan.bounds],
+        "advice": list(plan.advice),
+        "kustomize": dict(values),
+    }
+
+
+def _sale(plan: Plan, sale: Simulated) -> dict[str, Any]:
+    opened = plan.opens_s / plan.expected.speed
+    return {
+        "waiting_p50_s": sale.spike.p50_s,
+        "waiting_p99_s": sale.spike.p99_s,
+        "waiting_max_s": sale.spike.max_s,
+        "peak_waiting": sale.peak_waiting,
+        "peak_waiting_after_s": sale.peak_waiting_at_s - opened,
+        "drained_after_s": None if sale.drained_at_s is None else sale.drained_at_s - opened,
+        "expired": sale.expired,
+        "called_again": sale.called_again,
+        "peak_pods": sale.peak_pods,
+        "peak_in_flight": sale.peak_in_flight,
+        "rebalances": sale.rebalances,
+    }
+
+
+def _money(plan: Plan) -> dict[str, Any] | None:
+    spent = plan.money
+    if spent is None:
+        return None
+    return {
+        "usd_a_turn": spent.usd_a_turn,
+        "sale_turns": spent.sale_turns,
+        "sale_usd": spent.sale_usd,
+        "day_turns": spent.day_turns,
+        "day_usd": spent.day_usd,
+        "sale_usd_by_model": dict(spent.by_model_usd),
+    }

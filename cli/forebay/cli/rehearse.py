@@ -1,16 +1,21 @@
-"""``forebay plan`` and ``forebay rehearse``: before the sale."""
+"""``forebay rehearse``: a sale in a box."""
 
 from __future__ import annotations
 
-import shlex
+import os
 import signal
-import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .command import Json, print_json
+from .command import CommandFailed, Json, print_json
+
+if TYPE_CHECKING:
+    from forebay.rehearsal.sale.comparison import Comparison
+    from forebay.rehearsal.sale.result import Held
+    from forebay.rehearsal.sale.scenario import Scenario
 
 
 def rehearse(
@@ -35,9 +40,9 @@ def rehearse(
     json: Json = False,
 ) -> None:
     """A sale in a box: spike, faults, workers that come and go, a report. Exit 1 when a target is missed."""
-    from . import rehearse as rehearsing
+    from forebay.rehearsal.sale.scenario_file import as_yaml, scenario_of
 
-    given = rehearsing.scenario_of(
+    given = scenario_of(
         scenario,
         targets,
         latency,
@@ -51,57 +56,65 @@ def rehearse(
         models__real=real or None,
     )
     if show:
-        typer.echo(rehearsing.show(given), nl=False)
+        typer.echo(as_yaml(given), nl=False)
         return
     if not no_report:
-        rehearsing.check_report(report)
+        _check_report(report)
     for wish in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(wish, lambda *_: signal.raise_signal(signal.SIGINT))  # it cleans up, as after Ctrl-C
-    if not rehearsing.rehearse(given, kafka, compare, None if no_report else report, json):
+    if not _hold(given, kafka, compare, None if no_report else report, json):
         raise typer.Exit(1)
 
 
-def plan(
-    peak: Annotated[str, typer.Option(help="Turns at the height of the sale, such as 200/s or 12000/m.")],
-    latency: Annotated[str | None, typer.Option(help="Of one model call. Default: p50=3,p99=20 (seconds).")] = None,
-    rpm: Annotated[str | None, typer.Option(help="Requests a minute that the provider allows, such as 12k.")] = None,
-    tpm: Annotated[str | None, typer.Option(help="Tokens a minute that it allows, such as 20M.")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Of one turn. Default: in=900,out=120; also cached=.")] = None,
-    calm: Annotated[str | None, typer.Option(help="Turns before the sale. Default: a fortieth of the peak.")] = None,
-    climb: Annotated[str | None, typer.Option(help="From calm to peak. Default: 5m.")] = None,
-    hold: Annotated[str | None, typer.Option(help="At the peak. Default: 30m.")] = None,
-    wait: Annotated[str | None, typer.Option(help="What turns may wait at the peak. Default: p99=5.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Calls at once in a pod. Default: 50.")] = None,
-    partitions: Annotated[
-        int | None, typer.Option(help="Of a topic that is there already. Default: as needed.")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Who answers; several as NAME=SHARE. Default: claude-haiku-4-5.")
-    ] = None,
-    faq: Annotated[str | None, typer.Option(help="Share of turns that no model answers, such as 0.2.")] = None,
-    conversations: Annotated[int | None, typer.Option(help="Customers who write, some before their reply.")] = None,
-    calls_at_once: Annotated[
-        int | None, typer.Option(help="Calls at once that the provider takes of all pods.")
-    ] = None,
-    budget: Annotated[str | None, typer.Option(help="USD to spend in a day at most.")] = None,
-    opens: Annotated[str | None, typer.Option(help="When the sale opens, such as '2026-11-27 00:00'.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="Of --opens. Default: UTC.")] = None,
-    pod_start: Annotated[str | None, typer.Option(help="From the wish to a working pod. Default: 20s.")] = None,
-    ttl: Annotated[str | None, typer.Option(help="How long a turn may wait at all. Default: 120s.")] = None,
-    speed: Annotated[float | None, typer.Option(help="As a rehearsal that is so many times shorter.")] = None,
-    kustomize: Annotated[Path | None, typer.Option(help="Write the overlay's plan.yaml here.")] = None,
-    json: Json = False,
-) -> None:
-    """Pods, partitions, pre-scaling, quota and money for an expected sale; what turns will wait, and what breaks first."""
-    said = {name: value for name, value in locals().items() if name not in ("json", "kustomize")}
-    from .plan import as_json, expected_of, kept_partitions, planned, values_of
+def _hold(
+    scenario: Scenario, kafka: str | None, comparison: Comparison | None, report: Path | None, as_json: bool
+) -> bool:
+    """Holds it, prints what came of it and writes the report; returns whether it passed. Raises CommandFailed."""
+    from rich.console import Console
 
-    said["partitions"] = kept_partitions(kustomize, said["partitions"])
-    found = planned(expected_of(said))
-    values = values_of(found, kustomize, shlex.join(["forebay", *sys.argv[1:]]))
-    if json:
-        print_json(as_json(found, values))
-        return
-    from .plan_screen import show
+    from forebay.operations.accounts import largest
+    from forebay.rehearsal.sale.comparison import variants
+    from forebay.rehearsal.sale.run import SaleError
+    from forebay.rehearsal.sale.runner import hold
+    from forebay.rehearsal.sale.scenario import ScenarioError
+    from forebay.rehearsal.sale.summary import summary
+    from forebay.schemas import Cluster
+    from forebay.workers.models.catalogue import Catalogue
+    from forebay.workers.settings import WorkerSettings
 
-    show(found, values, kustomize)
+    console = Console(stderr=as_json)
+    known = Catalogue.load(WorkerSettings.read().catalogue)
+    given = None if kafka is None else Cluster.read({"kafka": "--kafka"}, kafka=kafka)
+    try:
+        held = hold(variants(scenario, comparison, largest(known)), given, console)
+    except (SaleError, ScenarioError) as error:
+        raise CommandFailed(str(error)) from error
+    if as_json:
+        print_json(held.document())
+    else:
+        console.print(summary(held))
+    if report is not None:
+        _write(report, held)
+        console.print(f"report: {report}", highlight=False)
+    return held.passed
+
+
+def _check_report(file: Path) -> None:
+    """Before a sale is held. Raises SettingsError where its report could not be written."""
+    from forebay.schemas import SettingsError
+
+    if find_spec("plotly") is None:
+        raise SettingsError(
+            "the report's plots need the extra `console`: pip install 'forebay[console]', or --no-report"
+        )
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
+
+
+def _write(file: Path, held: Held) -> None:
+    from forebay.rehearsal.sale.report import report
+
+    try:
+        file.write_text(report(held), encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"--report {file}: cannot be written: {error.strerror}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 import yaml
 
@@ -52,6 +53,25 @@ def manifest(data: Mapping[str, str], command: str) -> str:
         "data": dict(data),
     }
     return f"# {' '.join(command.split())}\n" + yaml.safe_dump(document, sort_keys=False)
+
+
+def kept_partitions(file: Path, wanted: int | None) -> int | None:
+    """Partitions to plan with: those of the plan in ``file`` if there is one, since its topics were made so.
+
+    ``wanted`` is what was asked for. Raises ValueError where the file is no plan, or has others.
+    """
+    if not file.exists():
+        return wanted
+    try:
+        there = partitions_of(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--kustomize {file}: {error}: delete it, or name another") from None
+    if wanted not in (None, there):
+        raise ValueError(
+            f"--partitions {wanted}: {file} has {there}, and a topic never gets others, which would break the order of"
+            " conversations; leave the option out, or delete the file if there is no topic yet"
+        )
+    return there
 
 
 def partitions_of(text: str) -> int:

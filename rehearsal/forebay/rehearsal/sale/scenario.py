@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from forebay.operations.planning.autoscaler import PreScale, Scaling
 from forebay.operations.planning.quantities import rate, seconds
@@ -268,40 +266,3 @@ class Scenario(_Part):
 
 _OF_WORKERS = {Kind.SIGKILL, Kind.SIGTERM, Kind.SIGSTOP}
 _OF_MODELS = {kind for kind, end in ENDS.items() if end in (Kind.CALM, Kind.OUTAGE_OVER)}
-
-
-def read_scenario(file: Path | None, **given: Any) -> Scenario:
-    """The scenario of a file, or the default one, with some parts replaced. Raises ScenarioError.
-
-    ``given`` are names such as ``traffic__peak``; those that are None stay as they are.
-    """
-    document = {} if file is None else _document(file)
-    for name, value in given.items():
-        if value is not None:
-            *parts, last = name.split("__")
-            place = document
-            for part in parts:
-                place = place.setdefault(part, {})
-                if not isinstance(place, dict):
-                    raise ScenarioError(f"{file}: {part}: must have fields")
-            place[last] = value
-    try:
-        return Scenario.model_validate(document)
-    except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, wrong['loc'])) or 'the scenario'}: {wrong['msg'].removeprefix('Value error, ')}"
-            for wrong in error.errors(include_url=False)[:3]
-        )
-        raise ScenarioError(f"{file or 'the options'}: {said}") from error
-
-
-def _document(file: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
-    if document is not None and not isinstance(document, dict):
-        raise ScenarioError(f"{file}: must have fields such as `traffic:`")
-    return document or {}

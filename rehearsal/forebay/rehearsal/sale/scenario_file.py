@@ -1,27 +1,16 @@
-"""``forebay rehearse``: its options on top of a scenario's file, and what it leaves behind."""
+"""A scenario read from a YAML file and from options on top of it."""
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
+from pydantic import ValidationError
 
-from forebay.operations.accounts import largest
-from forebay.rehearsal.sale.comparison import Comparison, variants
-from forebay.rehearsal.sale.result import Held
-from forebay.rehearsal.sale.run import SaleError
-from forebay.rehearsal.sale.runner import hold
-from forebay.rehearsal.sale.scenario import Scenario, ScenarioError, read_scenario
-from forebay.rehearsal.sale.summary import summary
-from forebay.schemas import Cluster, SettingsError
-from forebay.workers.models.catalogue import Catalogue
-from forebay.workers.settings import WorkerSettings
+from forebay.schemas import SettingsError
 
-from .command import CommandFailed, print_json
+from .scenario import Scenario, ScenarioError
 
 
 def scenario_of(file: Path | None, targets: Path | None, latency: str | None, **given: Any) -> Scenario:
@@ -36,49 +25,46 @@ def scenario_of(file: Path | None, targets: Path | None, latency: str | None, **
         raise SettingsError(str(error)) from error
 
 
-def show(scenario: Scenario) -> str:
+def as_yaml(scenario: Scenario) -> str:
     """The whole scenario as YAML, to write one's own from."""
     return str(yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def rehearse(
-    scenario: Scenario, kafka: str | None, comparison: Comparison | None, report: Path | None, as_json: bool
-) -> bool:
-    """Holds it, prints what came of it and writes the report; returns whether it passed. Raises CommandFailed."""
-    console = Console(stderr=as_json)
-    known = Catalogue.load(WorkerSettings.read().catalogue)
-    given = None if kafka is None else Cluster.read({"kafka": "--kafka"}, kafka=kafka)
+def read_scenario(file: Path | None, **given: Any) -> Scenario:
+    """The scenario of a file, or the default one, with some parts replaced. Raises ScenarioError.
+
+    ``given`` are names such as ``traffic__peak``; those that are None stay as they are.
+    """
+    document = {} if file is None else _document(file)
+    for name, value in given.items():
+        if value is not None:
+            *parts, last = name.split("__")
+            place = document
+            for part in parts:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise ScenarioError(f"{file}: {part}: must have fields")
+            place[last] = value
     try:
-        held = hold(variants(scenario, comparison, largest(known)), given, console)
-    except (SaleError, ScenarioError) as error:
-        raise CommandFailed(str(error)) from error
-    if as_json:
-        print_json(held.document())
-    else:
-        console.print(summary(held))
-    if report is not None:
-        _write(report, held)
-        console.print(f"report: {report}", highlight=False)
-    return held.passed
-
-
-def check_report(file: Path) -> None:
-    """Before a sale is held. Raises SettingsError where its report could not be written."""
-    if find_spec("plotly") is None:
-        raise SettingsError(
-            "the report's plots need the extra `console`: pip install 'forebay[console]', or --no-report"
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, wrong['loc'])) or 'the scenario'}: {wrong['msg'].removeprefix('Value error, ')}"
+            for wrong in error.errors(include_url=False)[:3]
         )
-    if file.is_dir() or not os.access(file.parent, os.W_OK):
-        raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
+        raise ScenarioError(f"{file or 'the options'}: {said}") from error
 
 
-def _write(file: Path, held: Held) -> None:
-    from forebay.rehearsal.sale.report import report
-
+def _document(file: Path) -> dict[str, Any]:
     try:
-        file.write_text(report(held), encoding="utf-8")
-    except OSError as error:
-        raise CommandFailed(f"--report {file}: cannot be written: {error.strerror}") from error
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
+    if document is not None and not isinstance(document, dict):
+        raise ScenarioError(f"{file}: must have fields such as `traffic:`")
+    return document or {}
 
 
 def _latency(said: str) -> dict[str, str]:

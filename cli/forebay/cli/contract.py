@@ -1,0 +1,25 @@
+"""``forebay contract``: the contract for frontends, as JSON."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from .command import print_json
+
+
+def contract(
+    schemas: Annotated[bool, typer.Option("--schemas", help="JSON Schemas of the messages, not AsyncAPI.")] = False,
+    prefix: Annotated[str | None, typer.Option(help="First part of the topics' names.")] = None,
+) -> None:
+    """The contract for frontends as JSON: an AsyncAPI 3 document, or the JSON Schemas of the messages."""
+    from forebay.schemas import Cluster
+    from forebay.schemas.contract import asyncapi, json_schemas
+
+    print_json(
+        json_schemas()
+        if schemas
+        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("forebay"))
+    )
