@@ -27,11 +27,11 @@ import uvloop
 from aiohttp import web
 from rich.console import Console
 
+from forebay.operations.percentile import percentile
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
 from forebay.rehearsal.customers import Customers, Visit
-from forebay.rehearsal.delivery_check import percentile
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
 from forebay.schemas import Cluster, Delta
@@ -322,9 +322,9 @@ async def place(cluster: Cluster) -> Figures:
         "with an estimate": len(known),
         "that waited for more than 1 s": len(errors),
         "the longest waited s": round(max(waited.values()), 1),
-        "error, median s": round(percentile(errors, 0.5), 2),
-        "error in either direction, p50": f"{percentile(shares, 0.5):.0%}",
-        "error in either direction, p90": f"{percentile(shares, 0.9):.0%}",
+        "error, median s": round(percentile(errors or [0.0], 0.5), 2),
+        "error in either direction, p50": f"{percentile(shares or [0.0], 0.5):.0%}",
+        "error in either direction, p90": f"{percentile(shares or [0.0], 0.9):.0%}",
         "told 0 and waited for more than 1 s": sum(said == 0 and real > 1 for said, real in known),
         "told more than 1 s and waited less": sum(said > 1 and real <= 1 for said, real in known),
     }

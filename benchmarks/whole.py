@@ -30,9 +30,10 @@ from anthropic import AsyncAnthropic, DefaultAioHttpClient
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from rich.console import Console
 
+from forebay.operations.percentile import percentile
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
-from forebay.rehearsal.delivery_check import Tally, percentile
+from forebay.rehearsal.delivery_check import Tally
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, decode_reply, encode

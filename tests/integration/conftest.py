@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from forebay.producers import ChatClient
+from forebay.rehearsal.chaos.reading import records_of as read_topic
 from forebay.schemas import Cluster
 from forebay.workers.assembly import Assembly
 from forebay.workers.assistants import Assistant
@@ -22,6 +22,8 @@ from forebay.workers.engine.handler import Handler
 from forebay.workers.engine.worker import Worker
 from forebay.workers.flow.retry import RetryPolicy
 from forebay.workers.settings import WorkerSettings
+
+__all__ = ["Fleet", "read_topic", "until", "until_async"]
 
 ASSISTANT = Assistant()
 QUICK_RETRY = RetryPolicy(base_s=0.01, retry_after_cap_s=0.01)
@@ -115,34 +117,6 @@ async def until_async(condition: Callable[[], Awaitable[bool]], timeout_s: float
     async with asyncio.timeout(timeout_s):
         while not await condition():
             await asyncio.sleep(0.05)
-
-
-async def read_topic(cluster: Cluster, topic: str) -> list[ConsumerRecord]:
-    """All records of a topic as it is now, by partition and offset."""
-    async with reading(cluster, topic) as consumer:
-        ends = await consumer.end_offsets(consumer.assignment())
-        records: list[ConsumerRecord] = []
-        async with asyncio.timeout(60):
-            while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    records += batch
-    return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
-@asynccontextmanager
-async def reading(cluster: Cluster, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        topic,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=4 << 20,
-        **cluster.connection(),
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 @pytest.fixture(params=["claude-haiku-4-5", "gpt-6-luna"])

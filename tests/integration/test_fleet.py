@@ -21,42 +21,25 @@ from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, ClusterError, Command, Turn, WorkerState, encode
-from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
-from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet as Workers
 from .conftest import read_topic, until, until_async
-from .test_rebalance import CountedAnswers, committed_beyond, order_of, replied
+from .echo import Echo, lasting
+from .test_rebalance import committed_beyond, order_of, replied
 
 
 class Gate:
-    """Answers a turn with itself once it may pass."""
+    """Work that a turn can begin and not end before it is open."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
-        self.calls: Counter[str] = Counter()
 
-    def __call__(self, _: Worker) -> Gate:
-        return self
-
-    def ready(self) -> str | None:
-        return None
-
-    def permits(self) -> int:
-        return 3
-
-    async def close(self) -> None:
-        """Nothing was begun."""
-
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        turn = inbound.decode()
-        self.calls[turn.text] += 1
+    async def __call__(self, _: Turn, permit: Permit) -> None:
         await self.open.wait()
         permit.give_back()
         await permit.regain()  # as a retry does: a pause must not keep a turn that has begun from its permit
-        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 @pytest_asyncio.fixture
@@ -105,7 +88,8 @@ async def partition_of(cluster: Cluster) -> dict[str, int]:
 
 async def test_a_worker_s_state_is_true(fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet) -> None:
     gate = Gate()
-    worker = await fleet.start(answers=gate, concurrency=10)
+    echo = Echo(gate, permits=3)
+    worker = await fleet.start(answers=echo, concurrency=10)
     await chat.send_many(numbered(range(40), 20))
     await until(lambda: is_so(seen, worker, in_flight=3, waiting=37))
     state = state_of(seen, worker)
@@ -116,7 +100,7 @@ async def test_a_worker_s_state_is_true(fleet: Workers, chat: ChatClient, cluste
     places = await partition_of(cluster)
     for partition in state.partitions:
         mine = [text for text, place in places.items() if place == partition.partition]
-        begun = sum(text in gate.calls for text in mine)
+        begun = sum(text in echo.calls for text in mine)
         assert (partition.in_flight, partition.waiting) == (begun, len(mine) - begun)
         assert partition.begun <= partition.position == len(mine)
         assert not partition.paused
@@ -143,7 +127,7 @@ async def test_the_models_and_the_spending_of_a_worker(
 
 
 async def test_who_leaves_is_gone_and_who_is_killed_falls_silent(fleet: Workers, cluster: Cluster, seen: Fleet) -> None:
-    leaving, dying = await fleet.start(answers=Gate()), await fleet.start(answers=Gate())
+    leaving, dying = await fleet.start(answers=Echo()), await fleet.start(answers=Echo())
     await until(lambda: state_of(seen, leaving) is not None and state_of(seen, dying) is not None)
     await fleet.stop(leaving)
     await until(lambda: state_of(seen, leaving) is None)
@@ -159,7 +143,7 @@ async def test_everything_is_paused_and_goes_on(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     calls = Counter[str]()
-    worker = await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.02))
+    worker = await fleet.start(answers=Echo(lasting(0.02), calls=calls))
     await chat.send_many(numbered(range(3_000), 60))
     await until(lambda: len(calls) > 500)
     said = await seen.command("pause", issued_by="ada")
@@ -181,7 +165,8 @@ async def test_turns_that_have_begun_finish_in_a_pause(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     gate = Gate()
-    worker = await fleet.start(answers=gate)
+    echo = Echo(gate, permits=3)
+    worker = await fleet.start(answers=echo)
     await chat.send_many(numbered(range(20), 20))
     await until(lambda: is_so(seen, worker, in_flight=3, waiting=17))
     await seen.command("pause", worker=worker.name)
@@ -190,7 +175,7 @@ async def test_turns_that_have_begun_finish_in_a_pause(
     await until(lambda: is_so(seen, worker, in_flight=0, outcomes={"answered": 3}))
     await seen.command("resume", worker=worker.name)
     await until_async(partial(replied, cluster, 20))
-    await assert_each_once_in_order(cluster, gate.calls, 20)
+    await assert_each_once_in_order(cluster, echo.calls, 20)
 
 
 async def test_one_partition_is_paused_and_the_others_go_on(
@@ -198,7 +183,7 @@ async def test_one_partition_is_paused_and_the_others_go_on(
 ) -> None:
     calls = Counter[str]()
     # As few turns in memory as there are permits: a paused partition must not take the room of the others.
-    worker = await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.01), concurrency=20, max_waiting=60)
+    worker = await fleet.start(answers=Echo(lasting(0.01), calls=calls), concurrency=20, max_waiting=60)
     await chat.send_many(numbered(range(3_000), 60))
     await until(lambda: len(calls) > 300)
     await seen.command("pause", partition=1)
@@ -221,7 +206,7 @@ async def test_any_pauses_and_resumes_while_workers_come_and_go(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     calls, draw = Counter[str](), random.Random(7)
-    answers = partial(CountedAnswers, calls, {}, 0.01)
+    answers = Echo(lasting(0.01), calls=calls)
     first = await fleet.start(answers=answers, max_waiting=200, concurrency=20)
     await chat.send_many(numbered(range(6_000), 90))
     second: Worker | None = None
@@ -247,7 +232,7 @@ async def test_who_starts_in_a_pause_is_paused_too(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     calls = Counter[str]()
-    answers = partial(CountedAnswers, calls, {}, 0.0)
+    answers = Echo(lasting(0.0), calls=calls)
     await seen.command("pause")
     await seen.command("drain")  # older than the workers: not for them
     first = await fleet.start(answers=answers)
@@ -268,7 +253,7 @@ async def test_a_partition_s_pause_moves_with_it(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     calls = Counter[str]()
-    answers = partial(CountedAnswers, calls, {}, 0.0)
+    answers = Echo(lasting(0.0), calls=calls)
     first = await fleet.start(answers=answers)
     await seen.command("pause", partition=1)
     await until(lambda: [p.partition for p in first.state().partitions if p.paused] == [1])
@@ -287,7 +272,7 @@ async def test_a_partition_s_pause_moves_with_it(
 
 async def test_one_of_two_is_drained(fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet) -> None:
     calls = Counter[str]()
-    answers = partial(CountedAnswers, calls, {}, 0.01)
+    answers = Echo(lasting(0.01), calls=calls)
     first, second = await fleet.start(answers=answers), await fleet.start(answers=answers)
     await until(lambda: bool(first._intake.partitions) and bool(second._intake.partitions))
     await chat.send_many(numbered(range(2_000), 60))
@@ -327,7 +312,7 @@ async def test_garbage_among_commands_and_states_is_harmless(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
     topics, gate = cluster.topics, Gate()
-    worker = await fleet.start(answers=gate)
+    worker = await fleet.start(answers=Echo(gate, permits=3))
     old = Command(command_id="old", command="drain", issued_at=datetime.now(UTC) - timedelta(hours=1))
     async with AIOKafkaProducer(**cluster.connection()) as producer:
         for value in (b"", b"{", b'{"command":"stop"}', b"\xff", None, encode(old)):
@@ -368,13 +353,13 @@ async def test_more_left_undone_than_a_worker_may_hold_is_answered(
 ) -> None:
     calls = Counter[str]()
     stuck = {str(number): 600.0 for number in range(300)}
-    first = await fleet.start(answers=partial(CountedAnswers, calls, stuck, 0.0))
+    first = await fleet.start(answers=Echo(lasting(0.0, stuck), calls=calls))
     waiting = [new_turn(text, conversation_id="slow") for text in stuck]
     await chat.send_many([*waiting, *numbered(range(300, 600), 90)])
     await until_async(partial(replied, cluster, 300))
     await until_async(partial(committed_beyond, first))
     await fleet.crash(first)
-    await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.0), max_waiting=30)
+    await fleet.start(answers=Echo(lasting(0.0), calls=calls), max_waiting=30)
     await until_async(partial(replied, cluster, 600))
     assert {text for text, count in calls.items() if count > 1} <= stuck.keys()
 

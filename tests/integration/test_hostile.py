@@ -24,7 +24,7 @@ from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, Topics, decode_reply
 
 from .conftest import Fleet, read_topic, until, until_async
-from .test_rebalance import CountedAnswers
+from .echo import Echo, lasting
 from .test_turns import send_raw, turn_bytes
 
 
@@ -137,7 +137,7 @@ async def test_a_flood_in_one_partition_does_not_stop_the_others(
     cluster: Cluster, fleet: Fleet, chat: ChatClient
 ) -> None:
     calls = Counter[str]()
-    answers = partial(CountedAnswers, calls, {"0": 600.0}, 0.0)
+    answers = Echo(lasting(0.0, {"0": 600.0}), calls=calls)
     worker = await fleet.start(answers=answers, max_waiting=600)
     await chat.send_many([new_turn(str(number), conversation_id="flood") for number in range(2_000)])
     await until(lambda: worker._lanes.waiting > 150)
@@ -173,7 +173,7 @@ async def test_a_map_of_another_log_is_not_believed(cluster: Cluster, fleet: Fle
     await consumer.stop()
     await admin.close()
     calls = Counter[str]()
-    await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.0))
+    await fleet.start(answers=Echo(lasting(0.0), calls=calls))
     await chat.send_many([new_turn(str(number), conversation_id=f"c-{number}") for number in range(60)])
     await until(lambda: len(calls) == 60)
 

@@ -13,35 +13,12 @@ from forebay.gateway import Gateway
 from forebay.gateway import metrics as gateway_metrics
 from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import Fault, ModelApi
-from forebay.schemas import Cluster, encode
-from forebay.workers.engine.inbound import InboundRecord
+from forebay.schemas import Cluster, Turn
 from forebay.workers.engine.permit import Permit
-from forebay.workers.engine.publication import Publication
-from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, until
+from .echo import Echo
 from .gateway import serving
-
-
-class Holding:
-    """Answers nothing until it may."""
-
-    def __init__(self, _: Worker) -> None:
-        self.may = asyncio.Event()
-
-    def ready(self) -> str | None:
-        return None
-
-    def permits(self) -> int:
-        return 1
-
-    async def close(self) -> None:
-        """Nothing was begun."""
-
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        await self.may.wait()
-        turn = inbound.decode()
-        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 def value(name: str, **labels: str) -> float:
@@ -61,13 +38,12 @@ def about(cluster: Cluster, operation: str, topic: str, **more: str) -> Mapping[
 async def test_the_oldest_waiting_turn_and_what_was_fetched_and_sent(
     cluster: Cluster, fleet: Fleet, chat: ChatClient
 ) -> None:
-    holding: list[Holding] = []
+    may = asyncio.Event()
 
-    def answers(worker: Worker) -> Holding:
-        holding.append(Holding(worker))
-        return holding[0]
+    async def hold(_: Turn, __: Permit) -> None:
+        await may.wait()
 
-    worker = await fleet.start(answers=answers, concurrency=1)
+    worker = await fleet.start(answers=Echo(hold, permits=1), concurrency=1)
     worker.refresh_metrics()
     assert value("forebay_oldest_waiting_turn_seconds") == 0.0
     for number in range(3):
@@ -82,7 +58,7 @@ async def test_the_oldest_waiting_turn_and_what_was_fetched_and_sent(
     first_s = waits_s()
     await until(lambda: waits_s() > first_s + 0.2)
     assert value("forebay_turns_waiting") == 2, "the one that was begun does not wait"
-    holding[0].may.set()
+    may.set()
     await until(lambda: waits_s() == 0.0)
     sent = about(cluster, "send", cluster.topics.replies, error_type="")
     await until(lambda: value("messaging_client_sent_messages_total", **sent) == 3)

@@ -11,38 +11,11 @@ from pathlib import Path
 
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
-from forebay.schemas import Cluster, decode_turn, encode
-from forebay.workers.engine.inbound import InboundRecord
-from forebay.workers.engine.permit import Permit
-from forebay.workers.engine.publication import Publication
+from forebay.schemas import Cluster, decode_turn
 from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until, until_async
-
-
-class CountedAnswers:
-    """Answers with what it was asked, after a while; counts its calls. It has no store: what is called twice shows."""
-
-    def __init__(self, calls: Counter[str], seconds: dict[str, float], default: float, _: Worker) -> None:
-        self._calls = calls
-        self._seconds = seconds
-        self._default = default
-
-    def ready(self) -> str | None:
-        return None
-
-    def permits(self) -> int:
-        return 10_000
-
-    async def close(self) -> None:
-        """Nothing was begun."""
-
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        turn = inbound.decode()
-        self._calls[turn.text] += 1
-        await asyncio.sleep(self._seconds.get(turn.text, self._default))
-        value = encode(turn, unset=False)
-        return Publication(value, None, turn.conversation_id, "answered")
+from .echo import Echo, lasting
 
 
 async def order_of(cluster: Cluster) -> dict[str, list[int]]:
@@ -61,7 +34,7 @@ def decode_turn_text(value: bytes) -> tuple[str, int]:
 
 async def test_three_workers_come_and_go_while_turns_flow(fleet: Fleet, chat: ChatClient, cluster: Cluster) -> None:
     turns, calls = 10_000, Counter[str]()
-    answers = partial(CountedAnswers, calls, {}, 0.02)
+    answers = Echo(lasting(0.02), calls=calls)
     sending = asyncio.create_task(
         chat.send_many([new_turn(str(number), conversation_id=f"c-{number % 100}") for number in range(turns)])
     )
@@ -93,7 +66,7 @@ async def test_turns_of_a_partition_that_stays_are_not_called_again(
     fleet: Fleet, chat: ChatClient, cluster: Cluster
 ) -> None:
     calls = Counter[str]()
-    answers = partial(CountedAnswers, calls, {}, 4.0)  # longer than any rebalance waits
+    answers = Echo(lasting(4.0), calls=calls)  # longer than any rebalance waits
     first = await fleet.start(answers=answers)
     await chat.send_many([new_turn(str(number), conversation_id=f"c-{number}") for number in range(30)])
     await until(lambda: len(calls) == 30)
@@ -121,12 +94,12 @@ async def test_what_was_done_beyond_a_stuck_turn_is_not_called_again_after_a_cra
 ) -> None:
     calls = Counter[str]()
     stuck = {"0": 600.0}
-    first = await fleet.start(answers=partial(CountedAnswers, calls, stuck, 0.0))
+    first = await fleet.start(answers=Echo(lasting(0.0, stuck), calls=calls))
     await chat.send_many([new_turn(str(number), conversation_id=f"c-{number}") for number in range(500)])
     await until_async(partial(replied, cluster, 499))
     await until_async(partial(committed_beyond, first))
     await fleet.crash(first)
-    second = await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.0))
+    second = await fleet.start(answers=Echo(lasting(0.0), calls=calls))
     await until_async(partial(replied, cluster, 500))
     await fleet.stop(second)
     assert calls["0"] == 2
@@ -141,7 +114,7 @@ async def committed_beyond(worker: Worker) -> bool:
 
 async def test_one_slow_conversation_holds_nobody_up(fleet: Fleet, chat: ChatClient, cluster: Cluster) -> None:
     calls = Counter[str]()
-    await fleet.start(answers=partial(CountedAnswers, calls, {"0": 600.0}, 0.0), concurrency=4)
+    await fleet.start(answers=Echo(lasting(0.0, {"0": 600.0}), calls=calls), concurrency=4)
     slow = [new_turn(str(number), conversation_id="slow") for number in range(2_000)]
     others = [new_turn(str(number), conversation_id=f"c-{number}") for number in range(2_000, 2_100)]
     await chat.send_many([*slow, *others])
@@ -158,7 +131,7 @@ async def test_the_broker_restarts(tmp_path: Path) -> None:
         calls = Counter[str]()
         async with AsyncExitStack() as stack, ChatClient(cluster) as chat:
             fleet = Fleet(cluster, tmp_path, stack)
-            await fleet.start(answers=partial(CountedAnswers, calls, {}, 0.01), concurrency=10)
+            await fleet.start(answers=Echo(lasting(0.01), calls=calls), concurrency=10)
             turns = [new_turn(str(number), conversation_id=f"c-{number % 20}") for number in range(1_500)]
             await chat.send_many(turns[:1_000])
             await until(lambda: len(calls) > 200)

@@ -24,16 +24,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import Fault, ModelApi
 from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
-from forebay.schemas import Cluster, encode
+from forebay.schemas import Cluster, Turn
 from forebay.schemas.version import VERSION
 from forebay.telemetry import tracing
 from forebay.telemetry.tracing import Trace
-from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
-from forebay.workers.engine.publication import Publication
-from forebay.workers.engine.worker import Worker
 
 from .conftest import Fleet, read_topic, until
+from .echo import Echo
 from .test_command_line import forebay
 
 TRACE_ID, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -372,40 +370,18 @@ def _line(process: WorkerProcess, event: str) -> dict[str, Any]:
     return next(line for line in reversed(lines) if line["event"] == event)
 
 
-class Noting:
-    """Notes in which trace it answers."""
-
-    def __init__(self, _: Worker) -> None:
-        self.noted: list[tuple[str, Trace | None]] = []
-
-    def ready(self) -> str | None:
-        return None
-
-    def permits(self) -> int:
-        return 1
-
-    async def close(self) -> None:
-        """Nothing was begun."""
-
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        turn = inbound.decode()
-        self.noted.append((turn.text, tracing.TRACE.get()))
-        await asyncio.sleep(0.01)
-        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
-
-
 async def test_a_turn_that_begins_when_another_ends_is_not_in_its_trace(fleet: Fleet, chat: ChatClient) -> None:
-    noting: list[Noting] = []
+    noted: list[tuple[str, Trace | None]] = []
 
-    def answers(worker: Worker) -> Noting:
-        noting.append(Noting(worker))
-        return noting[0]
+    async def note(turn: Turn, _: Permit) -> None:
+        noted.append((turn.text, tracing.TRACE.get()))
+        await asyncio.sleep(0.01)
 
-    await fleet.start(answers=answers, concurrency=1)
+    await fleet.start(answers=Echo(note, permits=1), concurrency=1)
     brought = (("traceparent", TRACEPARENT.encode()),)
     for number in range(20):  # one conversation: each begins in the moment in which the one before has ended
         headers = brought if number % 2 == 0 else ()
         await chat.send(new_turn(str(number), conversation_id="c-1"), headers)
-    await until(lambda: len(noting[0].noted) == 20)
+    await until(lambda: len(noted) == 20)
     own = Trace(TRACE_ID, "", sampled=True)
-    assert noting[0].noted == [(str(number), own if number % 2 == 0 else None) for number in range(20)]
+    assert noted == [(str(number), own if number % 2 == 0 else None) for number in range(20)]

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
-from forebay.schemas import Cluster, SettingsError, Turn, encode
+from forebay.schemas import Cluster, SettingsError, Turn
 from forebay.telemetry.health import Health
 from forebay.workers.engine.alarms import Patience
 from forebay.workers.engine.inbound import InboundRecord
@@ -35,35 +35,9 @@ from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
 from .conftest import read_topic, until, until_async
+from .echo import Echo, Work, nothing
 
 LITTLE = Patience(stack_s=1.5, loop_s=2.5, turn_s=1.0, commit_s=1.5, group_s=1.5)
-
-Work = Callable[[Turn], Awaitable[None]]
-
-
-async def nothing(_: Turn) -> None:
-    return None
-
-
-class Working:
-    """Answers a turn with itself, after some work."""
-
-    def __init__(self, work: Work, _: Worker) -> None:
-        self._work = work
-
-    def ready(self) -> str | None:
-        return None
-
-    def permits(self) -> int:
-        return 50
-
-    async def close(self) -> None:
-        """Nothing was begun."""
-
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        turn = inbound.decode()
-        await self._work(turn)
-        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
 
 
 @asynccontextmanager
@@ -72,7 +46,7 @@ async def working(cluster: Cluster, work: Work = nothing) -> AsyncIterator[tuple
     worker = Worker(
         cluster,
         WorkerSettings(drain_s=1, call_timeout_s=0.1),
-        partial(Working, work),
+        Echo(work, permits=50),
         tuning=IntakeTuning(probe_s=0.3),
         patience=LITTLE,
     )
@@ -128,7 +102,7 @@ async def test_a_blocked_loop_is_named_while_it_is_blocked(cluster: Cluster, cha
     def slow_tool_that_blocks() -> None:
         assert seen.wait(60)
 
-    async def block(_: Turn) -> None:
+    async def block(_: Turn, __: Permit) -> None:
         slow_tool_that_blocks()
 
     def look(url: str) -> tuple[tuple[int, str], tuple[int, str], str]:
@@ -164,7 +138,7 @@ async def test_a_turn_that_never_ends_is_named(cluster: Cluster, chat: ChatClien
     async def tool_that_never_answers() -> None:
         await enough.wait()
 
-    async def work(turn: Turn) -> None:
+    async def work(turn: Turn, _: Permit) -> None:
         if turn.text != "quick":
             await tool_that_never_answers()
 
@@ -194,7 +168,7 @@ async def test_commits_that_the_broker_refuses(tmp_path: Path) -> None:
         await apply_topics(cluster, TopicSettings(topic_partitions=1))
         enough = asyncio.Event()
 
-        async def work(turn: Turn) -> None:
+        async def work(turn: Turn, _: Permit) -> None:
             if turn.text == "slow":
                 await enough.wait()
 
@@ -224,10 +198,10 @@ async def all_committed(worker: Worker) -> bool:
 async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
     cluster: Cluster, chat: ChatClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def answer_with_nothing(self: Working, inbound: InboundRecord, permit: Permit) -> Publication:
+    async def answer_with_nothing(self: Echo, inbound: InboundRecord, permit: Permit) -> Publication:
         return Publication(None, None, "c-1", "answered")
 
-    monkeypatch.setattr(Working, "answer", answer_with_nothing)
+    monkeypatch.setattr(Echo, "answer", answer_with_nothing)
     async with working(cluster) as (_, url):
         await chat.send(new_turn("Is it in stock?"))
         metrics = await alarm(url, "commits_frozen: for ")

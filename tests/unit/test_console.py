@@ -25,7 +25,7 @@ from forebay.gateway.http.messages import parse
 from forebay.gateway.http.problem import Problem
 from forebay.operations.fleet_totals import models_of, spending_of
 from forebay.operations.fleet_view import Moment, partitions_of
-from forebay.operations.latencies import KEPT_A_SECOND, Latencies, Spread, Window, percentile
+from forebay.operations.latencies import KEPT_A_SECOND, Latencies, Spread, Window
 from forebay.operations.offset_ages import KEPT, STEP_MS, Age, Ages
 from forebay.operations.partition_backlog import PartitionBacklog
 from forebay.schemas import Command, Handoff, ModelState, PartitionState, Said, Spending, WorkerState
@@ -63,16 +63,8 @@ def moment(**fields: Any) -> Moment:
 # Latencies
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
-def test_a_percentile_is_a_value_that_so_many_do_not_exceed(values: list[float], share: float) -> None:
-    found = percentile(sorted(values), share)
-    assert found in values
-    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
-    assert sum(value < found for value in values) < share * len(values) + 1e-9
-
-
-def test_the_percentile_of_nothing_is_none() -> None:
-    assert percentile([], 0.5) is None
+def test_the_percentiles_of_nothing_are_none() -> None:
+    assert Spread.of([]) == Spread(None, None)
     assert Latencies().window(NOW) == QUIET
 
 

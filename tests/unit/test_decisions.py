@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.cli.ask_replies import printable
 from forebay.rehearsal.customers import Customers
-from forebay.rehearsal.delivery_check import Tally, percentile
+from forebay.rehearsal.delivery_check import Tally
 from forebay.rehearsal.demo import _SALE
 from forebay.schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
 from forebay.workers.answering.deltas import PERIOD_S, DeltaStream
@@ -209,12 +209,6 @@ def test_the_tally_finds_what_is_wrong() -> None:
     assert (verdict.sent, verdict.lost, verdict.out_of_order, verdict.duplicates) == (4, 1, 1, 1)
     assert (verdict.repeats, verdict.forgotten) == (1, 1)
     assert not verdict.kept
-
-
-def test_percentiles() -> None:
-    assert percentile([], 0.5) == 0
-    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert percentile([float(number) for number in range(100)], 0.99) == 99.0
 
 
 def test_the_demos_sale_climbs_forty_times() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from .percentile import percentile
 
 WINDOW_S = 10
 """How many seconds count."""
@@ -25,14 +26,7 @@ class Spread(NamedTuple):
     def of(cls, values: Iterable[float]) -> Spread:
         """Of these, in any order."""
         ordered = sorted(values)
-        return cls(percentile(ordered, 0.5), percentile(ordered, 0.99))
-
-
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that so large a share of an ascending sequence does not exceed (nearest rank); None of nothing."""
-    if not ordered:
-        return None
-    return ordered[max(0, min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1))]
+        return cls(percentile(ordered, 0.5), percentile(ordered, 0.99)) if ordered else cls()
 
 
 @dataclass(slots=True)

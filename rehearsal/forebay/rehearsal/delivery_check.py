@@ -170,11 +170,6 @@ def _answer(reply: Reply, sent_at: float, now: float) -> Answer:
     )
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value below which ``share`` of them lie (nearest rank); 0 for none."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
-
-
 def _out_of_order(conversation: Conversation) -> int:
     place = {turn_id: number for number, turn_id in enumerate(conversation.sent)}
     latest, wrong = -1, 0

@@ -21,11 +21,11 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
+from forebay.operations.percentile import percentile
 from forebay.producers import TopicSettings, apply_topics
 from forebay.schemas import Cluster
 
 from .chaos.schedule import Kind
-from .delivery_check import percentile
 from .demo_screen import staying, summary, times
 from .model_api import ModelApi, ModelApiSettings
 from .sale.run import Sale
@@ -146,4 +146,5 @@ class _Demo:
 
 
 def _both_ms(values_s: list[float]) -> dict[str, float]:
-    return {"p50": percentile(values_s, 0.5) * 1000, "p99": percentile(values_s, 0.99) * 1000}
+    known = values_s or [0.0]
+    return {"p50": percentile(known, 0.5) * 1000, "p99": percentile(known, 0.99) * 1000}

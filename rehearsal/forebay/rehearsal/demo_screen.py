@@ -13,7 +13,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .delivery_check import Answer, Tally, Verdict, percentile
+from forebay.operations.percentile import percentile
+
+from .delivery_check import Answer, Tally, Verdict
 
 
 def times(answers: Sequence[Answer]) -> dict[str, list[float]]:
@@ -40,7 +42,8 @@ def summary(
     table.add_row("duplicates", *_zero(verdict.duplicates, "turns with two different replies"))
     table.add_row("forgotten", *_zero(verdict.forgotten, "replies of a model that was not shown all that was said"))
     for name, values in times(tally.answers).items():
-        table.add_row(name, f"{percentile(values, 0.5):.2f} s", f"p50; p99 {percentile(values, 0.99):.2f} s")
+        known = values or [0.0]
+        table.add_row(name, f"{percentile(known, 0.5):.2f} s", f"p50; p99 {percentile(known, 0.99):.2f} s")
     table.add_row("cost", f"${tally.cost_usd:.4f}", "as the replies say")
     table.add_row("answered by", "", ", ".join(f"{route} {count:,}" for route, count in routes.most_common()))
     if verdict.repeats:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
-from aiokafka.partitioner import DefaultPartitioner
 
+from forebay.producers.partition import partition_of
 from forebay.schemas import Cluster, ClusterError
 
 from .cursor import Cursor
@@ -102,7 +101,7 @@ class Tail:
 
     def partition(self, stream: Stream, conversation: bytes) -> int:
         """Where a conversation's records lie (Java's default partitioner, as all Kafka clients can)."""
-        return _partition_of(conversation, len(self._partitions[stream]))
+        return partition_of(conversation, len(self._partitions[stream]))
 
     def partitions(self, stream: Stream) -> list[int]:
         """All of a topic."""
@@ -178,11 +177,3 @@ class Tail:
                 self._heard(record)
             except Exception:  # what one record does to one reader must not make the gateway deaf
                 log.exception("tail.mistake", topic=raw.topic, partition=raw.partition, offset=raw.offset)
-
-
-@lru_cache(maxsize=65_536)
-def _partition_of(key: bytes, partitions: int) -> int:
-    """aiokafka's murmur2 is pure Python, and costs as much as all else that a turn needs here."""
-    known = list(range(partitions))
-    partition: int = DefaultPartitioner()(key, known, known)
-    return partition

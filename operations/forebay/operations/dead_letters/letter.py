@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import ConsumerRecord
-from aiokafka.partitioner import DefaultPartitioner
 
+from forebay.producers.partition import partition_of
 from forebay.schemas import Headers
 from forebay.schemas.headers import DLQ_ATTEMPTS, DLQ_MESSAGE, DLQ_PARTITION, DLQ_REASON, DLQ_TOPIC, replay_count
 
@@ -192,5 +192,4 @@ def way_back(letter: DeadLetter, topic: str, partitions: Sequence[int]) -> int:
             return partition
     if letter.key is None:
         return partitions[letter.id.partition % len(partitions)]
-    chosen: int = DefaultPartitioner()(letter.key, partitions, partitions)
-    return chosen
+    return partitions[partition_of(letter.key, len(partitions))]

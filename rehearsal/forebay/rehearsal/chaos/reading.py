@@ -74,7 +74,12 @@ async def _stable_members(admin: AIOKafkaAdminClient, group: str) -> int:
 
 
 async def whole(cluster: Cluster, topic: str) -> list[Record]:
-    """Every record of a topic from its beginning to what is its end now."""
+    """Every record of a topic, from its beginning to what is its end now."""
+    return [_record(record) for record in await records_of(cluster, topic)]
+
+
+async def records_of(cluster: Cluster, topic: str) -> list[ConsumerRecord]:
+    """The same as Kafka's client gives them, by partition and offset; also what no transaction has committed."""
     consumer = AIOKafkaConsumer(
         topic,
         auto_offset_reset="earliest",
@@ -85,17 +90,18 @@ async def whole(cluster: Cluster, topic: str) -> list[Record]:
     await consumer.start()
     try:
         async with asyncio.timeout(_WHOLE_S):
-            return await _to_the_end(consumer)
+            records = await _to_the_end(consumer)
     finally:
         await consumer.stop()
+    return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-async def _to_the_end(consumer: AIOKafkaConsumer) -> list[Record]:
+async def _to_the_end(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
     ends = await consumer.end_offsets(consumer.assignment())
-    records: list[Record] = []
+    records: list[ConsumerRecord] = []
     while any([await consumer.position(partition) < end for partition, end in ends.items()]):
         for batch in (await consumer.getmany(timeout_ms=200)).values():
-            records += [_record(record) for record in batch]
+            records += batch
     return records
 
 

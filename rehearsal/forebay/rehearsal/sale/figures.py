@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from forebay.rehearsal.delivery_check import Answer, percentile
+from forebay.operations.percentile import percentile
+from forebay.rehearsal.delivery_check import Answer
 
 from .observations import Outcome
 from .queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
@@ -66,7 +67,7 @@ class Figures:
             "cost_usd": cost,
             "cost_usd_a_thousand": cost / len(answers) * 1000 if answers else None,
             "bad_ends": len(outcome.bad_ends),
-            "late_p99_s": percentile(list(outcome.late_s), 0.99),
+            "late_p99_s": percentile(list(outcome.late_s) or [0.0], 0.99),
             "start_s": outcome.start_s,
         }
 

@@ -14,13 +14,13 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaError
 
+from forebay.operations.percentile import percentile
 from forebay.operations.planning.autoscaler import Autoscaler
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import TopicSettings, apply_topics
 from forebay.rehearsal.chaos.schedule import Event
 from forebay.rehearsal.chaos.world import World
 from forebay.rehearsal.customers import Visit
-from forebay.rehearsal.delivery_check import percentile
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import FleetError
@@ -236,8 +236,8 @@ class Sale:
             servers=sample.ready * self.scenario.workers.concurrency,
             sent=sample.sent,
             replied=sample.replied,
-            p50_s=percentile(latest, 0.5),
-            p99_s=percentile(latest, 0.99),
+            p50_s=percentile(latest or [0.0], 0.5),
+            p99_s=percentile(latest or [0.0], 0.99),
             failed_calls=sample.failed_calls,
             cost_usd=self.tally.cost_usd,
             ready=sample.ready,

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from .child_process import Child, free_port, taken
+from .embedded import EmbeddedServer
 from .kafka_jars import KAFKA_VERSION, KafkaJarsError, Progress, cache_folder, exclusive, kafka_jars
 
 __all__ = ["EmbeddedKafka", "EmbeddedKafkaError"]
@@ -29,22 +27,15 @@ class EmbeddedKafkaError(Exception):
 
 
 @dataclass(slots=True)
-class EmbeddedKafka:
+class EmbeddedKafka(EmbeddedServer):
     """One broker. Use `running` (or `start` and `stop`)."""
 
-    data: Path | None = None
-    """Folder that keeps the topics over restarts; None keeps them only while the broker runs."""
-    port: int = 0
-    """Port on 127.0.0.1; 0 takes a free one."""
     users: Mapping[str, str] = field(default_factory=dict)
     """Names and passwords for SASL/PLAIN; none means no authentication."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Broker settings on top of the ones for a small machine."""
     progress: Progress = lambda _: None
     """Is told what takes long."""
-
-    _child: Child | None = field(default=None, init=False)
-    _folder: Path | None = field(default=None, init=False)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -58,22 +49,6 @@ class EmbeddedKafka:
             raise EmbeddedKafkaError("the broker was not started")
         return self._folder
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the shell that holds Java; None when the broker does not run."""
-        return self._child.pid if self._child else None
-
-    @classmethod
-    @contextmanager
-    def running(cls, **fields: object) -> Iterator[Self]:
-        """Starts a broker with these fields and stops it at the end of the block."""
-        broker = cls(**fields)  # type: ignore[arg-type]
-        broker.start()
-        try:
-            yield broker
-        finally:
-            broker.stop()
-
     def start(self) -> None:
         """Blocks until the broker takes requests. Raises EmbeddedKafkaError with one clear line."""
         if self.port and taken(self.port):
@@ -81,8 +56,7 @@ class EmbeddedKafka:
                 f"port {self.port} on 127.0.0.1 is in use: is a broker running already? choose another, or 0 for a free one"
             )
         command = self._java()
-        if self._folder is None:
-            self._folder = self.data or Path(tempfile.mkdtemp(prefix="forebay-kafka-"))
+        self._make_folder("kafka")
         chosen, tries = self.port, 3
         while True:
             self.port = chosen or free_port()
@@ -92,22 +66,6 @@ class EmbeddedKafka:
                 tries -= 1
                 if not tries:
                     raise
-
-    def stop(self, *, kill: bool = False) -> None:
-        """Ends the broker and, when it keeps no data, removes its folder. Safe to call twice.
-
-        ``kill`` ends it at once (SIGKILL) and leaves the folder even when it keeps no data, so that `start` brings it back.
-        """
-        child, self._child = self._child, None
-        if child is not None and kill:
-            child.kill()
-            while taken(self.port):
-                time.sleep(0.01)  # Java was an orphan for its last moment; its port must be free for `start`
-        elif child is not None:
-            child.end(in_order=self.data is not None)
-        if self.data is None and not kill and self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
     def exited(self) -> str | None:
         """The reason when the broker has stopped by itself, else None."""
@@ -131,7 +89,6 @@ class EmbeddedKafka:
 
     def _launch(self, command: list[str], controller: int) -> None:
         folder = self.folder
-        folder.mkdir(parents=True, exist_ok=True)
         properties = folder / "server.properties"
         properties.write_text(self._properties(controller))
         self._format(command, properties)

@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 from .child_process import Child, free_port, taken
+from .embedded import EmbeddedServer
 
 __all__ = ["EmbeddedRedis", "EmbeddedRedisError"]
 
@@ -29,54 +27,29 @@ class EmbeddedRedisError(Exception):
 
 
 @dataclass(slots=True)
-class EmbeddedRedis:
+class EmbeddedRedis(EmbeddedServer):
     """One server. Use `running` (or `start` and `stop`)."""
 
-    data: Path | None = None
-    """Folder that keeps the data over restarts; None keeps them in memory only."""
-    port: int = 0
-    """Port on 127.0.0.1; 0 takes a free one."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of redis.conf on top of the ones here."""
-
-    _child: Child | None = field(default=None, init=False)
-    _folder: Path | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:
         """Address for clients, such as ``redis://127.0.0.1:41234/0``."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the shell that holds the server; None when it does not run."""
-        return self._child.pid if self._child else None
-
-    @classmethod
-    @contextmanager
-    def running(cls, **fields: object) -> Iterator[Self]:
-        """Starts a server with these fields and stops it at the end of the block."""
-        server = cls(**fields)  # type: ignore[arg-type]
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
     def start(self) -> None:
         """Blocks until the server answers. Raises EmbeddedRedisError with one clear line."""
         if self.port and taken(self.port):
             raise EmbeddedRedisError(f"port {self.port} on 127.0.0.1 is in use: choose another, or 0 for a free one")
         binary = _binary()
-        if self._folder is None:
-            self._folder = self.data or Path(tempfile.mkdtemp(prefix="forebay-redis-"))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = self._make_folder("redis")
         chosen, tries = self.port, 3
         while True:
             self.port = chosen or free_port()
-            log = self._folder / "redis.log"
+            log = folder / "redis.log"
             command = [binary, *self._options()]
-            self._child = Child("forebay-redis", command, self._folder, log, remove_folder=self.data is None)
+            self._child = Child("forebay-redis", command, folder, log, remove_folder=self.data is None)
             if self._answers():
                 return
             self.stop(kill=True)
@@ -85,22 +58,6 @@ class EmbeddedRedis:
             if chosen or not tries or "Address already in use" not in reason:
                 self.stop()
                 raise EmbeddedRedisError(f"Redis did not start: {reason}")
-
-    def stop(self, *, kill: bool = False) -> None:
-        """Ends the server and, when it keeps no data, removes its folder. Safe to call twice.
-
-        ``kill`` ends it at once (SIGKILL) and leaves the folder, so that `start` brings it back on the same port.
-        """
-        child, self._child = self._child, None
-        if child is not None and kill:
-            child.kill()
-            while taken(self.port):
-                time.sleep(0.01)  # the server was an orphan for its last moment
-        elif child is not None:
-            child.end(in_order=self.data is not None)
-        if self.data is None and not kill and self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
     def _options(self) -> list[str]:
         settings = {

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 
+from forebay.producers.partition import partition_of
 from forebay.schemas import Cluster, ClusterError, Headers
 from forebay.telemetry.metrics import sent as count_sent
 
@@ -178,12 +177,4 @@ class Outbox:
 
     def _partition(self, record: Outgoing) -> int:
         known = self._partitions[record.topic]
-        return 0 if len(known) == 1 else _partition_of(record.key, len(known))
-
-
-@lru_cache(maxsize=16_384)
-def _partition_of(key: bytes | None, partitions: int) -> int:
-    """Java's default partitioner (murmur2), which costs 4 us in Python: conversations come again and again."""
-    known = list(range(partitions))
-    partition: int = DefaultPartitioner()(key, known, known)
-    return partition
+        return 0 if len(known) == 1 else partition_of(record.key, len(known))
