@@ -17,10 +17,10 @@ from rich.console import Console
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
 from . import machine, table
-from .engines import ENGINES, Engine
-from .figures import Figures, medians
+from .compared_engines import ENGINES, Engine
+from .engine_figures import Figures, medians
 from .measure import EngineFailedError, Session
-from .scenarios import SCENARIOS, Scenario
+from .workloads import SCENARIOS, Scenario
 
 # Replies and backlogs of one session stay well below this; the broker's log needs no cleaning meanwhile.
 BROKER_SETTINGS = {"log.retention.ms": "-1"}

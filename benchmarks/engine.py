@@ -17,7 +17,7 @@ from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
 from .calls import call_seconds, sequence_of
-from .contract import Contract
+from .engine_contract import Contract
 
 
 class SimulatedCalls:

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 
 from .calls import call_seconds
 from .load import conversations
-from .scenarios import Scenario
+from .workloads import Scenario
 
 
 def completions(scenario: Scenario) -> list[float]:

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from forebay.schemas.topics import Topics
 
-from .scenarios import Scenario
+from .workloads import Scenario
 
 TEXT = "My order arrived without the charger. Can you send one, or should I return the whole package?"
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import ideal, load
-from .contract import Contract
-from .engines import Engine
-from .figures import Figures, Observation, figures
-from .process import EngineProcess
+from .compared_engines import Engine
+from .engine_contract import Contract
+from .engine_figures import Figures, Observation, figures
+from .measured_process import EngineProcess
 from .replies import ReplyTopic
-from .scenarios import Scenario
+from .workloads import Scenario
 
 POLL_S = 0.1
 

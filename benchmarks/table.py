@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .engines import Engine
-from .figures import Figures
-from .scenarios import Scenario
+from .compared_engines import Engine
+from .engine_figures import Figures
+from .workloads import Scenario
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .calls import call_seconds, sequence_of, uniform
-from .contract import Contract
+from .engine_contract import Contract
 from .peers import parallel_consumer
 
 CONTRACT = Contract(

@@ -234,7 +234,7 @@ async def sdk(cluster: Cluster) -> Figures:
             await backlog(own, turns, turns, tally)
             feed = Feed(own, own.topics.replies, partial(read_into, tally))
             await feed.start()
-            everything = "benchmarks.assistant:assistant"
+            everything = "benchmarks.bench_assistant:assistant"
             async with workers(own, url, 1, concurrency=concurrency, assistant=everything) as (worker,):
                 while tally.replied < turns:
                     marks.append((tally.replied, cpu_s(worker)))

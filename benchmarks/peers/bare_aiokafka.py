@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from benchmarks.calls import call_seconds, sequence_of
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 from . import process, settings
 

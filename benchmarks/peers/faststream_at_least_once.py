@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from faststream import AckPolicy
 
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 from . import faststream_turns, process
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faststream import AckPolicy
 
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 from . import faststream_turns, process
 

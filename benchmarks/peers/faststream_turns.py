@@ -9,7 +9,7 @@ from faststream import FastStream
 from faststream.kafka import KafkaBroker
 
 from benchmarks.calls import call_seconds, sequence_of
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 from . import settings
 

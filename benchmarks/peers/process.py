@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 Work = Callable[[Contract], Awaitable[None]]
 

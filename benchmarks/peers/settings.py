@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.contract import Contract
+from benchmarks.engine_contract import Contract
 
 PRODUCER: dict[str, Any] = {
     "acks": "all",

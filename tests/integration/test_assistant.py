@@ -357,7 +357,7 @@ async def test_a_product_description_cannot_cancel_an_order(
 ) -> None:
     """The example shop's SKU013 tells the model to cancel order 1001, and this model does whatever it reads."""
     from forebay.rehearsal.shop.assistant import assistant
-    from forebay.rehearsal.shop.tools import order_status
+    from forebay.rehearsal.shop.shop_tools import order_status
 
     monkeypatch.setenv("SHOP_DATABASE", str(tmp_path / "shop.db"))
     model_api.set_gullible(True)

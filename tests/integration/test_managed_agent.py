@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from forebay.rehearsal.model_api import ModelApi
-from forebay.rehearsal.model_api.managed_agents import ManagedAgents
+from forebay.rehearsal.model_api.managed.managed_agents import ManagedAgents
 from forebay.schemas import SettingsError
 from forebay.workers.models import (
     Catalogue,

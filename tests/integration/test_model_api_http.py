@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from forebay.rehearsal.model_api import KeyStats, ModelApi, ModelApiError, ModelApiSettings, parse_reply, serve
-from forebay.rehearsal.model_api.http_message import MAX_BODY_BYTES
+from forebay.rehearsal.model_api.http.http_message import MAX_BODY_BYTES
 
 KEYS = "x-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
 HEADERS = {"x-api-key": "k", "anthropic-version": "2023-06-01"}

@@ -11,7 +11,7 @@ import pytest
 from forebay.rehearsal.chaos import Counts, Line, Poison
 from forebay.rehearsal.chaos.count import count
 from forebay.rehearsal.chaos.evidence import Blow, Evidence, Record
-from forebay.rehearsal.chaos.model import Call
+from forebay.rehearsal.chaos.watched_model_api import Call
 from forebay.rehearsal.model_api import reply_text
 
 FIRST, SECOND, OTHER = (

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rehearsal.model_api import ModelApi, ModelApiSettings, anthropic_request, openai_request
-from forebay.rehearsal.model_api.choosing import choose, obey
-from forebay.rehearsal.model_api.offer import Offer
-from forebay.rehearsal.model_api.prompt import Prompt
-from forebay.rehearsal.model_api.reply import compose
+from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.choosing import choose, obey
+from forebay.rehearsal.model_api.answers.model_answer import compose
+from forebay.rehearsal.model_api.answers.offer import Offer
+from forebay.rehearsal.model_api.wire import anthropic_request, openai_request
 from forebay.workers.models import Clients, Message, ToolResult, ToolSpec
 from forebay.workers.models import Prompt as Question
 from forebay.workers.models.catalogue import Provider

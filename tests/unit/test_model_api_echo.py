@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.rehearsal.model_api import Echo, echo_of, parse_reply, reply_text
-from forebay.rehearsal.model_api.echo import EARLIER_BUDGET, EARLIER_CHARS, LAST_CHARS
-from forebay.rehearsal.model_api.tokens import cut_to, estimate
+from forebay.rehearsal.model_api.answers.echo import EARLIER_BUDGET, EARLIER_CHARS, LAST_CHARS
+from forebay.rehearsal.model_api.answers.tokens import cut_to, estimate
 
 # The characters that the format itself uses are the ones that could break it.
 TEXTS = st.lists(st.one_of(st.text(), st.text(alphabet="|¦“”. \n之前您说过：Earlierto a")), max_size=40)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.rehearsal.model_api import Fault, Limits, ModelApi, ModelApiError, ModelApiSettings
-from forebay.rehearsal.model_api.admission import Admission
 from forebay.rehearsal.model_api.control import Control
 from forebay.rehearsal.model_api.faults import (
     STREAM_ONLY,
@@ -16,6 +15,7 @@ from forebay.rehearsal.model_api.faults import (
     from_text,
     read_rule,
 )
+from forebay.rehearsal.model_api.limits.provider_gate import Admission
 from forebay.rehearsal.model_api.stats import Tally
 
 

@@ -3,11 +3,15 @@
 import pytest
 
 from forebay.rehearsal.model_api import Limits, ModelApi, ModelApiError, ModelApiSettings, Outage
-from forebay.rehearsal.model_api.admission import MAX_KEYS, Admission, Exceeded, api_key
-from forebay.rehearsal.model_api.limits import Limit
-from forebay.rehearsal.model_api.rate_limits import INPUT_TOKENS_PER_MINUTE, REQUESTS_PER_MINUTE, Metered
+from forebay.rehearsal.model_api.limits.provider_gate import MAX_KEYS, Admission, Exceeded, api_key
+from forebay.rehearsal.model_api.limits.provider_limits import Limit
+from forebay.rehearsal.model_api.limits.rate_headers import (
+    INPUT_TOKENS_PER_MINUTE,
+    REQUESTS_PER_MINUTE,
+    Metered,
+)
+from forebay.rehearsal.model_api.limits.sliding_window import Window
 from forebay.rehearsal.model_api.stats import key_name
-from forebay.rehearsal.model_api.window import Window
 
 
 def enter(admission: Admission, tokens: int = 10, now: float = 0.0, key: bytes = b"k") -> Exceeded | None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from forebay.rehearsal.model_api import anthropic_request, openai_request
-from forebay.rehearsal.model_api.refusal import Refused
-from forebay.rehearsal.model_api.reply import ToolCall, compose, pieces
+from forebay.rehearsal.model_api.answers.model_answer import ToolCall, compose, pieces
+from forebay.rehearsal.model_api.wire import anthropic_request, openai_request
+from forebay.rehearsal.model_api.wire.error_answer import Refused
 
 LONG = "word " * 2000
 """About 2,500 tokens, enough to be cached."""

@@ -1,7 +1,12 @@
 """The counters of the simulated model API."""
 
 from forebay.rehearsal.model_api import turn_key
-from forebay.rehearsal.model_api.rate_limits import REQUESTS_PER_MINUTE, Allowance, duration, rfc3339
+from forebay.rehearsal.model_api.limits.rate_headers import (
+    REQUESTS_PER_MINUTE,
+    Allowance,
+    duration,
+    rfc3339,
+)
 from forebay.rehearsal.model_api.stats import MAX_KEY_CHARS, Tally
 
 

@@ -5,14 +5,14 @@ from typing import Any
 import orjson
 import pytest
 
-from forebay.rehearsal.model_api.anthropic_wire import AnthropicWire
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply, ToolCall
 from forebay.rehearsal.model_api.faults import Fault, Strike
-from forebay.rehearsal.model_api.http_message import Request
-from forebay.rehearsal.model_api.openai_wire import OpenAIWire
-from forebay.rehearsal.model_api.plan import Ending, Pace, Plan, stream_plan, with_event
-from forebay.rehearsal.model_api.prompt import Prompt
-from forebay.rehearsal.model_api.reply import Reply, ToolCall
-from forebay.rehearsal.model_api.wire import Identity, StreamFrames
+from forebay.rehearsal.model_api.http.http_message import Request
+from forebay.rehearsal.model_api.http.response_plan import Ending, Pace, Plan, stream_plan, with_event
+from forebay.rehearsal.model_api.wire.anthropic_wire import AnthropicWire
+from forebay.rehearsal.model_api.wire.openai_wire import OpenAIWire
+from forebay.rehearsal.model_api.wire.wire_format import Identity, StreamFrames
 
 PROMPT = Prompt("m", True, ["hi"], [], frozenset(), tokens=50, cache_read=20, cache_write=10, include_usage=True)
 REPLY = Reply("A reply of some length, with “quotes”\nand lines.", (), tokens=12)

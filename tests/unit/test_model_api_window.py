@@ -5,9 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rehearsal.model_api.admission import Exceeded, over_quota
-from forebay.rehearsal.model_api.limits import Limit, Limits
-from forebay.rehearsal.model_api.window import Window
+from forebay.rehearsal.model_api.limits.provider_gate import Exceeded, over_quota
+from forebay.rehearsal.model_api.limits.provider_limits import Limit, Limits
+from forebay.rehearsal.model_api.limits.sliding_window import Window
 
 LENGTH_S = 8.0
 # Steps of 1/4 s are exact in binary, so that no rounding blurs the edges of the window.

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from forebay.cli.command_line import app
 from forebay.operations.planning.kustomize import values
-from forebay.operations.planning.options import expected_of
 from forebay.operations.planning.quota import allowed, quotas
+from forebay.operations.planning.sale_options import expected_of
 from forebay.operations.planning.sizing import Fleet
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"

@@ -20,14 +20,14 @@ from forebay.rehearsal.sale.figures import Figures
 from forebay.rehearsal.sale.large_model import one_large_model
 from forebay.rehearsal.sale.observations import Happening, Outcome, Sample
 from forebay.rehearsal.sale.prediction import predict
-from forebay.rehearsal.sale.queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
-from forebay.rehearsal.sale.report import report
 from forebay.rehearsal.sale.result import Held, Run
+from forebay.rehearsal.sale.sale_report import report
 from forebay.rehearsal.sale.scenario import Scenario, ScenarioError
 from forebay.rehearsal.sale.scenario_file import read_scenario
 from forebay.rehearsal.sale.screen import Moment, screen
 from forebay.rehearsal.sale.summary import summary
 from forebay.rehearsal.sale.targets import bound, judge
+from forebay.rehearsal.sale.waiting_curve import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
 from forebay.schemas import Usage
 from forebay.workers.assistants.loading import load_assistant
 

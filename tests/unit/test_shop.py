@@ -16,7 +16,7 @@ import pytest
 from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
 from forebay.rehearsal.shop.assistant import assistant
 from forebay.rehearsal.shop.database import database, once
-from forebay.rehearsal.shop.tools import (
+from forebay.rehearsal.shop.shop_tools import (
     cancel_order,
     check_coupon,
     get_stock,

@@ -48,8 +48,8 @@ def plan(
     from rich.console import Console
 
     from forebay.operations.planning.kustomize import kept_partitions, manifest, values
-    from forebay.operations.planning.options import expected_of
     from forebay.operations.planning.plan import plan as plan_of
+    from forebay.operations.planning.sale_options import expected_of
     from forebay.workers.models import Catalogue
     from forebay.workers.settings import WorkerSettings
 

@@ -74,8 +74,8 @@ def _hold(
 
     from forebay.operations.accounts import largest
     from forebay.rehearsal.sale.comparison import variants
-    from forebay.rehearsal.sale.run import SaleError
     from forebay.rehearsal.sale.runner import hold
+    from forebay.rehearsal.sale.sale_run import SaleError
     from forebay.rehearsal.sale.scenario import ScenarioError
     from forebay.rehearsal.sale.summary import summary
     from forebay.schemas import Cluster
@@ -112,7 +112,7 @@ def _check_report(file: Path) -> None:
 
 
 def _write(file: Path, held: Held) -> None:
-    from forebay.rehearsal.sale.report import report
+    from forebay.rehearsal.sale.sale_report import report
 
     try:
         file.write_text(report(held), encoding="utf-8")

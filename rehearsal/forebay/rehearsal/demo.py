@@ -23,12 +23,12 @@ from rich.live import Live
 
 from forebay.operations.percentile import percentile
 from forebay.producers import TopicSettings, apply_topics
+from forebay.rehearsal.sale.sale_run import Sale
 from forebay.schemas import Cluster
 
 from .chaos.schedule import Kind
 from .demo_screen import staying, summary, times
 from .model_api import ModelApi, ModelApiSettings
-from .sale.run import Sale
 from .sale.scenario import CustomersPart, FaultPart, ModelsPart, Scenario, TrafficPart, WorkersPart
 from .sale.screen import screen
 from .servers.child_process import taken

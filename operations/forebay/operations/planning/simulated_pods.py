@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .agenda import Agenda
 from .assignment import assigned
 from .autoscaler import Autoscaler, Scaling
-from .work import Pod, Work
+from .simulated_work import Pod, Work
 
 
 class Crew:

@@ -11,13 +11,13 @@ import random
 
 from .agenda import Agenda
 from .autoscaler import Scaling
-from .provider import Provider
 from .service_time import ServiceTime
 from .simulated import Sample, Simulated, Waiting
 from .simulated_pods import Crew
+from .simulated_provider import Provider
 from .simulated_topic import Backlog
+from .simulated_work import Work
 from .traffic import Traffic
-from .work import Work
 
 REBALANCE_S = 1.6
 """From a member that comes or goes to the new assignment: a heartbeat (0.5 s) until all know of it, a second for calls that

@@ -6,11 +6,11 @@ counted from the topics themselves (`count`). Run it with ``python -m forebay.re
 
 from __future__ import annotations
 
+from .chaos_run import Outcome, Rehearsal, run
 from .counts import Counts
-from .engines import ENGINES, Engine
-from .run import Outcome, Rehearsal, run
 from .schedule import Event, Kind, schedule
 from .script import Line, Poison, script
+from .worker_kinds import ENGINES, Engine
 
 __all__ = [
     "ENGINES",

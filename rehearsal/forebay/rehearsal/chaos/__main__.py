@@ -18,10 +18,10 @@ from rich.console import Console
 from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.rehearsal.worker_processes import FleetError
 
-from . import report
-from .engines import ENGINES, Engine, named
-from .run import BROKER, Outcome, Rehearsal, Say, run
+from . import chaos_report
+from .chaos_run import BROKER, Outcome, Rehearsal, Say, run
 from .schedule import RATE
+from .worker_kinds import ENGINES, Engine, named
 
 _WIDTH = 130
 """Columns of the tables where no terminal says how many there are."""
@@ -70,7 +70,7 @@ class Chaos:
                 continue
             outcomes = [self._one(engine, rehearsal) for rehearsal in self.rehearsals]
             self.found.append((engine, outcomes))
-            self._console.print(report.seed_table(engine, outcomes))
+            self._console.print(chaos_report.seed_table(engine, outcomes))
 
     def _one(self, engine: Engine, rehearsal: Rehearsal) -> Outcome:
         folder = Path(tempfile.mkdtemp(prefix=f"forebay-chaos-{rehearsal.seed}-"))
@@ -139,9 +139,9 @@ def main() -> int:
         console.print(f"chaos: {error}", style="red", highlight=False)
         return 2
     if len(options.engine) > 1:
-        console.print(report.engine_table(chaos.found))
+        console.print(chaos_report.engine_table(chaos.found))
     if options.write is not None:
-        report.write(report.markdown(chaos.found, chaos.missing), options.write)
+        chaos_report.write(chaos_report.markdown(chaos.found, chaos.missing), options.write)
     return 0 if chaos.kept else 1
 
 

@@ -13,8 +13,8 @@ from forebay.schemas import Reason
 
 from .counts import Counts
 from .evidence import Blow, Evidence, Place, Record
-from .model import Call
 from .script import Line
+from .watched_model_api import Call
 
 _HISTORY = 20
 """Exchanges that the assistant shows its model."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .model import Call
+from .watched_model_api import Call
 
 Place = tuple[int, int]
 """Partition and offset."""

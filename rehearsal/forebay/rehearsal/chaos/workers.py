@@ -11,8 +11,8 @@ from pathlib import Path
 
 from forebay.rehearsal.worker_processes import FleetError, WorkerProcess
 
-from .engines import Engine
 from .evidence import Blow, BlowKind
+from .worker_kinds import Engine
 
 _START_S = 120.0
 _AGAIN_S = 1.0

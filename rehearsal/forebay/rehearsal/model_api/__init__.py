@@ -26,12 +26,13 @@ A key that contains `invalid` is refused. A `gullible` model (`ModelApiSettings`
 tools' results tell it to, so that a test can show what an injected instruction achieves.
 """
 
-from .echo import Echo, echo_of, parse_reply, reply_text
+from forebay.rehearsal.model_api.answers.echo import Echo, echo_of, parse_reply, reply_text
+from forebay.rehearsal.model_api.limits.provider_limits import Limits, Outage, read_outage
+
+from .api_server import ModelApi, serve
+from .api_settings import ModelApiSettings
 from .errors import ModelApiError
 from .faults import Fault
-from .limits import Limits, Outage, read_outage
-from .server import ModelApi, serve
-from .settings import ModelApiSettings
 from .stats import KeyStats, Stats, turn_key
 
 __all__ = [

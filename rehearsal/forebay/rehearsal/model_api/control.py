@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import orjson
 
-from .admission import Admission
+from forebay.rehearsal.model_api.http.http_message import Request, whole
+from forebay.rehearsal.model_api.limits.provider_gate import Admission
+
 from .errors import ModelApiError
 from .faults import FaultRule, Strike, from_rules, read_rule
-from .http_message import Request, whole
 from .stats import Stats
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from .settings import ModelApiSettings
+from .api_settings import ModelApiSettings
 
 
 def uniform_ms(mean: float, jitter: float, u: float) -> float:

@@ -12,24 +12,25 @@ from random import Random
 
 import orjson
 
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply, compose
+from forebay.rehearsal.model_api.http.http_message import Request, stream_head, whole
+from forebay.rehearsal.model_api.http.response_plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
+from forebay.rehearsal.model_api.limits.provider_gate import Account, Admission, Exceeded, api_key
+from forebay.rehearsal.model_api.limits.provider_limits import Limit, Outage
+from forebay.rehearsal.model_api.limits.rate_headers import Allowance, Rates
+from forebay.rehearsal.model_api.managed.managed_agents import PATHS, ManagedAgents
+from forebay.rehearsal.model_api.wire.anthropic_wire import AnthropicWire
+from forebay.rehearsal.model_api.wire.error_answer import Refusal, Refused
+from forebay.rehearsal.model_api.wire.openai_wire import OpenAIWire
+from forebay.rehearsal.model_api.wire.wire_format import Identity, Wire
+
 from . import faults
-from .admission import Account, Admission, Exceeded, api_key
-from .anthropic_wire import AnthropicWire
+from .api_settings import ModelApiSettings
 from .control import Control
 from .faults import Fault, Strike
-from .http_message import Request, stream_head, whole
 from .latency import LatencySource
-from .limits import Limit, Outage
-from .managed_agents import PATHS, ManagedAgents
-from .openai_wire import OpenAIWire
-from .plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
-from .prompt import Prompt
-from .rate_limits import Allowance, Rates
-from .refusal import Refusal, Refused
-from .reply import Reply, compose
-from .settings import ModelApiSettings
 from .stats import REFUSED, Stats, Tally
-from .wire import Identity, Wire
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .limits import Limit
+from forebay.rehearsal.model_api.limits.provider_limits import Limit
 
 MAX_TURNS = 1_000_000
 """Turns whose calls are counted; the one first seen is forgotten first."""

@@ -11,7 +11,7 @@ from forebay.operations.percentile import percentile
 from forebay.rehearsal.delivery_check import Answer
 
 from .observations import Outcome
-from .queue import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
+from .waiting_curve import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
 
 _BEFORE_S, _AFTER_S = 4.0, 8.0
 """Throughput before a change of the fleet is taken over so long, and its loss is sought for so long after it."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from forebay.operations.planning.traffic import Traffic
 from forebay.rehearsal.delivery_check import Answer, Verdict
 
-from .queue import Capacity
 from .scenario import Scenario
+from .waiting_curve import Capacity
 
 
 class Sample(NamedTuple):

@@ -13,7 +13,7 @@ from forebay.operations.planning.simulation import simulate
 
 from .figures import Figures
 from .observations import Outcome
-from .queue import Backlog
+from .waiting_curve import Backlog
 
 _SEEDS = range(5)
 _SAMPLE_S = 0.25

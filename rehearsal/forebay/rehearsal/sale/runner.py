@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from forebay.rehearsal.chaos.run import BROKER
+from forebay.rehearsal.chaos.chaos_run import BROKER
 from forebay.rehearsal.chaos.schedule import ENDS, Kind
 from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.schemas import Cluster
@@ -21,7 +21,7 @@ from forebay.schemas import Cluster
 from .figures import Figures
 from .prediction import predict
 from .result import Held, Run
-from .run import SaleError, rehearse
+from .sale_run import SaleError, rehearse
 from .scenario import Scenario
 from .screen import screen
 

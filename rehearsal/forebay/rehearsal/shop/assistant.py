@@ -8,7 +8,7 @@ from pathlib import Path
 from forebay.schemas import Turn
 from forebay.workers.assistants import Assistant, HandOff, Specialist
 
-from .tools import cancel_order, check_coupon, get_stock, open_return, order_status, search_product, track_parcel
+from .shop_tools import cancel_order, check_coupon, get_stock, open_return, order_status, search_product, track_parcel
 
 _INSTRUCTIONS = """\
 You are the assistant of the Blue Shop (蓝店), an online shop. Answer in the language the customer writes in, in two or three

@@ -7,7 +7,7 @@ import com.fasterxml.jackson.databind.annotation.JsonNaming;
 import java.io.File;
 import java.io.IOException;
 
-/** What every engine is told; the same file as benchmarks/contract.py. Times as their names say. */
+/** What every engine is told; the same file as benchmarks/engine_contract.py. Times as their names say. */
 @JsonNaming(PropertyNamingStrategies.SnakeCaseStrategy.class)
 @JsonIgnoreProperties(ignoreUnknown = true)
 public record Contract(

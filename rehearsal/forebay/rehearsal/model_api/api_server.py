@@ -9,13 +9,14 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from .connection import Connection
+from forebay.rehearsal.model_api.http.client_connection import Connection
+from forebay.rehearsal.model_api.limits.provider_limits import Limits
+from forebay.rehearsal.model_api.managed.managed_agents import ManagedAgents
+
+from .api_settings import ModelApiSettings
 from .errors import ModelApiError
 from .faults import Fault, FaultRule, fault_kind
-from .limits import Limits
-from .managed_agents import ManagedAgents
 from .service import Service
-from .settings import ModelApiSettings
 from .stats import Stats
 
 _BACKLOG = 4096

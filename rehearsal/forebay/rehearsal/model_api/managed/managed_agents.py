@@ -13,18 +13,19 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from forebay.rehearsal.model_api.http.endless_stream import Feed
+from forebay.rehearsal.model_api.http.http_message import Request
+from forebay.rehearsal.model_api.http.response_plan import Plan
+from forebay.rehearsal.model_api.limits.sliding_window import Window
+from forebay.rehearsal.model_api.wire.anthropic_request import invalid
+from forebay.rehearsal.model_api.wire.error_answer import Refusal, Refused
+from forebay.rehearsal.model_api.wire.wire_format import Wire
+
 from . import managed_shapes
-from .anthropic_request import invalid
-from .feed import Feed
-from .http_message import Request
 from .managed_session import Session
-from .plan import Plan
-from .refusal import Refusal, Refused
-from .window import Window
-from .wire import Wire
 
 if TYPE_CHECKING:
-    from .service import Service
+    from forebay.rehearsal.model_api.service import Service
 
 PATHS = ("/v1/agents", "/v1/environments", "/v1/sessions")
 SESSIONS_PER_WINDOW = 60

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import orjson
 
 from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
-from forebay.rehearsal.model_api.http_message import Request
-from forebay.rehearsal.model_api.plan import Plan
+from forebay.rehearsal.model_api.http.http_message import Request
+from forebay.rehearsal.model_api.http.response_plan import Plan
 from forebay.rehearsal.model_api.service import CALL_PATHS, Service
 
 ANSWERED = "ok"

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .limits import Limit, Limits, Outage
-from .rate_limits import Metered
-from .stats import KeyStats, key_name
-from .window import Window
+from forebay.rehearsal.model_api.stats import KeyStats, key_name
+
+from .provider_limits import Limit, Limits, Outage
+from .rate_headers import Metered
+from .sliding_window import Window
 
 MAX_KEYS = 10_000
 """API keys whose calls are counted; the one first seen is forgotten first."""

@@ -7,14 +7,15 @@ from typing import Any
 
 import orjson
 
-from .limits import Limit
-from .models import OPENAI_MODELS
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply, pieces
+from forebay.rehearsal.model_api.known_models import OPENAI_MODELS
+from forebay.rehearsal.model_api.limits.provider_limits import Limit
+from forebay.rehearsal.model_api.limits.rate_headers import Rates
+
+from .error_answer import Refusal
 from .openai_request import read_request
-from .prompt import Prompt
-from .rate_limits import Rates
-from .refusal import Refusal
-from .reply import Reply, pieces
-from .wire import Identity, StreamFrames
+from .wire_format import Identity, StreamFrames
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "

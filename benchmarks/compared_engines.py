@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .peers import parallel_consumer
-from .scenarios import Scenario
+from .workloads import Scenario
 
 Command = Callable[[Path], list[str]]
 

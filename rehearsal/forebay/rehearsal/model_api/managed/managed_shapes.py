@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .anthropic_request import invalid
-from .prompt import Prompt
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.wire.anthropic_request import invalid
 
 
 def stamp(seconds: float) -> str:

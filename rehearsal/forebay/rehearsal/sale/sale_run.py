@@ -30,10 +30,10 @@ from .deployment import Fleet
 from .lag import Lag
 from .load_generator import Crowd
 from .observations import Happening, Outcome, Sample
-from .queue import Capacity
 from .scenario import Incident, Scenario
 from .screen import Moment
 from .setting import api_settings, remove_topics, visits_of, worker_environment
+from .waiting_curve import Capacity
 
 log = logging.getLogger(__name__)
 

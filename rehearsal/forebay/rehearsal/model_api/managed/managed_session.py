@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .anthropic_request import invalid, read_request
-from .faults import Fault, Strike
-from .feed import Feed
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply, compose, pieces
+from forebay.rehearsal.model_api.faults import Fault, Strike
+from forebay.rehearsal.model_api.http.endless_stream import Feed
+from forebay.rehearsal.model_api.wire.anthropic_request import invalid, read_request
+
 from .managed_shapes import error_event, model_usage, read_texts, stamp
-from .prompt import Prompt
-from .reply import Reply, compose, pieces
 
 if TYPE_CHECKING:
-    from .service import Service
+    from forebay.rehearsal.model_api.service import Service
 
 TERMINATE = "[session terminated]"
 """In a user's text: the session ends instead of answering."""

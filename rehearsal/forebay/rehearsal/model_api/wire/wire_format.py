@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from .limits import Limit
-from .prompt import Prompt
-from .rate_limits import Rates
-from .refusal import Refusal
-from .reply import Reply
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply
+from forebay.rehearsal.model_api.limits.provider_limits import Limit
+from forebay.rehearsal.model_api.limits.rate_headers import Rates
+
+from .error_answer import Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from .call_prompt import Prompt
 from .choosing import choose, obey
 from .echo import reply_text
-from .prompt import Prompt
 from .tokens import cut_to, estimate
 
 CHUNK_CHARS = 12

@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from .offer import Offer
-from .prompt import Prompt, Transcript
-from .refusal import Refusal, Refused
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt, Transcript
+from forebay.rehearsal.model_api.answers.offer import Offer
+
+from .error_answer import Refusal, Refused
 
 MIN_CACHED_TOKENS = 1024
 """A shorter prefix is never cached."""

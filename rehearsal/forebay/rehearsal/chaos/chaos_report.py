@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from .engines import Engine
-from .run import Outcome
+from .chaos_run import Outcome
+from .worker_kinds import Engine
 
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 

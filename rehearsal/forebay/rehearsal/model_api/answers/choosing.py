@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .mention import reader_of, reason
+from .mentioned import reader_of, reason
 from .offer import Offer
 
 TEXT_CHARS = 1_000

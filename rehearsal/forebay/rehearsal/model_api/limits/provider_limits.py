@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from .errors import ModelApiError
+from forebay.rehearsal.model_api.errors import ModelApiError
 
 MAX_WINDOW_S = 86_400.0
 

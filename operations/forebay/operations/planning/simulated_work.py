@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from forebay.workers.engine.fairness import FairQueue, Sender
 
 from .agenda import Agenda
-from .provider import Provider
 from .service_time import ServiceTime
+from .simulated_provider import Provider
 from .simulated_topic import Backlog
 
 

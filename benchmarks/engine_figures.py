@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
-from .process import Sample
+from .measured_process import Sample
 from .replies import Replies
-from .scenarios import Scenario
+from .workloads import Scenario
 
 START_SHARE = 0.1
 NEARLY_ALL = 0.97

@@ -20,12 +20,12 @@ from forebay.schemas import Cluster
 
 from .count import count
 from .counts import Counts
-from .engines import FOREBAY, Engine
 from .evidence import Evidence
-from .model import WatchedModelApi
 from .reading import Follower, until_joined, whole
 from .schedule import BEGINNINGS, RATE, WORKERS, Event, Kind, schedule
 from .script import Line, script
+from .watched_model_api import WatchedModelApi
+from .worker_kinds import FOREBAY, Engine
 from .workers import Fleet
 from .world import World
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import orjson
 
+from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.model_answer import Reply, pieces
+from forebay.rehearsal.model_api.known_models import ANTHROPIC_MODELS, RELEASED
+from forebay.rehearsal.model_api.limits.provider_limits import Limit
+from forebay.rehearsal.model_api.limits.rate_headers import Rates
+
 from .anthropic_request import read_request
-from .limits import Limit
-from .models import ANTHROPIC_MODELS, RELEASED
-from .prompt import Prompt
-from .rate_limits import Rates
-from .refusal import Refusal
-from .reply import Reply, pieces
-from .wire import Identity, StreamFrames
+from .error_answer import Refusal
+from .wire_format import Identity, StreamFrames
 
 _RATE_LIMITED = {
     Limit.REQUESTS: "This request would exceed your organization's rate limit of requests per minute (model: %s).",

@@ -74,7 +74,7 @@ FOREBAY = Engine(
     {
         # A turn that expires would hide one that is lost.
         "FOREBAY_TURN_TTL_S": "900",
-        "FOREBAY_ASSISTANT": "forebay.rehearsal.chaos.assistant:assistant",
+        "FOREBAY_ASSISTANT": "forebay.rehearsal.chaos.chaos_assistant:assistant",
         "FOREBAY_DRAIN_S": "12",
         "FOREBAY_CALL_TIMEOUT_S": "8",
         "FOREBAY_FIRST_TOKEN_TIMEOUT_S": "5",

@@ -8,10 +8,11 @@ from typing import cast
 
 import httptools
 
-from .feed import Feed
+from forebay.rehearsal.model_api.service import Service
+
+from .endless_stream import Feed
 from .http_message import MAX_BODY_BYTES, Request, whole
-from .plan import Ending, Plan
-from .service import Service
+from .response_plan import Ending, Plan
 
 MAX_PIPELINED = 64
 """Requests read ahead of their answers; beyond that the connection is not read."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from forebay.rehearsal.model_api.limits.provider_limits import Limits
+
 from .errors import ModelApiError
 from .faults import check_shares
-from .limits import Limits
 
 Distribution = Literal["uniform", "lognormal"]
 

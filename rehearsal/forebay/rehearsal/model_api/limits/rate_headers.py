@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from .window import Window
+from .sliding_window import Window
 
 REQUESTS_PER_MINUTE = 1_000_000
 INPUT_TOKENS_PER_MINUTE = 2_000_000_000

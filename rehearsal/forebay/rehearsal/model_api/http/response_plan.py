@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from .faults import Fault, Strike
+from forebay.rehearsal.model_api.faults import Fault, Strike
+from forebay.rehearsal.model_api.wire.wire_format import StreamFrames
+
 from .http_message import LAST_CHUNK, Request, chunk
-from .wire import StreamFrames
 
 BROKEN_EVENT = b'event: content_block_delta\ndata: {"type": "content_block_delta", "delta": {"te\n\n'
 """An event whose data stops in the middle of its JSON; neither vendor's client can read it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .http_message import LAST_CHUNK, Request, chunk, stream_head
-from .plan import Ending, Plan
+from .response_plan import Ending, Plan
 
 
 @dataclass(slots=True, eq=False)

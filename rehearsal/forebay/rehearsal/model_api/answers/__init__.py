@@ -1,0 +1,1 @@
+"""What the simulated model answers: pure functions of the prompt."""

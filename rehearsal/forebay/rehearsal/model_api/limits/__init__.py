@@ -1,0 +1,1 @@
+"""What the simulated provider allows, and what of it is used."""

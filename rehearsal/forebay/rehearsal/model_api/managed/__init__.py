@@ -1,0 +1,1 @@
+"""The simulated Claude Managed Agents."""
