@@ -18,9 +18,9 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
 from . import machine, table
 from .compared_engines import ENGINES, Engine
-from .engine_figures import Figures, medians
+from .engine_figures import EngineFigures, medians
 from .measure import EngineFailedError, Session
-from .workloads import SCENARIOS, Scenario
+from .workloads import SCENARIOS, Workload
 
 # Replies and backlogs of one session stay well below this; the broker's log needs no cleaning meanwhile.
 BROKER_SETTINGS = {"log.retention.ms": "-1"}
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(only: Sequence[str]) -> tuple[list[Engine], list[Scenario]]:
+def chosen(only: Sequence[str]) -> tuple[list[Engine], list[Workload]]:
     """The engines and scenarios named, or all where none of a kind is named; and what those are compared with."""
     engines = [engine for engine in ENGINES if engine.name in only] or list(ENGINES)
     named = {scenario.name for scenario in SCENARIOS if scenario.name in only} or {s.name for s in SCENARIOS}
@@ -53,7 +53,7 @@ class Benchmark:
         self._engines = engines
         self._console = console
         self._unavailable = {engine.name: reason for engine in engines if (reason := engine.missing())}
-        self.results: dict[tuple[str, str], Figures | str] = {}
+        self.results: dict[tuple[str, str], EngineFigures | str] = {}
 
     def build(self) -> None:
         """Builds what has to be built; an engine that cannot be is left out with the reason."""
@@ -65,10 +65,10 @@ class Benchmark:
             except Exception as error:
                 self._unavailable[engine.name] = f"could not be built: {error}".splitlines()[0]
 
-    async def measure(self, scenario: Scenario, runs: int) -> table.ScenarioTable:
+    async def measure(self, scenario: Workload, runs: int) -> table.ScenarioTable:
         """All engines in one scenario."""
         await self._session.prepare(scenario)
-        found: defaultdict[str, list[Figures]] = defaultdict(list)
+        found: defaultdict[str, list[EngineFigures]] = defaultdict(list)
         for number in range(1, runs + 1):
             for engine in self._engines:
                 key = (scenario.name, engine.name)
@@ -79,7 +79,7 @@ class Benchmark:
                     await self._run(engine, scenario, found[engine.name])
         return table.ScenarioTable(scenario, self._engines, self.results)
 
-    async def _run(self, engine: Engine, scenario: Scenario, found: list[Figures]) -> None:
+    async def _run(self, engine: Engine, scenario: Workload, found: list[EngineFigures]) -> None:
         key = (scenario.name, engine.name)
         try:
             found.append(await self._session.run(engine, scenario))

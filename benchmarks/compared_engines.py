@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .peers import parallel_consumer
-from .workloads import Scenario
+from .workloads import Workload
 
 Command = Callable[[Path], list[str]]
 
@@ -39,11 +39,11 @@ class Engine:
     scenarios: frozenset[str] | None = None
     """The scenarios it takes part in; None is all."""
 
-    def cap_s(self, scenario: Scenario) -> float:
+    def cap_s(self, scenario: Workload) -> float:
         """Seconds after its start at which it is stopped, done or not."""
         return min(scenario.cap_s, 30.0) if self.one_at_a_time else scenario.cap_s
 
-    def without(self, scenario: Scenario) -> str | None:
+    def without(self, scenario: Workload) -> str | None:
         """Why this engine is left out of a scenario, in one line, or None."""
         if self.scenarios is not None and scenario.name not in self.scenarios:
             return "see steady"

@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
-from .measured_process import Sample
+from .measured_process import ProcessSample
 from .replies import Replies
-from .workloads import Scenario
+from .workloads import Workload
 
 START_SHARE = 0.1
 NEARLY_ALL = 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EngineFigures:
     """One run, or the medians of several."""
 
     rate: float
@@ -58,9 +58,9 @@ class Figures:
 class Observation:
     """Everything seen in one run."""
 
-    scenario: Scenario
+    scenario: Workload
     replies: Replies
-    samples: Sequence[Sample]
+    samples: Sequence[ProcessSample]
     ideal: Sequence[float]
     started_at: float
     """Unix time the process began, seconds."""
@@ -70,7 +70,7 @@ class Observation:
     """Stopped by the cap, not because it was done."""
 
 
-def figures(seen: Observation) -> Figures:
+def figures(seen: Observation) -> EngineFigures:
     """The figures of one run."""
     times = sorted(seen.replies.times)
     if len(times) < 2:
@@ -79,7 +79,7 @@ def figures(seen: Observation) -> Figures:
     seconds = high - low
     answered = last - first
     cpu = _cpu_at(seen.samples, high) - _cpu_at(seen.samples, low)
-    return Figures(
+    return EngineFigures(
         rate=answered / seconds,
         whole=_rate_to(seen, times, len(times)),
         nearly_all=_rate_to(seen, times, round(NEARLY_ALL * seen.scenario.turns)),
@@ -122,7 +122,7 @@ def _of_ideal(seen: Observation, times: list[float], first: int, last: int, seco
     return (len(times) / elapsed) / (possible / min(elapsed, seen.ideal[end - 1]))
 
 
-def _cpu_at(samples: Sequence[Sample], at: float) -> float:
+def _cpu_at(samples: Sequence[ProcessSample], at: float) -> float:
     """CPU seconds used by this moment, between the samples around it."""
     after = bisect_right([sample.at for sample in samples], at)
     if after == 0:
@@ -133,12 +133,12 @@ def _cpu_at(samples: Sequence[Sample], at: float) -> float:
     return left.cpu_s + (right.cpu_s - left.cpu_s) * (at - left.at) / (right.at - left.at)
 
 
-def medians(runs: Sequence[Figures]) -> Figures:
+def medians(runs: Sequence[EngineFigures]) -> EngineFigures:
     """The medians of rates and costs; the worst of the counts that should be zero."""
     worst = {"out_of_order", "duplicates", "lost"}
     merged: dict[str, Any] = {}
-    for figure in fields(Figures):
+    for figure in fields(EngineFigures):
         values = [value for run in runs if (value := getattr(run, figure.name)) is not None]
         choose = max if figure.name in worst else median
         merged[figure.name] = choose(values) if values else None
-    return Figures(**merged)
+    return EngineFigures(**merged)

@@ -7,10 +7,10 @@ from collections import defaultdict, deque
 
 from .calls import call_seconds
 from .load import conversations
-from .workloads import Scenario
+from .workloads import Workload
 
 
-def completions(scenario: Scenario) -> list[float]:
+def completions(scenario: Workload) -> list[float]:
     """When each call would end, seconds after the first began, sorted; empty where there is no call.
 
     Calls begin in the order of the topic as soon as a permit is free and their conversation's last call is done;
@@ -26,7 +26,7 @@ def completions(scenario: Scenario) -> list[float]:
     return _drain(scenario, waiting, ready)
 
 
-def _drain(scenario: Scenario, waiting: dict[int, deque[int]], ready: list[tuple[int, int]]) -> list[float]:
+def _drain(scenario: Workload, waiting: dict[int, deque[int]], ready: list[tuple[int, int]]) -> list[float]:
     now, ends = 0.0, []
     in_flight: list[tuple[float, int]] = []
     while ready or in_flight:

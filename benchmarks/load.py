@@ -13,12 +13,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from forebay.schemas.topics import Topics
 
-from .workloads import Scenario
+from .workloads import Workload
 
 TEXT = "My order arrived without the charger. Can you send one, or should I return the whole package?"
 
 
-def conversations(scenario: Scenario) -> list[int]:
+def conversations(scenario: Workload) -> list[int]:
     """The conversation of each turn, in order; the same list for the same scenario."""
     draw = random.Random(scenario.seed)
     population = range(1, scenario.conversations + 1)
@@ -28,7 +28,7 @@ def conversations(scenario: Scenario) -> list[int]:
     return draw.choices(population, cum_weights=weights, k=scenario.turns)
 
 
-def turns(scenario: Scenario) -> Iterator[tuple[bytes, bytes]]:
+def turns(scenario: Workload) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each turn; sequence numbers begin with 1."""
     sent_at = datetime.now(UTC).isoformat()
     for sequence, number in enumerate(conversations(scenario), start=1):
@@ -37,12 +37,12 @@ def turns(scenario: Scenario) -> Iterator[tuple[bytes, bytes]]:
         yield conversation.encode(), orjson.dumps(turn)
 
 
-def topics(scenario: Scenario) -> Topics:
+def topics(scenario: Workload) -> Topics:
     """The topics of a scenario, by Forebay's names: its engine finds the others from the first."""
     return Topics(f"bench-{scenario.name}")
 
 
-async def create_topics(bootstrap: str, scenario: Scenario) -> None:
+async def create_topics(bootstrap: str, scenario: Workload) -> None:
     """Every topic of the scenario; records carry the broker's clock, so a reply is timed when it is durable."""
     names = topics(scenario)
     others = (names.replies, names.deltas, names.dead_letters, names.handoffs, names.workers, names.commands)
@@ -58,7 +58,7 @@ async def create_topics(bootstrap: str, scenario: Scenario) -> None:
         await admin.close()
 
 
-async def fill(bootstrap: str, scenario: Scenario) -> None:
+async def fill(bootstrap: str, scenario: Workload) -> None:
     """Creates the topics and writes every turn onto the first."""
     await create_topics(bootstrap, scenario)
     topic = topics(scenario).requests

@@ -11,10 +11,10 @@ from pathlib import Path
 from . import ideal, load
 from .compared_engines import Engine
 from .engine_contract import Contract
-from .engine_figures import Figures, Observation, figures
+from .engine_figures import EngineFigures, Observation, figures
 from .measured_process import EngineProcess
 from .replies import ReplyTopic
-from .workloads import Scenario
+from .workloads import Workload
 
 POLL_S = 0.1
 
@@ -36,12 +36,12 @@ class Session:
     _ideals: dict[str, list[float]] = field(default_factory=dict)
     _runs: int = 0
 
-    async def prepare(self, scenario: Scenario) -> None:
+    async def prepare(self, scenario: Workload) -> None:
         """Writes the backlog."""
         self._ideals[scenario.name] = ideal.completions(scenario)
         await load.fill(self.bootstrap, scenario)
 
-    async def run(self, engine: Engine, scenario: Scenario) -> Figures:
+    async def run(self, engine: Engine, scenario: Workload) -> EngineFigures:
         """One run. Raises EngineFailedError."""
         self._runs += 1
         contract = self._contract(f"{self._runs:03d}-{scenario.name}-{engine.name}", scenario)
@@ -65,7 +65,7 @@ class Session:
         ideals = self._ideals[scenario.name]
         return figures(Observation(scenario, replies, process.samples, ideals, started_at, ended_at, capped))
 
-    def _contract(self, run: str, scenario: Scenario) -> Contract:
+    def _contract(self, run: str, scenario: Workload) -> Contract:
         return Contract(
             bootstrap=self.bootstrap,
             topic=load.topics(scenario).requests,
@@ -80,7 +80,7 @@ class Session:
         )
 
 
-async def _drained(process: EngineProcess, topic: ReplyTopic, scenario: Scenario, deadline: float) -> bool:
+async def _drained(process: EngineProcess, topic: ReplyTopic, scenario: Workload, deadline: float) -> bool:
     """Waits until every turn has a reply, or nothing more comes. True when the deadline came first."""
     wanted, seen, changed_at = scenario.turns, 0, time.time()
     patience = max(20.0, 1.5 * scenario.slow_s)

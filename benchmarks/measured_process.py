@@ -15,7 +15,7 @@ STOP_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProcessSample:
     """What an engine had used at one moment, its children included."""
 
     at: float
@@ -36,7 +36,7 @@ class EngineProcess:
         with log.open("wb") as output:
             self._popen = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         self._process = psutil.Process(self._popen.pid)
-        self.samples: list[Sample] = []
+        self.samples: list[ProcessSample] = []
 
     @property
     def running(self) -> bool:
@@ -57,7 +57,7 @@ class EngineProcess:
         except psutil.Error:
             return
         cpu = sum(spent.user + spent.system for spent in times)
-        self.samples.append(Sample(time.time(), cpu, rss))
+        self.samples.append(ProcessSample(time.time(), cpu, rss))
 
     async def watch(self, every_s: float = 0.1) -> None:
         """Samples until cancelled."""

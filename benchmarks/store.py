@@ -43,7 +43,7 @@ SCOPES = ("", "tenant:shop-eu")
 SAID, ANSWER, REPLY = "s" * 80, "a" * 600, b"r" * 1200
 
 
-class Figures(NamedTuple):
+class StoreFigures(NamedTuple):
     """Of one run; times in ms."""
 
     p50: float
@@ -103,7 +103,7 @@ def used(asking: Redis) -> tuple[float, float]:
     return (found["used_cpu_user"] + found["used_cpu_sys"]) * 1000, found["used_memory"]
 
 
-async def measure(kind: str) -> Figures:
+async def measure(kind: str) -> StoreFigures:
     """One run."""
     with tempfile.TemporaryDirectory() as name:
         if kind == "sqlite":
@@ -111,7 +111,7 @@ async def measure(kind: str) -> Figures:
             await warm(store)
             took, cpu = await steady(store)
             await store.close()
-            return Figures(percentile(took, 0.5), percentile(took, 0.99), cpu, 0, 0)
+            return StoreFigures(percentile(took, 0.5), percentile(took, 0.99), cpu, 0, 0)
         with server(Path(name), always=kind == "redis-always") as (url, asking):
             store = RedisStore(url, HotConversations(most=0) if kind == "redis-cold" else None)
             await warm(store)
@@ -120,7 +120,7 @@ async def measure(kind: str) -> Figures:
             cpu_after, memory_after = used(asking)
             await store.close()
             redis_cpu, kept = (cpu_after - cpu_before) / len(took), (memory_after - memory) / len(took)
-            return Figures(percentile(took, 0.5), percentile(took, 0.99), cpu, redis_cpu, kept)
+            return StoreFigures(percentile(took, 0.5), percentile(took, 0.99), cpu, redis_cpu, kept)
 
 
 def main(kinds: list[str]) -> None:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from forebay.producers import TopicSettings, apply_topics
 from forebay.producers.feed import Feed
-from forebay.rehearsal.delivery_check import Tally
+from forebay.rehearsal.delivery_check import DeliveryCheck
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.schemas import Cluster, decode_reply
 
@@ -89,12 +89,12 @@ async def outage(cluster: Cluster, rate: int = 150, concurrency: int = 50) -> Fi
 
     The ideal is two workers with all their permits in use from the moment in which the provider is back.
     """
-    tally, dead = Tally(), list[bytes | None]()
+    check, dead = DeliveryCheck(), list[bytes | None]()
     feeds = [
         Feed(
             cluster,
             cluster.topics.replies,
-            lambda r: tally.reply_read(decode_reply(r.value), r.value, time.monotonic()),
+            lambda r: check.reply_read(decode_reply(r.value), r.value, time.monotonic()),
         ),
         Feed(cluster, cluster.topics.dead_letters, lambda record: dead.append(record.value)),
     ]
@@ -103,18 +103,18 @@ async def outage(cluster: Cluster, rate: int = 150, concurrency: int = 50) -> Fi
     async with provider() as (url, api), workers(cluster, url, 2, concurrency=concurrency):
         sent = 0
         while sent < 10 * rate:
-            sent += await second_of_traffic(cluster, tally, rate)
+            sent += await second_of_traffic(cluster, check, rate)
         ended = asyncio.create_task(down(api, 60.0))
         while not ended.done():
-            sent += await second_of_traffic(cluster, tally, rate)
-        back, waiting = await ended, sent - tally.replied
-        while tally.replied < sent and time.monotonic() - back < 120:
+            sent += await second_of_traffic(cluster, check, rate)
+        back, waiting = await ended, sent - check.replied
+        while check.replied < sent and time.monotonic() - back < 120:
             await asyncio.sleep(0.02)
         took_s = time.monotonic() - back
     for feed in feeds:
         await feed.stop()
     ideal_s = waiting / (2 * concurrency / LATENCY_S)
-    verdict = tally.verdict()
+    verdict = check.verdict()
     return {
         "waiting when it came back": waiting,
         "drained in s": round(took_s, 2),
@@ -134,9 +134,9 @@ async def down(api: Provider, seconds: float) -> float:
     return time.monotonic()
 
 
-async def second_of_traffic(cluster: Cluster, tally: Tally, rate: int) -> int:
+async def second_of_traffic(cluster: Cluster, check: DeliveryCheck, rate: int) -> int:
     began = time.monotonic()
-    await backlog(cluster, rate, 1_000_000, tally, seed=time.time_ns())
+    await backlog(cluster, rate, 1_000_000, check, seed=time.time_ns())
     await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
     return rate
 

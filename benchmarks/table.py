@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from .compared_engines import Engine
-from .engine_figures import Figures
-from .workloads import Scenario
+from .engine_figures import EngineFigures
+from .workloads import Workload
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 COLUMNS = ("turns/s", "of ideal", "CPU ms/turn", "peak MB", "out of order", "doubled", "lost")
 
-Results = Mapping[tuple[str, str], Figures | str]
+Results = Mapping[tuple[str, str], EngineFigures | str]
 """Figures by scenario and engine name, or the line that stands in their place."""
 
 
@@ -25,7 +25,7 @@ Results = Mapping[tuple[str, str], Figures | str]
 class ScenarioTable:
     """The rows of one scenario."""
 
-    scenario: Scenario
+    scenario: Workload
     engines: Sequence[Engine]
     results: Results
 
@@ -54,12 +54,12 @@ class ScenarioTable:
         against = [self._against(engine, found)] if self.scenario.against else []
         return [engine.title, *_cells(found), *against]
 
-    def _against(self, engine: Engine, found: Figures) -> str:
+    def _against(self, engine: Engine, found: EngineFigures) -> str:
         other = self.results.get((str(self.scenario.against), engine.name))
-        return f"{found.nearly_all / other.nearly_all:.0%}" if isinstance(other, Figures) else ""
+        return f"{found.nearly_all / other.nearly_all:.0%}" if isinstance(other, EngineFigures) else ""
 
 
-def _cells(found: Figures) -> list[str]:
+def _cells(found: EngineFigures) -> list[str]:
     return [
         f"{found.rate:,.1f}" if found.rate < 100 else f"{found.rate:,.0f}",
         "" if found.of_ideal is None or _breaks_order(found) else f"{found.of_ideal:.1%}",
@@ -71,12 +71,12 @@ def _cells(found: Figures) -> list[str]:
     ]
 
 
-def _breaks_order(found: Figures) -> bool:
+def _breaks_order(found: EngineFigures) -> bool:
     """Whether it was faster than any engine that keeps the order of a conversation can be."""
     return found.of_ideal is not None and found.of_ideal > 1.02
 
 
-def _note(scenario: Scenario, found: Figures | str) -> str:
+def _note(scenario: Workload, found: EngineFigures | str) -> str:
     if isinstance(found, str):
         return found
     if _breaks_order(found):

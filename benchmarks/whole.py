@@ -33,7 +33,7 @@ from rich.console import Console
 from forebay.operations.percentile import percentile
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
-from forebay.rehearsal.delivery_check import Tally
+from forebay.rehearsal.delivery_check import DeliveryCheck
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, decode_reply, encode
@@ -85,24 +85,24 @@ def cpu_s(process: WorkerProcess) -> float:
 
 async def sustained(cluster: Cluster) -> Figures:
     """A backlog of turns of many conversations, drained by two workers: turns a second, and every promise counted."""
-    turns, conversations, tally, marks = 24_000, 4_000, Tally(), list[tuple[float, int]]()
+    turns, conversations, check, marks = 24_000, 4_000, DeliveryCheck(), list[tuple[float, int]]()
 
     def read(record: ConsumerRecord) -> None:
-        tally.reply_read(decode_reply(record.value), record.value, time.monotonic())
-        marks.append((time.monotonic(), tally.replied))
+        check.reply_read(decode_reply(record.value), record.value, time.monotonic())
+        marks.append((time.monotonic(), check.replied))
 
     feed = Feed(cluster, cluster.topics.replies, read)
     await feed.start()
-    await backlog(cluster, turns, conversations, tally)
+    await backlog(cluster, turns, conversations, check)
     with model_api(300.0) as url:
         async with workers(cluster, url, 2, concurrency=300) as started:
             cpu = [cpu_s(worker) for worker in started]
-            while tally.replied < turns and (not marks or time.monotonic() - marks[0][0] < 90):
+            while check.replied < turns and (not marks or time.monotonic() - marks[0][0] < 90):
                 await asyncio.sleep(0.1)
             spent = sum(cpu_s(worker) for worker in started) - sum(cpu)
     await feed.stop()
     steady = [mark for mark in marks if 0.1 * turns <= mark[1] <= 0.9 * turns]
-    verdict = tally.verdict()
+    verdict = check.verdict()
     return {
         "turns/s (two workers, steady part)": round((steady[-1][1] - steady[0][1]) / (steady[-1][0] - steady[0][0])),
         "worker CPU ms/turn": round(spent / turns * 1000, 3),
@@ -112,7 +112,9 @@ async def sustained(cluster: Cluster) -> Figures:
     }
 
 
-async def backlog(cluster: Cluster, turns: int, conversations: int, tally: Tally | None = None, seed: int = 5) -> None:
+async def backlog(
+    cluster: Cluster, turns: int, conversations: int, check: DeliveryCheck | None = None, seed: int = 5
+) -> None:
     """Puts turns into the topic before anybody reads them."""
     rng = random.Random(seed)
     producer = AIOKafkaProducer(max_batch_size=131_072, linger_ms=5, **cluster.connection())
@@ -124,8 +126,8 @@ async def backlog(cluster: Cluster, turns: int, conversations: int, tally: Tally
                 conversation_id=f"c-{rng.randrange(conversations):05d}",
                 expires_at=FAR,
             )
-            if tally is not None:
-                tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
+            if check is not None:
+                check.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
             key = turn.conversation_id.encode()
             sent.append(await producer.send(cluster.topics.requests, encode(turn, unset=False), key=key))
             if len(sent) == 10_000:
@@ -230,14 +232,14 @@ async def sdk(cluster: Cluster) -> Figures:
         for run in range(3):
             own = cluster.model_copy(update={"topic_prefix": f"sdk{run}"})
             await apply_topics(own, TopicSettings(topic_partitions=4))
-            tally, marks = Tally(), list[tuple[int, float]]()
-            await backlog(own, turns, turns, tally)
-            feed = Feed(own, own.topics.replies, partial(read_into, tally))
+            check, marks = DeliveryCheck(), list[tuple[int, float]]()
+            await backlog(own, turns, turns, check)
+            feed = Feed(own, own.topics.replies, partial(read_into, check))
             await feed.start()
             everything = "benchmarks.bench_assistant:assistant"
             async with workers(own, url, 1, concurrency=concurrency, assistant=everything) as (worker,):
-                while tally.replied < turns:
-                    marks.append((tally.replied, cpu_s(worker)))
+                while check.replied < turns:
+                    marks.append((check.replied, cpu_s(worker)))
                     await asyncio.sleep(0.05)
             await feed.stop()
             steady = [mark for mark in marks if 0.1 * turns <= mark[0] <= 0.9 * turns]
@@ -254,8 +256,8 @@ async def sdk(cluster: Cluster) -> Figures:
     }
 
 
-def read_into(tally: Tally, record: ConsumerRecord) -> None:
-    tally.reply_read(decode_reply(record.value), record.value, time.monotonic())
+def read_into(check: DeliveryCheck, record: ConsumerRecord) -> None:
+    check.reply_read(decode_reply(record.value), record.value, time.monotonic())
 
 
 def bare(url: str, calls: int, concurrency: int, how: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+class Workload:
     """One backlog to drain."""
 
     name: str
@@ -57,20 +57,20 @@ class Scenario:
     seed: int = 20_261_121
     """Seed of conversations and call lengths."""
 
-    def quick(self) -> Scenario:
+    def quick(self) -> Workload:
         """A smaller one, to see that everything works."""
         return replace(self, turns=self.turns // 4, conversations=self.conversations // 2, cap_s=self.cap_s / 2)
 
 
 SCENARIOS = (
-    Scenario(name="steady", about="Calls of 300 ms, plus or minus 50%, 500 in flight."),
-    Scenario(
+    Workload(name="steady", about="Calls of 300 ms, plus or minus 50%, 500 in flight."),
+    Workload(
         name="ceiling",
         about="No call at all: what the engine itself can carry.",
         turns=200_000,
         latency_ms=0.0,
     ),
-    Scenario(
+    Workload(
         name="zipf",
         about="As steady, but few conversations write most turns, so that their order is what limits.",
         zipf=True,
@@ -78,7 +78,7 @@ SCENARIOS = (
         cap_s=45.0,
         only_concurrent=True,
     ),
-    Scenario(
+    Workload(
         name="head-of-line",
         about="As steady, but one call in 1,000 takes 30 s.",
         slow_every=1_000,

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 
 from forebay.producers import ChatClient, new_turn
 from forebay.producers.feed import Feed
-from forebay.rehearsal.delivery_check import Tally, remembered
+from forebay.rehearsal.delivery_check import DeliveryCheck, remembered
 from forebay.rehearsal.model_api import ModelApi, parse_reply
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, decode_reply
@@ -23,7 +23,7 @@ class Customers:
     """Sends turns and counts replies, as the demo does."""
 
     def __init__(self, cluster: Cluster, chat: ChatClient) -> None:
-        self.tally = Tally()
+        self.check = DeliveryCheck()
         self._chat = chat
         self.feed = Feed(cluster, cluster.topics.replies, self._read)
 
@@ -32,17 +32,17 @@ class Customers:
         batch = []
         for number in range(first, first + turns):
             turn = new_turn(f"Question number {number}", conversation_id=f"c-{number % conversations}")
-            self.tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
+            self.check.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
             batch.append(turn)
         await self._chat.send_many(batch)
 
     async def replied(self, count: int, timeout_s: float = 90.0) -> None:
         """Waits until so many turns have a reply."""
-        await self._until(lambda: self.tally.replied >= count, timeout_s)
+        await self._until(lambda: self.check.replied >= count, timeout_s)
 
     async def all_replied(self, timeout_s: float = 90.0) -> None:
         """Waits until every turn has a reply."""
-        await self._until(lambda: self.tally.replied == self.tally.sent, timeout_s)
+        await self._until(lambda: self.check.replied == self.check.sent, timeout_s)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
@@ -51,12 +51,12 @@ class Customers:
 
     def _read(self, record: ConsumerRecord) -> None:
         reply = decode_reply(record.value)
-        conversation = self.tally.conversations.get(reply.conversation_id)
-        if conversation is None or reply.turn_id not in self.tally.sent_at:
+        conversation = self.check.conversations.get(reply.conversation_id)
+        if conversation is None or reply.turn_id not in self.check.sent_at:
             return
         place = conversation.sent.index(reply.turn_id) + 1
         knows = reply.outcome == "answered" and remembered(parse_reply(reply.text).turn, place - 1)
-        self.tally.reply_read(reply, record.value, time.monotonic(), knows)
+        self.check.reply_read(reply, record.value, time.monotonic(), knows)
 
 
 @pytest_asyncio.fixture

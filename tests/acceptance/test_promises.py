@@ -24,7 +24,7 @@ async def test_a_killed_worker_loses_nothing(spawn: Spawn, customers: Customers,
     doomed.kill()
     in_flight = 50
     await customers.all_replied()
-    verdict = customers.tally.verdict()
+    verdict = customers.check.verdict()
     assert verdict.kept, verdict
     assert verdict.answered == 2_000
     assert model_api.stats().begun <= 2_000 + in_flight
@@ -43,7 +43,7 @@ async def test_sigterm_finishes_what_is_in_flight(spawn: Spawn, customers: Custo
     second = spawn(concurrency=20)
     await second.ready()
     await customers.all_replied()
-    verdict = customers.tally.verdict()
+    verdict = customers.check.verdict()
     assert verdict.kept, verdict
     assert verdict.repeats == 0, "everything answered was committed before the exit"
     assert model_api.stats().begun == 300
@@ -61,7 +61,7 @@ async def test_sigterm_does_not_wait_for_ever(spawn: Spawn, customers: Customers
     model_api.clear_faults()
     spawn()
     await customers.all_replied()
-    assert customers.tally.verdict().kept
+    assert customers.check.verdict().kept
 
 
 async def test_health_and_metrics(spawn: Spawn, customers: Customers, model_api: ModelApi) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from forebay.rehearsal.chaos import Kind, Rehearsal, run
+from forebay.rehearsal.chaos import EventKind, SeededRun, run
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
-KINDS = frozenset({Kind.SIGKILL, Kind.SIGTERM, Kind.OVERLOADED, Kind.CUT})
+KINDS = frozenset({EventKind.SIGKILL, EventKind.SIGTERM, EventKind.OVERLOADED, EventKind.CUT})
 
 
 @pytest.mark.timeout(300)
 async def test_a_seed_of_chaos_breaks_no_promise(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    rehearsal = Rehearsal(seed=8, seconds=10.0, rate=40.0, kinds=KINDS)
+    rehearsal = SeededRun(seed=8, seconds=10.0, rate=40.0, kinds=KINDS)
     assert {event.kind for event in rehearsal.events} >= KINDS
     outcome = await run(rehearsal, kafka, tmp_path)
     counts = outcome.counts

@@ -22,7 +22,7 @@ from aiokafka.record.util import calc_crc32c
 
 from forebay.operations import DeadLetters, Filter, LetterId, NoSuchLetterError, ReplayTakenOverError
 from forebay.operations.dead_letters import dead_letters as room
-from forebay.operations.dead_letters.replay import Sender
+from forebay.operations.dead_letters.replay import ReplayProducer
 from forebay.operations.dead_letters.replay_plan import write_mark
 from forebay.producers import ChatClient, new_turn
 from forebay.rehearsal.model_api import ModelApi
@@ -729,5 +729,5 @@ def test_the_bound_on_the_command_line_is_the_one_of_the_library(tmp_path: Path)
 async def test_a_sender_is_closed_when_it_cannot_start(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     away = Cluster(kafka="127.0.0.1:1", topic_prefix=cluster.topic_prefix)
     with pytest.raises(Exception, match=r"127\.0\.0\.1:1|bootstrap"):
-        async with Sender(away, [0]):
+        async with ReplayProducer(away, [0]):
             pass

@@ -10,8 +10,8 @@ import pytest
 
 from forebay.rehearsal.chaos import Counts, Line, Poison
 from forebay.rehearsal.chaos.count import count
-from forebay.rehearsal.chaos.evidence import Blow, Evidence, Record
-from forebay.rehearsal.chaos.watched_model_api import Call
+from forebay.rehearsal.chaos.evidence import Blow, Evidence, TopicRecord
+from forebay.rehearsal.chaos.watched_model_api import AnsweredCall
 from forebay.rehearsal.model_api import reply_text
 
 FIRST, SECOND, OTHER = (
@@ -26,9 +26,9 @@ SCRIPT = (FIRST, SECOND, OTHER, BAD)
 class Run:
     """A run in which all went well; each test spoils something."""
 
-    replies: list[Record] = field(default_factory=list)
-    letters: list[Record] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    replies: list[TopicRecord] = field(default_factory=list)
+    letters: list[TopicRecord] = field(default_factory=list)
+    calls: list[AnsweredCall] = field(default_factory=list)
     blows: list[Blow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -36,17 +36,17 @@ class Run:
         self.reply(SECOND, [FIRST.text, SECOND.text])
         self.reply(OTHER, [OTHER.text])
         headers = {"dlq.partition": b"0", "dlq.offset": b"3", "dlq.reason": b"invalid"}
-        self.letters.append(Record(0, 0, 14.0, BAD.key, BAD.value, headers))
-        self.calls = [Call(line.turn_id, "a", at) for line, at in ((FIRST, 9.0), (SECOND, 10.0), (OTHER, 11.0))]
+        self.letters.append(TopicRecord(0, 0, 14.0, BAD.key, BAD.value, headers))
+        self.calls = [AnsweredCall(line.turn_id, "a", at) for line, at in ((FIRST, 9.0), (SECOND, 10.0), (OTHER, 11.0))]
 
     def reply(self, line: Line, said: list[str], outcome: str = "answered", reply_id: str = "r") -> None:
         """Publishes a reply: the one at offset n at second n + 10."""
         offset = len(self.replies)
         reply = {"turn_id": line.turn_id, "reply_id": reply_id, "outcome": outcome, "text": reply_text(said)}
-        self.replies.append(Record(0, offset, 10.0 + offset, line.key, orjson.dumps(reply), {}))
+        self.replies.append(TopicRecord(0, offset, 10.0 + offset, line.key, orjson.dumps(reply), {}))
 
     def counted(self) -> Counts:
-        requests = [Record(0, offset, 1.0, line.key, line.value, {}) for offset, line in enumerate(SCRIPT)]
+        requests = [TopicRecord(0, offset, 1.0, line.key, line.value, {}) for offset, line in enumerate(SCRIPT)]
         return count(SCRIPT, Evidence(requests, self.replies, self.letters, self.calls, self.blows))
 
 
@@ -86,7 +86,7 @@ def give_up(run: Run) -> None:
 def give_up_for_another_reason(run: Run) -> None:
     give_up(run)
     headers = {"dlq.partition": b"0", "dlq.offset": b"2", "dlq.reason": b"handler_error"}
-    run.letters.append(Record(0, 1, 15.0, OTHER.key, OTHER.value, headers))
+    run.letters.append(TopicRecord(0, 1, 15.0, OTHER.key, OTHER.value, headers))
 
 
 def answer_without_a_model(run: Run) -> None:
@@ -95,16 +95,16 @@ def answer_without_a_model(run: Run) -> None:
 
 
 def call_after_the_reply(run: Run) -> None:
-    run.calls.append(Call(FIRST.turn_id, "b", 20.0))
+    run.calls.append(AnsweredCall(FIRST.turn_id, "b", 20.0))
 
 
 def call_twice(run: Run) -> None:
-    run.calls.append(Call(OTHER.turn_id, "a", 11.5))
+    run.calls.append(AnsweredCall(OTHER.turn_id, "a", 11.5))
 
 
 def call_thrice_after_a_blow(run: Run) -> None:
     run.blows.append(Blow("a", "sigkill", 11.2))
-    run.calls += [Call(OTHER.turn_id, "b", 11.5), Call(OTHER.turn_id, "c", 11.6)]
+    run.calls += [AnsweredCall(OTHER.turn_id, "b", 11.5), AnsweredCall(OTHER.turn_id, "c", 11.6)]
 
 
 def stop_who_took_over(run: Run) -> None:
@@ -129,7 +129,7 @@ def bury_with_another_reason(run: Run) -> None:
 
 
 def call_for_poison(run: Run) -> None:
-    run.calls.append(Call(BAD.turn_id, "a", 12.0))
+    run.calls.append(AnsweredCall(BAD.turn_id, "a", 12.0))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_repeats_are_no_breach() -> None:
 
 def test_a_call_in_flight_at_a_blow_may_be_made_again() -> None:
     run = Run(blows=[Blow("a", "sigkill", 11.2)])
-    run.calls.append(Call(OTHER.turn_id, "b", 11.5))
+    run.calls.append(AnsweredCall(OTHER.turn_id, "b", 11.5))
     counts = run.counted()
     assert not counts.broken()
     assert (counts.extra_calls, counts.extra_after_kill, counts.in_flight) == (1, 1, 1)
@@ -186,7 +186,7 @@ def test_each_blow_accounts_for_the_call_after_it() -> None:
 
 def test_a_process_that_wakes_up_may_call_beside_who_took_over() -> None:
     run = Run(blows=[Blow("a", "sigstop", 11.2)])
-    run.calls += [Call(OTHER.turn_id, "b", 11.5), Call(OTHER.turn_id, "a", 11.9)]
+    run.calls += [AnsweredCall(OTHER.turn_id, "b", 11.5), AnsweredCall(OTHER.turn_id, "a", 11.9)]
     counts = run.counted()
     assert not counts.broken()
     assert (counts.extra_calls, counts.extra_after_stop, counts.in_flight) == (2, 2, 0)
@@ -194,7 +194,7 @@ def test_a_process_that_wakes_up_may_call_beside_who_took_over() -> None:
 
 def test_a_process_that_wakes_up_may_find_that_its_time_was_up() -> None:
     run = Run(blows=[Blow("a", "sigstop", 2.0), Blow("a", "sigstop", 10.9)])
-    run.calls.append(Call(OTHER.turn_id, "a", 11.9))
+    run.calls.append(AnsweredCall(OTHER.turn_id, "a", 11.9))
     counts = run.counted()
     assert not counts.broken()
     assert counts.extra_after_stop == 1
@@ -202,7 +202,7 @@ def test_a_process_that_wakes_up_may_find_that_its_time_was_up() -> None:
 
 def test_a_call_in_flight_may_be_made_again_by_who_takes_over() -> None:
     run = Run()
-    run.calls.append(Call(OTHER.turn_id, "b", 11.5))
+    run.calls.append(AnsweredCall(OTHER.turn_id, "b", 11.5))
     counts = run.counted()
     assert not counts.broken()
     assert (counts.extra_calls, counts.extra_handed_over) == (1, 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rehearsal.chaos import Event, Kind, Poison, schedule, script
+from forebay.rehearsal.chaos import EventKind, Poison, ScheduledEvent, schedule, script
 from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, RATE, SESSION_S
 
 seeds = st.integers(0, 2**63)
@@ -30,11 +30,11 @@ def test_other_seeds_decide_otherwise() -> None:
 
 @given(seeds)
 def test_a_minute_has_everything(seed: int) -> None:
-    assert {event.kind for event in schedule(seed, 3_600)} == set(Kind)
+    assert {event.kind for event in schedule(seed, 3_600)} == set(EventKind)
 
 
 @given(seeds, lengths, kinds)
-def test_only_what_was_asked_for_happens_and_in_order(seed: int, turns: int, kinds: frozenset[Kind]) -> None:
+def test_only_what_was_asked_for_happens_and_in_order(seed: int, turns: int, kinds: frozenset[EventKind]) -> None:
     events = schedule(seed, turns, kinds=kinds)
     assert {event.kind for event in events} <= kinds | {ENDS[kind] for kind in kinds}
     assert [event.at for event in events] == sorted(event.at for event in events)
@@ -58,7 +58,7 @@ def test_never_are_all_workers_down(seed: int, turns: int, workers: int) -> None
 
 @given(seeds, lengths)
 def test_what_is_taken_away_comes_back(seed: int, turns: int) -> None:
-    away: dict[Kind, Kind] = {}
+    away: dict[EventKind, EventKind] = {}
     for event in schedule(seed, turns):
         if event.worker is not None:
             continue
@@ -72,11 +72,11 @@ def test_what_is_taken_away_comes_back(seed: int, turns: int) -> None:
 
 @given(seeds, lengths, st.floats(5.0, 500.0))
 def test_a_stop_outlasts_the_session(seed: int, turns: int, rate: float) -> None:
-    stopped: dict[int | None, Event] = {}
+    stopped: dict[int | None, ScheduledEvent] = {}
     for event in schedule(seed, turns, rate=rate):
-        if event.kind is Kind.SIGSTOP:
+        if event.kind is EventKind.SIGSTOP:
             stopped[event.worker] = event
-        elif event.kind is Kind.SIGCONT:
+        elif event.kind is EventKind.SIGCONT:
             assert (event.at - stopped.pop(event.worker).at) / rate > SESSION_S
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from forebay.cli.dlq_screen import as_json, json_lines, row, visible, visible_bytes, whole
-from forebay.operations import DeadLetter, Filter, LetterId, Plan
+from forebay.operations import DeadLetter, Filter, LetterId, ReplayPlan
 from forebay.operations.dead_letters.letter import letter_of, milliseconds, way_back
-from forebay.operations.dead_letters.pace import Pace
+from forebay.operations.dead_letters.pace import ReplayPace
 from forebay.operations.dead_letters.replay import parcels
 from forebay.operations.dead_letters.replay_plan import OTHER_REASONS, is_mark, read_mark, runs, write_mark
 from forebay.operations.times import read_time
@@ -221,7 +221,7 @@ def test_a_plan_does_not_depend_on_the_order_it_reads_in(
         ("mark", offset) for offset in replayed_ones
     ]
     chance.shuffle(events)  # type: ignore[attr-defined]
-    plan = Plan({0: span})
+    plan = ReplayPlan({0: span})
     for kind, offset in events:
         if kind == "saw":
             plan.saw(LetterId(0, offset), f"reason {offset % 3}", worn_out=offset in worn_out)
@@ -237,7 +237,7 @@ def test_a_plan_does_not_depend_on_the_order_it_reads_in(
 
 
 def test_a_plan_holds_any_number_of_reasons() -> None:
-    plan = Plan({0: range(1_000)})
+    plan = ReplayPlan({0: range(1_000)})
     for offset in range(1_000):
         plan.saw(LetterId(0, offset), f"reason {offset}")
     assert plan.selected == 1_000
@@ -245,7 +245,7 @@ def test_a_plan_holds_any_number_of_reasons() -> None:
 
 
 def test_a_mark_of_many_or_of_an_unknown_partition() -> None:
-    plan = Plan({0: range(10, 20)})
+    plan = ReplayPlan({0: range(10, 20)})
     plan.saw(LetterId(0, 15), "x")
     plan.mark(0, ((0, 10**15), (3, 4)))
     plan.mark(9, ((0, 1),))
@@ -257,7 +257,7 @@ def test_a_mark_of_many_or_of_an_unknown_partition() -> None:
 
 @given(st.floats(0.5, 5_000), st.lists(st.tuples(st.integers(1, 1_000), st.floats(0, 10)), min_size=1, max_size=40))
 def test_the_pace_is_kept_in_every_stretch_of_time(rate: float, sent: list[tuple[int, float]]) -> None:
-    pace, now, left = Pace(rate), 1_000.0, []
+    pace, now, left = ReplayPace(rate), 1_000.0, []
     for records, idle in sent:
         now += idle
         now += pace.wait_s(records, now)
@@ -270,14 +270,14 @@ def test_the_pace_is_kept_in_every_stretch_of_time(rate: float, sent: list[tuple
 
 
 def test_without_a_rate_nothing_waits() -> None:
-    pace = Pace(None)
+    pace = ReplayPace(None)
     assert [pace.wait_s(1_000, 0.0) for _ in range(3)] == [0.0] * 3
     assert pace.parcel == 1_000
 
 
 @pytest.mark.parametrize(("rate", "parcel"), [(0.01, 1), (5, 1), (100, 20), (1e9, 1_000)])
 def test_a_slow_pace_is_an_even_one(rate: float, parcel: int) -> None:
-    assert Pace(rate).parcel == parcel
+    assert ReplayPace(rate).parcel == parcel
 
 
 @given(st.lists(st.integers(0, 1_500_000), max_size=60), st.integers(1, 20))

@@ -1,4 +1,4 @@
-"""The small decisions: retries, prices, deltas, settings, the tally."""
+"""The small decisions: retries, prices, deltas, settings, the check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.cli.ask_replies import printable
 from forebay.rehearsal.customers import Customers
-from forebay.rehearsal.delivery_check import Tally
+from forebay.rehearsal.delivery_check import DeliveryCheck
 from forebay.rehearsal.demo import _SALE
 from forebay.schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
 from forebay.workers.answering.deltas import PERIOD_S, DeltaStream
@@ -198,14 +198,14 @@ def reply(turn_id: str, reply_id: str = "r", conversation_id: str = "c") -> Repl
 
 
 def test_the_tally_finds_what_is_wrong() -> None:
-    tally = Tally()
+    check = DeliveryCheck()
     for turn_id in ("1", "2", "3", "4"):
-        tally.turn_sent("c", turn_id, 0.0)
+        check.turn_sent("c", turn_id, 0.0)
     for said in (reply("2"), reply("1"), reply("1"), reply("2", "other"), reply("9")):
-        tally.reply_read(said, encode(said), 1.0)
+        check.reply_read(said, encode(said), 1.0)
     forgetful = reply("3")
-    tally.reply_read(forgetful, encode(forgetful), 1.0, remembered=False)
-    verdict = tally.verdict()
+    check.reply_read(forgetful, encode(forgetful), 1.0, remembered=False)
+    verdict = check.verdict()
     assert (verdict.sent, verdict.lost, verdict.out_of_order, verdict.duplicates) == (4, 1, 1, 1)
     assert (verdict.repeats, verdict.forgotten) == (1, 1)
     assert not verdict.kept
@@ -214,7 +214,7 @@ def test_the_tally_finds_what_is_wrong() -> None:
 def test_the_demos_sale_climbs_forty_times() -> None:
     traffic = _SALE.traffic.traffic()
     assert (traffic.rate(0), traffic.rate(19)) == (5, 200)
-    visits = list(_SALE.crowd().visits(traffic))
+    visits = list(_SALE.visitors().visits(traffic))
     assert 2_400 < len(visits) < 3_300
     assert len({visit.conversation_id for visit in visits}) == 200
     assert [visit.at for visit in visits] == sorted(visit.at for visit in visits)

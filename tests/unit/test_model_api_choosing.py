@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.rehearsal.model_api import ModelApi, ModelApiSettings
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
 from forebay.rehearsal.model_api.answers.choosing import choose, obey
 from forebay.rehearsal.model_api.answers.model_answer import compose
 from forebay.rehearsal.model_api.answers.offer import Offer
@@ -143,7 +143,7 @@ def test_a_long_text_takes_no_longer_than_a_page(unit: str) -> None:
     assert time.perf_counter() - began < 0.1
 
 
-def prompts(text: str, **more: Any) -> list[Prompt]:
+def prompts(text: str, **more: Any) -> list[CallPrompt]:
     """The same request to both vendors."""
     said = {"model": "m", "messages": [{"role": "user", "content": text}], "max_tokens": 500}
     ours = [{"name": one.name, "description": one.description, "input_schema": one.schema} for one in OFFERS.values()]

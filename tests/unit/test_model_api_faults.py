@@ -15,8 +15,8 @@ from forebay.rehearsal.model_api.faults import (
     from_text,
     read_rule,
 )
-from forebay.rehearsal.model_api.limits.provider_gate import Admission
-from forebay.rehearsal.model_api.stats import Tally
+from forebay.rehearsal.model_api.limits.provider_gate import ProviderGate
+from forebay.rehearsal.model_api.stats import CallCounters
 
 
 def test_shares_lie_side_by_side() -> None:
@@ -49,7 +49,7 @@ def test_the_first_rule_that_fits_strikes() -> None:
 
 
 def test_a_rule_strikes_as_often_as_it_says() -> None:
-    control = Control(Tally().snapshot, Admission(Limits()))
+    control = Control(CallCounters().snapshot, ProviderGate(Limits()))
     control.add(FaultRule(Fault.RATE_LIMIT, count=2, match="x", seconds=3.0))
     strikes = [control.strike(text, 0.0, stream=False) for text in ("x", "y", "x", "x")]
     strike = Strike(Fault.RATE_LIMIT, seconds=3.0)

@@ -3,18 +3,18 @@
 import pytest
 
 from forebay.rehearsal.model_api import Limits, ModelApi, ModelApiError, ModelApiSettings, Outage
-from forebay.rehearsal.model_api.limits.provider_gate import MAX_KEYS, Admission, Exceeded, api_key
+from forebay.rehearsal.model_api.limits.provider_gate import MAX_KEYS, Exceeded, ProviderGate, api_key
 from forebay.rehearsal.model_api.limits.provider_limits import Limit
 from forebay.rehearsal.model_api.limits.rate_headers import (
     INPUT_TOKENS_PER_MINUTE,
     REQUESTS_PER_MINUTE,
     Metered,
 )
-from forebay.rehearsal.model_api.limits.sliding_window import Window
+from forebay.rehearsal.model_api.limits.sliding_window import SlidingWindow
 from forebay.rehearsal.model_api.stats import key_name
 
 
-def enter(admission: Admission, tokens: int = 10, now: float = 0.0, key: bytes = b"k") -> Exceeded | None:
+def enter(admission: ProviderGate, tokens: int = 10, now: float = 0.0, key: bytes = b"k") -> Exceeded | None:
     """Let a call in unless a limit keeps it out; what keeps it out."""
     account = admission.account("anthropic", key)
     exceeded = admission.exceeded(account, tokens, now)
@@ -25,7 +25,7 @@ def enter(admission: Admission, tokens: int = 10, now: float = 0.0, key: bytes =
 
 
 def test_without_limits_everything_comes_in_and_no_window_is_kept() -> None:
-    admission = Admission(Limits())
+    admission = ProviderGate(Limits())
     assert [enter(admission) for _ in range(3)] == [None] * 3
     assert (admission.accepted, admission.working, admission.peak_working) == (3, 3, 3)
     assert admission.rates(admission.account("anthropic", b"k")) is None
@@ -34,7 +34,7 @@ def test_without_limits_everything_comes_in_and_no_window_is_kept() -> None:
 
 
 def test_calls_at_once_are_limited() -> None:
-    admission = Admission(Limits(max_in_flight=2, retry_after_s=3.0))
+    admission = ProviderGate(Limits(max_in_flight=2, retry_after_s=3.0))
     refused = Exceeded(Limit.IN_FLIGHT, 3.0)
     assert [enter(admission) for _ in range(4)] == [None, None, refused, refused]
     admission.leave()
@@ -43,7 +43,7 @@ def test_calls_at_once_are_limited() -> None:
 
 
 def test_each_key_of_each_vendor_has_its_own_quota() -> None:
-    admission = Admission(Limits(requests_per_minute=1))
+    admission = ProviderGate(Limits(requests_per_minute=1))
     assert enter(admission, key=b"a") is None
     assert enter(admission, key=b"a") == Exceeded(Limit.REQUESTS, 60.0)
     assert enter(admission, key=b"b") is None
@@ -51,7 +51,7 @@ def test_each_key_of_each_vendor_has_its_own_quota() -> None:
 
 
 def test_a_quota_that_is_only_observed_lets_everything_in_and_counts_it() -> None:
-    admission = Admission(Limits(tokens_per_minute=15, enforce=False))
+    admission = ProviderGate(Limits(tokens_per_minute=15, enforce=False))
     assert [enter(admission) for _ in range(3)] == [None] * 3
     enter(admission, now=60.0)
     shown = admission.keys(60.0)["anthropic"]["k"]
@@ -59,7 +59,7 @@ def test_a_quota_that_is_only_observed_lets_everything_in_and_counts_it() -> Non
 
 
 def test_peaks_start_again_with_the_limit_they_belong_to() -> None:
-    admission = Admission(Limits(max_in_flight=9, tokens_per_minute=100))
+    admission = ProviderGate(Limits(max_in_flight=9, tokens_per_minute=100))
     for _ in range(3):
         enter(admission)
     admission.change({"tokens_per_minute": 50, "max_in_flight": 8})
@@ -73,7 +73,7 @@ def test_peaks_start_again_with_the_limit_they_belong_to() -> None:
 
 
 def test_limits_change_by_field_and_go_back() -> None:
-    admission = Admission(Limits(max_in_flight=2))
+    admission = ProviderGate(Limits(max_in_flight=2))
     admission.change({"requests_per_minute": 5, "outage": True})
     assert admission.limits == Limits(max_in_flight=2, requests_per_minute=5, outage=Outage.REFUSE)
     admission.reset()
@@ -81,7 +81,7 @@ def test_limits_change_by_field_and_go_back() -> None:
 
 
 def test_held_calls_go_on_in_order_when_nothing_hangs_any_more() -> None:
-    admission = Admission(Limits(outage=Outage.HANG))
+    admission = ProviderGate(Limits(outage=Outage.HANG))
     released: list[int] = []
     holds = [lambda number=number: released.append(number) for number in range(3)]
     for hold in holds:
@@ -94,7 +94,7 @@ def test_held_calls_go_on_in_order_when_nothing_hangs_any_more() -> None:
 
 
 def test_the_keys_counted_are_bounded() -> None:
-    admission = Admission(Limits())
+    admission = ProviderGate(Limits())
     for number in range(MAX_KEYS + 1):
         admission.account("openai", b"%d" % number)
     assert len(admission.keys(0.0)["openai"]) == MAX_KEYS
@@ -110,8 +110,8 @@ def test_a_key_is_read_from_either_header_and_a_long_one_is_not_shown() -> None:
     assert len(key_name(secret)) < 32
 
 
-def window_with(*tokens: int) -> Window:
-    window = Window(60.0)
+def window_with(*tokens: int) -> SlidingWindow:
+    window = SlidingWindow(60.0)
     for at, spent in enumerate(tokens):
         window.add(100.0 + at, spent)
     return window

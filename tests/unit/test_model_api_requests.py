@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from forebay.rehearsal.model_api.answers.model_answer import ToolCall, compose, pieces
+from forebay.rehearsal.model_api.answers.model_answer import RequestedTool, compose, pieces
 from forebay.rehearsal.model_api.wire import anthropic_request, openai_request
-from forebay.rehearsal.model_api.wire.error_answer import Refused
+from forebay.rehearsal.model_api.wire.error_answer import CallRefused
 
 LONG = "word " * 2000
 """About 2,500 tokens, enough to be cached."""
@@ -74,7 +74,7 @@ def test_tool_results_count_until_the_next_user_text() -> None:
     ],
 )
 def test_anthropic_complaints(body: object, message: str) -> None:
-    with pytest.raises(Refused, match=message) as caught:
+    with pytest.raises(CallRefused, match=message) as caught:
         anthropic_request.read_request(body)
     assert caught.value.refusal.status == 400
 
@@ -94,7 +94,7 @@ def test_anthropic_complaints(body: object, message: str) -> None:
     ],
 )
 def test_openai_complaints(body: object, message: str) -> None:
-    with pytest.raises(Refused, match=message) as caught:
+    with pytest.raises(CallRefused, match=message) as caught:
         openai_request.read_request(body)
     assert caught.value.refusal.status == 400
 
@@ -130,7 +130,7 @@ def test_a_tool_is_used_when_the_text_asks_and_the_tool_is_offered() -> None:
     tools = [{"name": "weather", "input_schema": {"type": "object"}}, {"name": "clock", "input_schema": {}}]
     text = 'use tool weather {"city": "Porto"} and use tool clock, not use tool magic'
     calls = compose(anthropic_request.read_request(anthropic([user(text)], tools=tools))).tools
-    assert calls == (ToolCall("weather", '{"city":"Porto"}'), ToolCall("clock", "{}"))
+    assert calls == (RequestedTool("weather", '{"city":"Porto"}'), RequestedTool("clock", "{}"))
     assert not compose(anthropic_request.read_request(anthropic([user(text)]))).tools
     none = {"tools": tools, "tool_choice": {"type": "none"}}
     assert not compose(anthropic_request.read_request(anthropic([user(text)], **none))).tools

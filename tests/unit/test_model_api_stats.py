@@ -3,37 +3,37 @@
 from forebay.rehearsal.model_api import turn_key
 from forebay.rehearsal.model_api.limits.rate_headers import (
     REQUESTS_PER_MINUTE,
-    Allowance,
+    MinuteUsage,
     duration,
     rfc3339,
 )
-from forebay.rehearsal.model_api.stats import MAX_KEY_CHARS, Tally
+from forebay.rehearsal.model_api.stats import MAX_KEY_CHARS, CallCounters
 
 
 def test_calls_are_counted_by_provider_and_outcome() -> None:
-    tally = Tally()
+    counters = CallCounters()
     for _ in range(3):
-        tally.begin()
-    tally.finish("openai", "ok")
-    tally.finish("anthropic", "hang")
-    stats = tally.snapshot()
+        counters.begin()
+    counters.finish("openai", "ok")
+    counters.finish("anthropic", "hang")
+    stats = counters.snapshot()
     assert stats.calls == {"anthropic": {"hang": 1}, "openai": {"ok": 1}}
     assert (stats.begun, stats.in_flight, stats.peak_in_flight) == (3, 1, 3)
     assert stats.outcome("ok") == 1
 
 
 def test_calls_are_counted_by_turn() -> None:
-    tally = Tally()
-    assert [tally.turn(text) for text in ("a", "b", "a")] == [1, 1, 2]
-    assert tally.snapshot().turns == {"a": 2, "b": 1}
-    assert tally.snapshot().repeated() == {"a": 2}
+    counters = CallCounters()
+    assert [counters.turn(text) for text in ("a", "b", "a")] == [1, 1, 2]
+    assert counters.snapshot().turns == {"a": 2, "b": 1}
+    assert counters.snapshot().repeated() == {"a": 2}
 
 
 def test_the_turns_counted_are_bounded() -> None:
-    tally = Tally(max_turns=2)
+    counters = CallCounters(max_turns=2)
     for text in ("a", "b", "a", "c"):
-        tally.turn(text)
-    assert tally.snapshot().turns == {"b": 1, "c": 1}
+        counters.turn(text)
+    assert counters.snapshot().turns == {"b": 1, "c": 1}
 
 
 def test_long_texts_are_counted_apart_under_short_keys() -> None:
@@ -44,7 +44,7 @@ def test_long_texts_are_counted_apart_under_short_keys() -> None:
 
 
 def test_remaining_falls_within_a_minute_and_starts_again_in_the_next() -> None:
-    allowance = Allowance()
+    allowance = MinuteUsage()
     for now in (60.0, 61.0, 119.0):
         allowance.spend(now, 10, 5)
     assert b"requests-remaining: %d\r\n" % (REQUESTS_PER_MINUTE - 3) in allowance.anthropic_headers(119.0, None)
@@ -55,10 +55,10 @@ def test_remaining_falls_within_a_minute_and_starts_again_in_the_next() -> None:
 
 
 def test_an_exhausted_limit_shows_nothing_left() -> None:
-    headers = Allowance().anthropic_headers(100.0, 2.5)
+    headers = MinuteUsage().anthropic_headers(100.0, 2.5)
     assert b"anthropic-ratelimit-requests-remaining: 0\r\n" in headers
     assert b"anthropic-ratelimit-requests-reset: 1970-01-01T00:01:43Z\r\n" in headers
-    assert b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 2.5s\r\n" in Allowance().openai_headers(
+    assert b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 2.5s\r\n" in MinuteUsage().openai_headers(
         100.0, 2.5
     )
 

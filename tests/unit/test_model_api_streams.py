@@ -5,22 +5,24 @@ from typing import Any
 import orjson
 import pytest
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
-from forebay.rehearsal.model_api.answers.model_answer import Reply, ToolCall
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
+from forebay.rehearsal.model_api.answers.model_answer import ModelAnswer, RequestedTool
 from forebay.rehearsal.model_api.faults import Fault, Strike
-from forebay.rehearsal.model_api.http.http_message import Request
-from forebay.rehearsal.model_api.http.response_plan import Ending, Pace, Plan, stream_plan, with_event
+from forebay.rehearsal.model_api.http.http_message import HttpRequest
+from forebay.rehearsal.model_api.http.response_plan import Ending, ResponsePlan, StreamPace, stream_plan, with_event
 from forebay.rehearsal.model_api.wire.anthropic_wire import AnthropicWire
 from forebay.rehearsal.model_api.wire.openai_wire import OpenAIWire
-from forebay.rehearsal.model_api.wire.wire_format import Identity, StreamFrames
+from forebay.rehearsal.model_api.wire.wire_format import AnswerIdentity, StreamFrames
 
-PROMPT = Prompt("m", True, ["hi"], [], frozenset(), tokens=50, cache_read=20, cache_write=10, include_usage=True)
-REPLY = Reply("A reply of some length, with “quotes”\nand lines.", (), tokens=12)
-TOOL_REPLY = Reply("Let me.", (ToolCall("weather", '{"city":"São Paulo, Brazil"}'), ToolCall("clock", "{}")), tokens=9)
-REQUEST = Request("POST", "/v1/messages", "", {}, b"", keep_alive=True, http_1_1=True)
-IDENTITY = Identity(7, 1_795_222_800)
+PROMPT = CallPrompt("m", True, ["hi"], [], frozenset(), tokens=50, cache_read=20, cache_write=10, include_usage=True)
+REPLY = ModelAnswer("A reply of some length, with “quotes”\nand lines.", (), tokens=12)
+TOOL_REPLY = ModelAnswer(
+    "Let me.", (RequestedTool("weather", '{"city":"São Paulo, Brazil"}'), RequestedTool("clock", "{}")), tokens=9
+)
+REQUEST = HttpRequest("POST", "/v1/messages", "", {}, b"", keep_alive=True, http_1_1=True)
+IDENTITY = AnswerIdentity(7, 1_795_222_800)
 FRAMES = StreamFrames(b"open|", [b"one|", b"two|", b"three|", b"four|"], b"close|")
-PACE = Pace(first_s=0.3, gap_s=0.01, silence_s=9.0)
+PACE = StreamPace(first_s=0.3, gap_s=0.01, silence_s=9.0)
 
 
 def events(frames: StreamFrames) -> list[tuple[str, Any]]:
@@ -90,12 +92,12 @@ def test_an_openai_tool_call_streams_its_arguments_in_parts() -> None:
     assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def shown(plan: Plan) -> str:
+def shown(plan: ResponsePlan) -> str:
     """What the plan writes, without the framing of chunks."""
     return "".join(part for part in b"".join(data for _, data in plan.steps).decode().split("\r\n") if "|" in part)
 
 
-def plan_of(kind: Fault | None, after: int | None = None) -> Plan:
+def plan_of(kind: Fault | None, after: int | None = None) -> ResponsePlan:
     return stream_plan(REQUEST, b"head|\r\n", FRAMES, PACE, None if kind is None else Strike(kind, after=after))
 
 
@@ -137,7 +139,7 @@ def test_a_slow_first_token_is_silent_after_the_opening() -> None:
 
 
 def test_http_1_0_gets_a_stream_without_chunks_until_the_close() -> None:
-    old = Request("POST", "/v1/messages", "", {}, b"", keep_alive=False, http_1_1=False)
+    old = HttpRequest("POST", "/v1/messages", "", {}, b"", keep_alive=False, http_1_1=False)
     plan = stream_plan(old, b"head|", FRAMES, PACE, None)
     assert b"".join(data for _, data in plan.steps) == b"head|open|one|two|three|four|close|"
     assert plan.ending is Ending.CLOSE

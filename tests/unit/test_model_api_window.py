@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from forebay.rehearsal.model_api.limits.provider_gate import Exceeded, over_quota
 from forebay.rehearsal.model_api.limits.provider_limits import Limit, Limits
-from forebay.rehearsal.model_api.limits.sliding_window import Window
+from forebay.rehearsal.model_api.limits.sliding_window import SlidingWindow
 
 LENGTH_S = 8.0
 # Steps of 1/4 s are exact in binary, so that no rounding blurs the edges of the window.
@@ -17,7 +17,7 @@ calls = st.lists(st.tuples(gaps, st.integers(0, 50)), max_size=40)
 
 @given(calls=calls)
 def test_the_peaks_are_those_of_every_window(calls: list[tuple[float, int]]) -> None:
-    window, now = Window(LENGTH_S), 0.0
+    window, now = SlidingWindow(LENGTH_S), 0.0
     seen: list[tuple[float, int]] = []
     sums: list[tuple[int, int]] = [(0, 0)]
     for gap, tokens in calls:
@@ -36,7 +36,7 @@ def test_a_quota_is_never_exceeded_and_its_wait_is_no_longer_than_needed(
     calls: list[tuple[float, int]], most_calls: int, most_tokens: int
 ) -> None:
     limits = Limits(requests_per_minute=most_calls, tokens_per_minute=most_tokens)
-    window, now = Window(LENGTH_S), 0.0
+    window, now = SlidingWindow(LENGTH_S), 0.0
     for gap, tokens in calls:
         now += gap
         window.advance(now)
@@ -57,7 +57,7 @@ def test_a_quota_is_never_exceeded_and_its_wait_is_no_longer_than_needed(
 
 
 def test_a_call_counts_until_just_before_the_length_of_the_window() -> None:
-    window = Window(60.0)
+    window = SlidingWindow(60.0)
     window.add(100.0, 7)
     window.advance(159.75)
     assert (window.calls, window.tokens) == (1, 7)
@@ -66,7 +66,7 @@ def test_a_call_counts_until_just_before_the_length_of_the_window() -> None:
 
 
 def test_the_longer_wait_names_the_limit() -> None:
-    window = Window(60.0)
+    window = SlidingWindow(60.0)
     window.add(0.0, 10)
     window.add(20.0, 90)
     assert over_quota(Limits(requests_per_minute=2), window, 1, 30.0) == Exceeded(Limit.REQUESTS, 30.0)
@@ -77,13 +77,13 @@ def test_the_longer_wait_names_the_limit() -> None:
 
 
 def test_what_never_fits_has_no_wait() -> None:
-    window = Window(60.0)
+    window = SlidingWindow(60.0)
     assert window.tokens_fit_in_s(0.0, 101, 100) == math.inf
     assert over_quota(Limits(tokens_per_minute=100), window, 101, 0.0) == Exceeded(Limit.TOKENS, None)
 
 
 def test_the_window_is_empty_when_its_last_call_is_old() -> None:
-    window = Window(60.0)
+    window = SlidingWindow(60.0)
     assert window.empty_in_s(5.0) == 0.0
     window.add(0.0, 1)
     window.add(10.0, 1)

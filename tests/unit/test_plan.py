@@ -20,7 +20,7 @@ from forebay.operations.planning.money import money
 from forebay.operations.planning.plan import Plan, plan
 from forebay.operations.planning.quota import allowed, quotas
 from forebay.operations.planning.service_time import ServiceTime
-from forebay.operations.planning.sizing import GATEWAY_TURNS, Fleet
+from forebay.operations.planning.sizing import GATEWAY_TURNS, FleetSize
 from forebay.workers.engine.intake import CLOSE_S
 from forebay.workers.models import Catalogue
 from forebay.workers.settings import WorkerSettings
@@ -46,11 +46,11 @@ expectations = st.builds(
 )
 
 
-def fleet_of(expected: Expected) -> Fleet:
-    return Fleet.of(expected, allowed(expected, quotas(expected)))
+def fleet_of(expected: Expected) -> FleetSize:
+    return FleetSize.of(expected, allowed(expected, quotas(expected)))
 
 
-def possible(expected: Expected) -> Fleet:
+def possible(expected: Expected) -> FleetSize:
     """Its fleet; what no topic can serve is not what is tested here."""
     try:
         return fleet_of(expected)

@@ -16,7 +16,7 @@ from forebay.cli.command_line import app
 from forebay.operations.planning.kustomize import values
 from forebay.operations.planning.quota import allowed, quotas
 from forebay.operations.planning.sale_options import expected_of
-from forebay.operations.planning.sizing import Fleet
+from forebay.operations.planning.sizing import FleetSize
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
 QUICK = ("plan", "--peak", "40/s", "--climb", "20s", "--hold", "1m")
@@ -151,7 +151,7 @@ def test_a_committed_overlay_is_what_its_command_makes(overlay: str) -> None:
     command, *words = shlex.split(written.splitlines()[0].removeprefix("# "))
     assert (command, words[0]) == ("forebay", "plan")
     expected = expected_of(_options(words[1:]))
-    fleet = Fleet.of(expected, allowed(expected, quotas(expected)))
+    fleet = FleetSize.of(expected, allowed(expected, quotas(expected)))
     assert yaml.safe_load(written)["data"] == values(expected, fleet)
 
 

@@ -12,22 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from forebay.rehearsal.chaos.schedule import Kind
+from forebay.rehearsal.chaos.schedule import EventKind
 from forebay.rehearsal.delivery_check import Answer, Verdict
 from forebay.rehearsal.sale.comparison import variants
 from forebay.rehearsal.sale.figure import FIGURES, shown
-from forebay.rehearsal.sale.figures import Figures
+from forebay.rehearsal.sale.figures import SaleFigures
 from forebay.rehearsal.sale.large_model import one_large_model
-from forebay.rehearsal.sale.observations import Happening, Outcome, Sample
+from forebay.rehearsal.sale.observations import Happening, Observations, SaleSample
 from forebay.rehearsal.sale.prediction import predict
-from forebay.rehearsal.sale.result import Held, Run
+from forebay.rehearsal.sale.result import RehearsalResult, SaleResult
 from forebay.rehearsal.sale.sale_report import report
 from forebay.rehearsal.sale.scenario import Scenario, ScenarioError
 from forebay.rehearsal.sale.scenario_file import read_scenario
-from forebay.rehearsal.sale.screen import Moment, screen
+from forebay.rehearsal.sale.screen import SaleState, screen
 from forebay.rehearsal.sale.summary import summary
 from forebay.rehearsal.sale.targets import bound, judge
-from forebay.rehearsal.sale.waiting_curve import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
+from forebay.rehearsal.sale.waiting_curve import Capacity, WaitingCurve, drain_ratio, ideal, lost_throughput_s
 from forebay.schemas import Usage
 from forebay.workers.assistants.loading import load_assistant
 
@@ -35,17 +35,17 @@ moments = st.lists(st.floats(min_value=0, max_value=100), min_size=1, max_size=6
 
 
 def test_a_queue_rises_peaks_and_drains() -> None:
-    queue = Backlog.of([0, 1, 2, 3, 4], [0.5, 10, 11, 12, 13])
+    queue = WaitingCurve.of([0, 1, 2, 3, 4], [0.5, 10, 11, 12, 13])
     assert (queue.peak, queue.at(4.5), queue.at(10.5)) == (4, 4, 3)
     assert queue.rose_at == 1
     assert queue.drained_at == 12, "one that waits for its conversation is no queue"
 
 
 def test_what_never_began_waits_to_the_end() -> None:
-    queue = Backlog.of([0, 1, 2, 3], [0.5])
+    queue = WaitingCurve.of([0, 1, 2, 3], [0.5])
     assert queue.peak == 3
     assert queue.drained_at is None
-    assert Backlog.of([], []).drained_at is None
+    assert WaitingCurve.of([], []).drained_at is None
 
 
 @given(moments, st.integers(1, 5))
@@ -57,7 +57,7 @@ def test_with_one_time_for_all_the_ideal_queue_is_a_line_at_a_counter(sent: list
         first = min(range(servers), key=free.__getitem__)
         began.append(max(at, free[first]))
         free[first] = began[-1] + 1.0
-    assert queue == Backlog.of(sent, began)
+    assert queue == WaitingCurve.of(sent, began)
 
 
 @given(moments, st.lists(st.tuples(st.floats(0, 100), st.integers(0, 6)), max_size=6))
@@ -72,16 +72,16 @@ def test_servers_that_come_and_go_are_counted() -> None:
     sent = [0.0] * 6
     queue = ideal(sent, [10.0] * 6, [Capacity(0, 2), Capacity(5, 4), Capacity(8, 1)])
     # Two begin at 0 and two at 5; of the four, three go when they are done, so the last two begin one after the other.
-    assert queue == Backlog.of(sent, [0, 0, 5, 5, 15, 25])
+    assert queue == WaitingCurve.of(sent, [0, 0, 5, 5, 15, 25])
 
 
 def test_the_ratio_is_of_the_time_that_the_queue_was_there() -> None:
     sent = [float(n) / 10 for n in range(100)]
     best = ideal(sent, [1.0] * 100, [Capacity(0.0, 5)])
     assert drain_ratio(best, best, 5) == 1
-    late = Backlog(tuple(at * 1.1 for at in best.times), best.waiting)
+    late = WaitingCurve(tuple(at * 1.1 for at in best.times), best.waiting)
     assert drain_ratio(late, best, 5) == pytest.approx(1.1, abs=0.03)
-    assert drain_ratio(Backlog.of([0, 0], []), best, 5) is None
+    assert drain_ratio(WaitingCurve.of([0, 0], []), best, 5) is None
     assert drain_ratio(late, best, 500) is None, "a handful that waits is no queue"
 
 
@@ -143,9 +143,9 @@ targets: {latency_p99_s: 20, success_share: ">= 0.999"}
     assert scenario.traffic.peak == 200
     assert (scenario.speed, scenario.workers.most, scenario.workers.scaling().lag_threshold) == (10, 8, 80)
     outage, killed = scenario.incidents()
-    assert (outage.begins_at, outage.ends_at, outage.begins.kind) == (30, 33, Kind.OUTAGE)
+    assert (outage.begins_at, outage.ends_at, outage.begins.kind) == (30, 33, EventKind.OUTAGE)
     assert outage.ends is not None
-    assert outage.ends.kind is Kind.OUTAGE_OVER
+    assert outage.ends.kind is EventKind.OUTAGE_OVER
     assert (killed.begins_at, killed.begins.worker, killed.ends) == (12, 1, None)
     assert Scenario.model_validate(scenario.model_dump(mode="json")) == scenario
 
@@ -212,7 +212,7 @@ def replace_workers(scenario: Scenario) -> Scenario:
 
 
 def test_every_figure_is_computed_and_explained() -> None:
-    table = Run(Figures(outcome())).table()
+    table = SaleResult(SaleFigures(outcome())).table()
     assert set(table) == set(FIGURES)
     assert (table["total"], table["succeeded"], table["failed"], table["lost"]) == (400, 398, 1, 1)
     assert table["cost_usd"] == pytest.approx(0.399)
@@ -222,15 +222,15 @@ def test_every_figure_is_computed_and_explained() -> None:
 
 
 def test_a_sale_is_predicted_only_as_far_as_it_is_simulated() -> None:
-    said = predict(Figures(outcome()))
+    said = predict(SaleFigures(outcome()))
     assert said is not None
     assert {each.name for each in said.compared} >= {"peak_waiting", "waited_p99_s", "total"}
-    assert predict(Figures(replace(outcome(), scenario=read_scenario(None, models__real=True)))) is None
+    assert predict(SaleFigures(replace(outcome(), scenario=read_scenario(None, models__real=True)))) is None
 
 
 def test_the_report_stands_alone_and_trusts_nobody() -> None:
     hostile = replace(outcome(), happenings=(Happening(1.0, "<script>alert(1)</script>"),))
-    document = report(Held([Run(Figures(hostile))], datetime(2026, 11, 27, tzinfo=UTC)))
+    document = report(RehearsalResult([SaleResult(SaleFigures(hostile))], datetime(2026, 11, 27, tzinfo=UTC)))
     head = document.replace(document[document.index("<script>") : document.index("</script>")], "")
     assert "<script>alert(1)" not in document
     assert "&lt;script&gt;alert(1)" in document
@@ -241,11 +241,11 @@ def test_the_report_stands_alone_and_trusts_nobody() -> None:
 
 def test_the_screen_and_the_summary_fit_eighty_columns() -> None:
     console = Console(width=80, record=True, file=StringIO())
-    moment = Moment(
+    moment = SaleState(
         12.5, 60, 201, 187.5, 1234, 190, 200, 9000, 7766, 0.9, 12.25, 17, 1.25, 3, 4, [0, 4, 900, 1234], 200
     )
     console.print(screen(moment, [(11.0, "worker-1 (pid 17) got SIGKILL")] * 9))
-    console.print(summary(Held([Run(Figures(outcome()))], datetime.now(UTC))))
+    console.print(summary(RehearsalResult([SaleResult(SaleFigures(outcome()))], datetime.now(UTC))))
     text = console.export_text()
     assert "12.5 of 60 s" in text
     assert "3 workers, 1 starting" in text
@@ -269,7 +269,7 @@ def test_figures_are_written_as_people_read_them(name: str, value: float | None,
     assert shown(name, value) == text
 
 
-def outcome() -> Outcome:
+def outcome() -> Observations:
     """400 turns, ten a second, each answered after 1.5 s; the last failed, and one has no reply."""
     sent_at = {f"t-{n}": n / 10 for n in range(400)}
     answers = tuple(
@@ -277,13 +277,13 @@ def outcome() -> Outcome:
         for turn_id, at in list(sent_at.items())[1:]
     )
     answers = (*answers[:-1], answers[-1]._replace(outcome="failed"))
-    return Outcome(
+    return Observations(
         scenario=read_scenario(None, traffic__shape="sustained", traffic__peak=10, traffic__holds=40, speed=1),
         traffic=read_scenario(None).traffic.traffic().faster(20),
         sent_at=sent_at,
         answers=answers,
         verdict=Verdict(400, 398, 1, lost=1, out_of_order=0, duplicates=0, repeats=0, forgotten=0),
-        samples=(Sample(0.0, 5, 7, 1, 1, 0, 5, 0), Sample(10.0, 9, 7, 2, 1, 3, 100, 90)),
+        samples=(SaleSample(0.0, 5, 7, 1, 1, 0, 5, 0), SaleSample(10.0, 9, 7, 2, 1, 3, 100, 90)),
         capacity=(Capacity(0.0, 50),),
         happenings=(Happening(3.0, "outage"),),
         first_words_s={"t-1": 0.2},

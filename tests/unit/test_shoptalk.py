@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rehearsal.shoptalk import Script, conversation, scripts
+from forebay.rehearsal.shoptalk import CustomerScript, conversation, scripts
 
 seeds = st.integers(0, 2**32)
 lengths = st.integers(0, 200)
@@ -20,7 +20,7 @@ PLACEHOLDERS = {"order", "sku", "name", "city", "amount"}
 ALL_TURNS = max(sum(len(s.turns) for s in scripts() if s.language == language) for language in ("zh", "en"))
 
 
-def placeholders(script: Script) -> set[str]:
+def placeholders(script: CustomerScript) -> set[str]:
     return {field for turn in script.turns for _, field, _, _ in Formatter().parse(turn) if field is not None}
 
 
@@ -29,7 +29,7 @@ def test_there_are_twelve_scripts_in_each_language() -> None:
 
 
 @pytest.mark.parametrize("script", scripts(), ids=lambda script: script.about)
-def test_a_script_has_a_title_six_to_eight_turns_and_known_placeholders(script: Script) -> None:
+def test_a_script_has_a_title_six_to_eight_turns_and_known_placeholders(script: CustomerScript) -> None:
     assert script.about.strip()
     assert 6 <= len(script.turns) <= 8
     assert all(turn == turn.strip() for turn in script.turns)

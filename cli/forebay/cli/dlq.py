@@ -28,7 +28,7 @@ from .dlq_options import (
 )
 
 if TYPE_CHECKING:
-    from forebay.operations import DeadLetter, Plan, Purge, Replayed
+    from forebay.operations import DeadLetter, Purge, Replayed, ReplayPlan
     from forebay.schemas import Cluster
 
 dlq = typer.Typer(help="Dead letters: turns that got no answer.", no_args_is_help=True, rich_markup_mode=None)
@@ -126,7 +126,7 @@ def replay(
     chosen_or_all(everything, chosen=wanted != Filter())
     _able_to_ask(yes or dry_run)
 
-    async def look() -> Plan:
+    async def look() -> ReplayPlan:
         async with DeadLetters(cluster) as letters:
             return await letters.plan(wanted, again=again, max_replays=max_replays)
 

@@ -17,7 +17,7 @@ from rich.cells import set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from forebay.operations import DeadLetter, Plan, Replayed
+from forebay.operations import DeadLetter, Replayed, ReplayPlan
 
 _COLUMNS = (("ID", 10), ("DIED (UTC)", 19), ("REASON", 18), ("REPLAYED", 14), ("CONVERSATION", 16))
 _TEXT = 120
@@ -104,7 +104,7 @@ def json_lines(data: object, *, indent: bool = False) -> str:
     return "\n".join(map(visible, orjson.dumps(data, option=option).decode().split("\n")))
 
 
-def histogram(plan: Plan, max_replays: int) -> Iterator[str]:
+def histogram(plan: ReplayPlan, max_replays: int) -> Iterator[str]:
     """What a plan would replay, by reason, and what it leaves out and why."""
     yield from counted(plan.reasons)
     yield f"{plan.selected:>10,}  to replay"
@@ -166,7 +166,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda sent: bar.update(task, completed=sent)
 
 
-def report(plan: Plan, done: Replayed | None, took_s: float, again: bool, as_json: bool) -> None:
+def report(plan: ReplayPlan, done: Replayed | None, took_s: float, again: bool, as_json: bool) -> None:
     """What a replay did; ``done`` is None where it was not begun."""
     if as_json:
         figures = {

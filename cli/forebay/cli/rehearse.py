@@ -14,7 +14,7 @@ from .command import CommandFailed, Json, print_json
 
 if TYPE_CHECKING:
     from forebay.rehearsal.sale.comparison import Comparison
-    from forebay.rehearsal.sale.result import Held
+    from forebay.rehearsal.sale.result import RehearsalResult
     from forebay.rehearsal.sale.scenario import Scenario
 
 
@@ -86,17 +86,17 @@ def _hold(
     known = Catalogue.load(WorkerSettings.read().catalogue)
     given = None if kafka is None else Cluster.read({"kafka": "--kafka"}, kafka=kafka)
     try:
-        held = hold(variants(scenario, comparison, largest(known)), given, console)
+        result = hold(variants(scenario, comparison, largest(known)), given, console)
     except (SaleError, ScenarioError) as error:
         raise CommandFailed(str(error)) from error
     if as_json:
-        print_json(held.document())
+        print_json(result.document())
     else:
-        console.print(summary(held))
+        console.print(summary(result))
     if report is not None:
-        _write(report, held)
+        _write(report, result)
         console.print(f"report: {report}", highlight=False)
-    return held.passed
+    return result.passed
 
 
 def _check_report(file: Path) -> None:
@@ -111,10 +111,10 @@ def _check_report(file: Path) -> None:
         raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
 
 
-def _write(file: Path, held: Held) -> None:
+def _write(file: Path, result: RehearsalResult) -> None:
     from forebay.rehearsal.sale.sale_report import report
 
     try:
-        file.write_text(report(held), encoding="utf-8")
+        file.write_text(report(result), encoding="utf-8")
     except OSError as error:
         raise CommandFailed(f"--report {file}: cannot be written: {error.strerror}") from error

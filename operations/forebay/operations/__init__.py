@@ -3,7 +3,7 @@
 from .dead_letters.dead_letters import DeadLetters, NoSuchLetterError, Purge, Replayed
 from .dead_letters.letter import DeadLetter, Filter, LetterId
 from .dead_letters.replay import ReplayTakenOverError
-from .dead_letters.replay_plan import Plan
+from .dead_letters.replay_plan import ReplayPlan
 from .fleet import Fleet
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "Fleet",
     "LetterId",
     "NoSuchLetterError",
-    "Plan",
     "Purge",
+    "ReplayPlan",
     "ReplayTakenOverError",
     "Replayed",
 ]

@@ -1,4 +1,4 @@
-"""The tally of a rehearsal: what was sent, what came back, and whether every promise was kept. Pure."""
+"""The delivery check: what was sent, what came back, and whether every promise was kept. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from forebay.schemas import Reply, Usage
 
 
 @dataclass(slots=True)
-class Conversation:
+class Dialogue:
     """What one customer sent and got."""
 
     sent: list[str] = field(default_factory=list)
@@ -20,7 +20,7 @@ class Conversation:
 
 
 class Answer(NamedTuple):
-    """The first reply to a turn, with its times in seconds on the steady clock of the tally."""
+    """The first reply to a turn, with its times in seconds on the steady clock of the check."""
 
     turn_id: str
     sent_at: float
@@ -93,10 +93,10 @@ def remembered(turns_shown: int, exchanges: int) -> bool:
 
 
 @dataclass(slots=True)
-class Tally:
+class DeliveryCheck:
     """Counts turns as they are sent and replies as they are read."""
 
-    conversations: dict[str, Conversation] = field(default_factory=lambda: defaultdict(Conversation))
+    conversations: dict[str, Dialogue] = field(default_factory=lambda: defaultdict(Dialogue))
     sent_at: dict[str, float] = field(default_factory=dict)
     """Seconds on a steady clock, by turn id."""
     answers: list[Answer] = field(default_factory=list)
@@ -170,7 +170,7 @@ def _answer(reply: Reply, sent_at: float, now: float) -> Answer:
     )
 
 
-def _out_of_order(conversation: Conversation) -> int:
+def _out_of_order(conversation: Dialogue) -> int:
     place = {turn_id: number for number, turn_id in enumerate(conversation.sent)}
     latest, wrong = -1, 0
     for turn_id in conversation.replied:

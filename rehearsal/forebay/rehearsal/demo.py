@@ -26,7 +26,7 @@ from forebay.producers import TopicSettings, apply_topics
 from forebay.rehearsal.sale.sale_run import Sale
 from forebay.schemas import Cluster
 
-from .chaos.schedule import Kind
+from .chaos.schedule import EventKind
 from .demo_screen import staying, summary, times
 from .model_api import ModelApi, ModelApiSettings
 from .sale.scenario import CustomersPart, FaultPart, ModelsPart, Scenario, TrafficPart, WorkersPart
@@ -41,7 +41,7 @@ _SALE = Scenario(
     traffic=TrafficPart(opens=3.0, climbs=5.0, holds=12.0, falls=0.0, rests=0.0),
     customers=CustomersPart(conversations=200),
     workers=WorkersPart(least=2, most=2, assistant="forebay.rehearsal.shop.assistant:assistant"),
-    faults=(FaultPart(what=Kind.SIGKILL, at=11.0),),
+    faults=(FaultPart(what=EventKind.SIGKILL, at=11.0),),
 )
 
 
@@ -98,7 +98,7 @@ class _Demo:
     async def run(self, ready: Callable[[], None], stay: bool) -> bool:
         await apply_topics(self._cluster, TopicSettings())
         traffic = self._scenario.traffic.traffic()
-        visits = tuple(self._scenario.crowd().visits(traffic))
+        visits = tuple(self._scenario.visitors().visits(traffic))
         async with AsyncExitStack() as stack:
             real = self._scenario.models.real
             api = None if real else await stack.enter_async_context(ModelApi(ModelApiSettings()))
@@ -127,21 +127,21 @@ class _Demo:
         await ended.wait()
 
     def _report(self, sale: Sale) -> bool:
-        tally, routes = sale.tally, sale.crowd.routes
-        verdict = tally.verdict()
+        check, routes = sale.check, sale.load.routes
+        verdict = check.verdict()
         if self._as_json:
-            found = times(tally.answers)
+            found = times(check.answers)
             document = {
                 **asdict(verdict),
                 "waiting_ms": _both_ms(found["waited"]),
                 "model_ms": _both_ms(found["in the model"]),
-                "cost_usd": round(tally.cost_usd, 6),
+                "cost_usd": round(check.cost_usd, 6),
                 "routes": dict(routes.most_common()),
                 "kept": verdict.kept,
             }
             print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - its output
         else:
-            self._console.print(summary(verdict, tally, sale.happenings, routes))
+            self._console.print(summary(verdict, check, sale.happenings, routes))
         return verdict.kept
 
 

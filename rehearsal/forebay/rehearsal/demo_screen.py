@@ -15,7 +15,7 @@ from rich.text import Text
 
 from forebay.operations.percentile import percentile
 
-from .delivery_check import Answer, Tally, Verdict
+from .delivery_check import Answer, DeliveryCheck, Verdict
 
 
 def times(answers: Sequence[Answer]) -> dict[str, list[float]]:
@@ -28,7 +28,7 @@ def times(answers: Sequence[Answer]) -> dict[str, list[float]]:
 
 
 def summary(
-    verdict: Verdict, tally: Tally, events: Sequence[tuple[float, str]], routes: Counter[str]
+    verdict: Verdict, check: DeliveryCheck, events: Sequence[tuple[float, str]], routes: Counter[str]
 ) -> RenderableType:
     """The checked counts at the end, and what to try next."""
     table = Table.grid(padding=(0, 2))
@@ -41,10 +41,10 @@ def summary(
     table.add_row("out of order", *_zero(verdict.out_of_order, "replies before an earlier turn's"))
     table.add_row("duplicates", *_zero(verdict.duplicates, "turns with two different replies"))
     table.add_row("forgotten", *_zero(verdict.forgotten, "replies of a model that was not shown all that was said"))
-    for name, values in times(tally.answers).items():
+    for name, values in times(check.answers).items():
         known = values or [0.0]
         table.add_row(name, f"{percentile(known, 0.5):.2f} s", f"p50; p99 {percentile(known, 0.99):.2f} s")
-    table.add_row("cost", f"${tally.cost_usd:.4f}", "as the replies say")
+    table.add_row("cost", f"${check.cost_usd:.4f}", "as the replies say")
     table.add_row("answered by", "", ", ".join(f"{route} {count:,}" for route, count in routes.most_common()))
     if verdict.repeats:
         table.add_row(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-__all__ = ["Language", "Script", "conversation", "scripts"]
+__all__ = ["CustomerScript", "Language", "conversation", "scripts"]
 
 Language = Literal["zh", "en"]
 
@@ -32,7 +32,7 @@ _CITIES: dict[Language, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class CustomerScript:
     """What one customer writes, turn by turn, with placeholders in braces for what differs between customers."""
 
     language: Language
@@ -41,10 +41,10 @@ class Script:
 
 
 @cache
-def scripts() -> tuple[Script, ...]:
+def scripts() -> tuple[CustomerScript, ...]:
     """All scripts, in the order of the file."""
     entries: list[dict[str, Any]] = orjson.loads(_FILE.read_bytes())
-    return tuple(Script(entry["language"], entry["about"], tuple(entry["turns"])) for entry in entries)
+    return tuple(CustomerScript(entry["language"], entry["about"], tuple(entry["turns"])) for entry in entries)
 
 
 def conversation(rng: random.Random, length: int) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def conversation(rng: random.Random, length: int) -> tuple[str, ...]:
     }
     choices = [script for script in scripts() if script.language == language]
     turns: list[str] = []
-    ahead: list[Script] = []
+    ahead: list[CustomerScript] = []
     while len(turns) < length:
         if not ahead:
             ahead = rng.sample(choices, len(choices))

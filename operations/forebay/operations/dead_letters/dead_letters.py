@@ -23,9 +23,9 @@ from forebay.producers.topic_reader import Cursor, TopicReader
 from forebay.schemas import Cluster
 
 from .letter import DeadLetter, Filter, LetterId, letter_of, milliseconds
-from .pace import Pace
-from .replay import Sender, parcels
-from .replay_plan import Plan, is_mark
+from .pace import ReplayPace
+from .replay import ReplayProducer, parcels
+from .replay_plan import ReplayPlan, is_mark
 from .survey import catch_up, marked, narrowed, place_of, survey
 
 EVERYTHING = Filter()
@@ -111,7 +111,7 @@ class DeadLetters:
             async with self._reader() as reader:
                 spans = narrowed(await reader.spans(wanted.since_ms), wanted)
                 if newest_first:
-                    known = Plan(spans)  # a mark is younger than its letters, so it is read before them
+                    known = ReplayPlan(spans)  # a mark is younger than its letters, so it is read before them
                     records = reader.newest_first(spans, await self._cursor(reader, after))
                 else:
                     known = await survey(reader, spans, wanted)
@@ -136,7 +136,7 @@ class DeadLetters:
 
     async def plan(
         self, wanted: Filter = EVERYTHING, *, again: bool = False, max_replays: int | None = MAX_REPLAYS
-    ) -> Plan:
+    ) -> ReplayPlan:
         """What `replay` would send. Letters that were replayed are left out, unless ``again``; so are those whose turn
         was replayed ``max_replays`` times. Raises ClusterError.
         """
@@ -147,7 +147,7 @@ class DeadLetters:
 
     async def replay(
         self,
-        plan: Plan,
+        plan: ReplayPlan,
         *,
         rate: float | None = None,
         limit: int | None = None,
@@ -160,11 +160,11 @@ class DeadLetters:
         ``stop`` to end it after the parcel in hand. A letter that another replay sent meanwhile is left out. Raises
         ReplayTakenOverError, ClusterError.
         """
-        pace, now = Pace(rate), asyncio.get_running_loop().time
+        pace, now = ReplayPace(rate), asyncio.get_running_loop().time
         stop = stop or asyncio.Event()
         replayed, stopped, too_large = 0, False, list[LetterId]()
         with self._explaining():
-            async with Sender(self._cluster, self._requests) as sender, self._reader() as reader:
+            async with ReplayProducer(self._cluster, self._requests) as sender, self._reader() as reader:
                 await catch_up(reader, plan)
                 async with aclosing(parcels(self._chosen(reader, plan, limit), pace.parcel)) as chosen:
                     async for parcel in chosen:
@@ -202,7 +202,9 @@ class DeadLetters:
                     {TopicPartition(self.topic, number): RecordsToDelete(cut) for number, cut in purge.cuts.items()}
                 )
 
-    async def _chosen(self, reader: TopicReader, plan: Plan, limit: int | None) -> AsyncGenerator[ConsumerRecord, None]:
+    async def _chosen(
+        self, reader: TopicReader, plan: ReplayPlan, limit: int | None
+    ) -> AsyncGenerator[ConsumerRecord, None]:
         left = plan.selected if limit is None else min(limit, plan.selected)
         if not left:
             return

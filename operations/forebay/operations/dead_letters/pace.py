@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class ReplayPace:
     """Spreads records evenly; what was not used is not saved up, so a stall is followed by no burst."""
 
     def __init__(self, rate: float | None) -> None:

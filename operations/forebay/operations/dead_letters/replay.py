@@ -42,7 +42,7 @@ class ReplayTakenOverError(ClusterError):
     """Another replay of the same dead letters began, or Kafka waited too long for this one. What it did is marked."""
 
 
-class Outgoing(NamedTuple):
+class TransactionRecord(NamedTuple):
     """One record of a transaction."""
 
     topic: str
@@ -52,7 +52,7 @@ class Outgoing(NamedTuple):
     headers: Headers
 
 
-class Sender:
+class ReplayProducer:
     """The transactional producer of replays. Use it as a context manager: no other replay sends while this one does."""
 
     def __init__(self, cluster: Cluster, requests: Sequence[int]) -> None:
@@ -101,18 +101,18 @@ class Sender:
         """
         await self._renew()
 
-    def _outgoing(self, letters: Sequence[ConsumerRecord]) -> Iterator[Outgoing]:
+    def _outgoing(self, letters: Sequence[ConsumerRecord]) -> Iterator[TransactionRecord]:
         replayed: defaultdict[int, list[int]] = defaultdict(list)
         for record in letters:
             partition = way_back(letter_of(record), self._topics.requests, self._requests)
             headers = replay_headers(record.headers, f"{record.topic}-{record.partition}-{record.offset}")
-            yield Outgoing(self._topics.requests, partition, record.key, record.value, headers)
+            yield TransactionRecord(self._topics.requests, partition, record.key, record.value, headers)
             replayed[record.partition].append(record.offset)
         for partition, offsets in replayed.items():
             value, headers = write_mark(self._topics.dead_letters, partition, offsets)
-            yield Outgoing(self._topics.dead_letters, partition, None, value, headers)
+            yield TransactionRecord(self._topics.dead_letters, partition, None, value, headers)
 
-    async def _transaction(self, records: Sequence[Outgoing]) -> None:
+    async def _transaction(self, records: Sequence[TransactionRecord]) -> None:
         """All of it or nothing. Raises KafkaError, TimeoutError."""
         await self._producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
@@ -133,7 +133,7 @@ class Sender:
         async with asyncio.timeout(TRANSACTION_S):
             await self._producer.commit_transaction()
 
-    def _batches(self, records: Sequence[Outgoing]) -> list[tuple[tuple[str, int], Any]]:
+    def _batches(self, records: Sequence[TransactionRecord]) -> list[tuple[tuple[str, int], Any]]:
         """Full batches in order, for each partition."""
         open_batches: dict[tuple[str, int], Any] = {}
         batches = []

@@ -66,7 +66,7 @@ def read_mark(value: bytes | None, topic: str, place: LetterId) -> Runs:
         return ()
 
 
-class Plan:
+class ReplayPlan:
     """What reading the dead letters found, a byte for each offset. Letters and marks may come in any order."""
 
     def __init__(self, spans: Mapping[int, range]) -> None:

@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from forebay.producers.topic_reader import Spans, TopicReader
 
 from .letter import Filter, LetterId, letter_of
-from .replay_plan import Plan, Runs, is_mark, read_mark
+from .replay_plan import ReplayPlan, Runs, is_mark, read_mark
 
 
 async def survey(
@@ -18,12 +18,12 @@ async def survey(
     again: bool = False,
     max_replays: int | None = None,
     cuts: Spans | None = None,
-) -> Plan:
+) -> ReplayPlan:
     """A plan of the letters that are meant, within ``cuts`` where these are given.
 
     ``again`` takes no notice of marks; letters whose turn was replayed ``max_replays`` times are noted as worn out.
     """
-    plan = Plan(spans)
+    plan = ReplayPlan(spans)
     async for records in reader.by_partition(spans):
         for record in records:
             if is_mark(record.headers):
@@ -39,7 +39,7 @@ async def survey(
     return plan
 
 
-async def catch_up(reader: TopicReader, plan: Plan) -> None:
+async def catch_up(reader: TopicReader, plan: ReplayPlan) -> None:
     """Takes note in a plan of what was replayed since it was made."""
     now = await reader.spans()
     news = {

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from .bounds import Bound
 from .expected import MARGIN, Expected
-from .quota import Quota, calls_last_to
+from .quota import QuotaNeed, calls_last_to
 from .simulated import Simulated
-from .sizing import Fleet
+from .sizing import FleetSize
 
 _MUCH = 0.01
 """Share of the turns that is worth a word."""
@@ -17,8 +17,8 @@ _MUCH = 0.01
 
 def advice(
     expected: Expected,
-    fleet: Fleet,
-    quotas: tuple[Quota, ...],
+    fleet: FleetSize,
+    quotas: tuple[QuotaNeed, ...],
     bounds: tuple[Bound, ...],
     unprepared: Simulated,
     prepared: Simulated,
@@ -30,7 +30,7 @@ def advice(
     yield from _of_settings(expected, fleet, prepared)
 
 
-def _of_quotas(expected: Expected, fleet: Fleet, quotas: tuple[Quota, ...]) -> Iterator[str]:
+def _of_quotas(expected: Expected, fleet: FleetSize, quotas: tuple[QuotaNeed, ...]) -> Iterator[str]:
     if expected.rpm is None and expected.tpm is None:
         yield "What the provider allows is not in this plan: give --rpm and --tpm."
     for quota in quotas:
@@ -63,7 +63,7 @@ def _of_money(expected: Expected, bounds: tuple[Bound, ...]) -> Iterator[str]:
             )
 
 
-def _of_waiting(expected: Expected, fleet: Fleet, unprepared: Simulated, prepared: Simulated) -> Iterator[str]:
+def _of_waiting(expected: Expected, fleet: FleetSize, unprepared: Simulated, prepared: Simulated) -> Iterator[str]:
     late = f"{100 * (1 - expected.wait_share):.3g}% of the peak's turns wait"
     waits_s, alone_s = (sale.spike.percentile_s(expected.wait_share) for sale in (prepared, unprepared))
     if waits_s > expected.wait_s or prepared.expired:
@@ -86,7 +86,7 @@ def _of_waiting(expected: Expected, fleet: Fleet, unprepared: Simulated, prepare
             )
 
 
-def _of_settings(expected: Expected, fleet: Fleet, prepared: Simulated) -> Iterator[str]:
+def _of_settings(expected: Expected, fleet: FleetSize, prepared: Simulated) -> Iterator[str]:
     lag = max(sample.lag for sample in prepared.samples)
     if (wanted := math.ceil(lag / fleet.lag_threshold)) > fleet.max_pods:
         yield (

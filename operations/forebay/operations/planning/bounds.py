@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from .expected import Expected
 from .money import Money, budget_lasts_to
-from .quota import Quota, calls_last_to
+from .quota import QuotaNeed, calls_last_to
 from .simulation import REBALANCE_S
-from .sizing import GATEWAY_TURNS, Fleet
+from .sizing import GATEWAY_TURNS, FleetSize
 
 WORKER_CPU_MS = 1.23
 """Of a core for a turn, with the SDK, the store, FAQ and redaction (docs/benchmarks.md, "The whole way")."""
@@ -28,7 +28,9 @@ class Bound(NamedTuple):
     """How that comes about, and so what would raise it."""
 
 
-def bounds(expected: Expected, fleet: Fleet, quotas: tuple[Quota, ...], spent: Money | None) -> tuple[Bound, ...]:
+def bounds(
+    expected: Expected, fleet: FleetSize, quotas: tuple[QuotaNeed, ...], spent: Money | None
+) -> tuple[Bound, ...]:
     """All that are known and finite, what breaks first at the front."""
     found = [*_provider(expected, quotas), *_pods(expected, fleet), *_gateways(fleet), *_patience(expected, fleet)]
     if expected.budget_usd is not None and spent is not None:
@@ -38,7 +40,7 @@ def bounds(expected: Expected, fleet: Fleet, quotas: tuple[Quota, ...], spent: M
     return tuple(sorted((bound for bound in found if math.isfinite(bound.turns_per_s)), key=lambda b: b.turns_per_s))
 
 
-def _provider(expected: Expected, quotas: tuple[Quota, ...]) -> Iterator[Bound]:
+def _provider(expected: Expected, quotas: tuple[QuotaNeed, ...]) -> Iterator[Bound]:
     for quota in quotas:
         of = "" if len(quotas) == 1 else f" of {quota.model}"
         if quota.requests_given is not None:
@@ -51,7 +53,7 @@ def _provider(expected: Expected, quotas: tuple[Quota, ...]) -> Iterator[Bound]:
         yield Bound("calls at once", calls_last_to(expected), why)
 
 
-def _pods(expected: Expected, fleet: Fleet) -> Iterator[Bound]:
+def _pods(expected: Expected, fleet: FleetSize) -> Iterator[Bound]:
     calls = f"calls of {expected.service.mean_s:.1f} s"
     most = fleet.max_pods * expected.concurrency
     yield Bound("pods", fleet.rate_of(fleet.max_pods), f"{fleet.max_pods} x {expected.concurrency} = {most:,} {calls}")
@@ -62,13 +64,13 @@ def _pods(expected: Expected, fleet: Fleet) -> Iterator[Bound]:
     )
 
 
-def _gateways(fleet: Fleet) -> Iterator[Bound]:
+def _gateways(fleet: FleetSize) -> Iterator[Bound]:
     each = f"{fleet.gateways} x"
     yield Bound("gateway rate limit", fleet.gateways * GATEWAY_TURNS, f"{each} {GATEWAY_TURNS:,.0f} as shipped")
     yield Bound("gateway CPU", fleet.gateways * GATEWAY_ACCEPTS, f"{each} {GATEWAY_ACCEPTS:,.0f} measured")
 
 
-def _patience(expected: Expected, fleet: Fleet) -> Iterator[Bound]:
+def _patience(expected: Expected, fleet: FleetSize) -> Iterator[Bound]:
     """Where turns expire: while a fleet at its minimum is still to grow, or at a peak that is more than all pods take.
 
     A backlog that grows for T seconds at the rate r, with capacity for c, makes the last wait T (1 - c / r).

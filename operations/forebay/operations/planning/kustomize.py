@@ -9,13 +9,13 @@ from pathlib import Path
 import yaml
 
 from .expected import Expected
-from .sizing import Fleet
+from .sizing import FleetSize
 
 _NEVER = "0 0 29 2 *"
 """Cron needs some moment; without an opening the trigger asks for no more than the minimum then."""
 
 
-def values(expected: Expected, fleet: Fleet) -> dict[str, str]:
+def values(expected: Expected, fleet: FleetSize) -> dict[str, str]:
     """What the overlay takes, by name; cron expressions in `Expected.timezone`."""
     start, end = _NEVER, "0 1 29 2 *"
     if expected.opens is not None:

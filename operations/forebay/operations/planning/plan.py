@@ -12,10 +12,10 @@ from .advice import advice
 from .bounds import Bound, bounds
 from .expected import Expected
 from .money import Money, money
-from .quota import Quota, allowed, calls_per_s, quotas
+from .quota import QuotaNeed, allowed, calls_per_s, quotas
 from .simulated import Simulated
 from .simulation import simulate
-from .sizing import Fleet
+from .sizing import FleetSize
 
 _HOLD_S = 600.0
 """Of the peak that is simulated where the fleet keeps up with it: longer shows nothing new."""
@@ -31,8 +31,8 @@ class Plan:
     """Everything that `forebay plan` prints."""
 
     expected: Expected
-    fleet: Fleet
-    quotas: tuple[Quota, ...]
+    fleet: FleetSize
+    quotas: tuple[QuotaNeed, ...]
     money: Money | None
     bounds: tuple[Bound, ...]
     unprepared: Simulated
@@ -57,7 +57,7 @@ class Plan:
 def plan(expected: Expected, catalogue: Catalogue) -> Plan:
     """Raises ValueError for what no fleet can do, SettingsError for a model that the catalogue lacks."""
     needed = quotas(expected)
-    fleet = Fleet.of(expected, allowed(expected, needed))
+    fleet = FleetSize.of(expected, allowed(expected, needed))
     spent = money(expected, catalogue)
     found = bounds(expected, fleet, needed, spent)
     opens_s, hold_s = fleet.early_s + _CALM_S, _hold_s(expected, fleet)
@@ -66,13 +66,13 @@ def plan(expected: Expected, catalogue: Catalogue) -> Plan:
     return Plan(expected, fleet, needed, spent, found, unprepared, prepared, opens_s, hold_s, tuple(said))
 
 
-def _hold_s(expected: Expected, fleet: Fleet) -> float:
+def _hold_s(expected: Expected, fleet: FleetSize) -> float:
     keeps_up = min(fleet.allowed, fleet.rate_of(fleet.pods)) >= expected.peak
     most = max(_LEAST_HOLD_S, _MOST_TURNS / expected.peak - expected.climb_s / 2)
     return min(expected.hold_s, most, _HOLD_S if keeps_up else math.inf)
 
 
-def _sales(expected: Expected, fleet: Fleet, opens_s: float, hold_s: float) -> Iterator[Simulated]:
+def _sales(expected: Expected, fleet: FleetSize, opens_s: float, hold_s: float) -> Iterator[Simulated]:
     traffic = expected.excerpt(opens_s, hold_s).faster(expected.speed)
     for scaling in (fleet.scaling, fleet.pre_scaled(opens_s)):
         yield simulate(

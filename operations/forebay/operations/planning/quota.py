@@ -9,7 +9,7 @@ from .expected import MARGIN, Expected
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaNeed:
     """Of one model; requests and tokens a minute, `MARGIN` among what is needed."""
 
     model: str
@@ -37,14 +37,14 @@ class Quota:
         return min(self.requests_last_to, self.tokens_last_to) >= self.peak
 
 
-def quotas(expected: Expected) -> tuple[Quota, ...]:
+def quotas(expected: Expected) -> tuple[QuotaNeed, ...]:
     """Of each model."""
     found = []
     for model, part in expected.models:
         share = part * expected.asked
         requests = expected.peak * share * 60 * MARGIN
         found.append(
-            Quota(model, share, requests, requests * expected.tokens, expected.rpm, expected.tpm, expected.peak)
+            QuotaNeed(model, share, requests, requests * expected.tokens, expected.rpm, expected.tpm, expected.peak)
         )
     return tuple(found)
 
@@ -56,7 +56,7 @@ def calls_last_to(expected: Expected) -> float:
     return expected.calls_at_once / expected.service.mean_s / expected.asked
 
 
-def allowed(expected: Expected, found: tuple[Quota, ...]) -> float:
+def allowed(expected: Expected, found: tuple[QuotaNeed, ...]) -> float:
     """Turns a second that the provider takes by all that is known."""
     return min(calls_last_to(expected), *(min(quota.requests_last_to, quota.tokens_last_to) for quota in found))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 
-class Sample(NamedTuple):
+class SimulatedSample(NamedTuple):
     """One moment; rates are of the time since the sample before."""
 
     at_s: float
@@ -27,7 +27,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingTimes:
     """Seconds from sending to the (last) call of a model; a turn that expired counts until then."""
 
     mean_s: float
@@ -67,7 +67,7 @@ class Waiting:
 class Simulated:
     """A sale from its first turn to its last answer."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[SimulatedSample, ...]
     turns: int
     """Offered."""
     answered: int
@@ -77,14 +77,14 @@ class Simulated:
     """Model calls begun, those for turns that were called for again among them."""
     called_again: int
     """Calls cut off because their partition moved to another pod, and made anew there."""
-    waiting: Waiting
+    waiting: WaitingTimes
     """Of all turns."""
-    spike: Waiting
+    spike: WaitingTimes
     """Of the turns offered while the rate was above that of the beginning; of all where it never was."""
     peak_waiting: int
     peak_waiting_at_s: float
     drained_at_s: float | None
-    """When for the first time after the most `Sample.ready` turns none was; None where there never were any."""
+    """When for the first time after the most `SimulatedSample.ready` turns none was; None where there never were any."""
     peak_in_flight: int
     """Most model calls under way at once."""
     peak_pods: int

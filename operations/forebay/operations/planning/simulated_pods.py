@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .agenda import Agenda
 from .assignment import assigned
 from .autoscaler import Autoscaler, Scaling
-from .simulated_work import Pod, Work
+from .simulated_work import SimulatedPod, SimulatedWork
 
 
 class Crew:
@@ -16,7 +16,7 @@ class Crew:
     def __init__(
         self,
         agenda: Agenda,
-        work: Work,
+        work: SimulatedWork,
         lag: Callable[[], int],
         scaling: Scaling,
         *,
@@ -30,7 +30,7 @@ class Crew:
         self._concurrency, self._partitions = concurrency, partitions
         self._rebalance_s, self._drain_s = rebalance_s, drain_s
         self._autoscaler = Autoscaler(scaling)
-        self._members: dict[int, Pod] = {}
+        self._members: dict[int, SimulatedPod] = {}
         self._numbered = 0
         self._starting: list[list[int]] = []  # how many, of each wish
         self._rebalance = 0  # the one under way, or the last
@@ -45,7 +45,7 @@ class Crew:
         """That take turns, or will at the end of the rebalance."""
         return sum(not pod.leaving for pod in self._members.values())
 
-    def leave_if_idle(self, pod: Pod) -> None:
+    def leave_if_idle(self, pod: SimulatedPod) -> None:
         """A pod that was sent off goes when its last call has ended."""
         if pod.leaving and pod.idle:
             self._leave(pod)
@@ -69,7 +69,7 @@ class Crew:
         agenda.at(agenda.now + scaling.every_s, self._look)
 
     def _add(self) -> None:
-        self._members[self._numbered] = Pod(self._concurrency)
+        self._members[self._numbered] = SimulatedPod(self._concurrency)
         self._numbered += 1
 
     def _join(self, batch: list[int]) -> None:
@@ -79,12 +79,12 @@ class Crew:
         if batch[0]:
             self._begin_rebalance()
 
-    def _send_off(self, pod: Pod) -> None:
+    def _send_off(self, pod: SimulatedPod) -> None:
         pod.leaving = True
         self._agenda.at(self._agenda.now + self._drain_s, lambda: self._leave(pod))
         self.leave_if_idle(pod)
 
-    def _leave(self, pod: Pod) -> None:
+    def _leave(self, pod: SimulatedPod) -> None:
         number = next((number for number, member in self._members.items() if member is pod), None)
         if number is not None:
             del self._members[number]

@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 
-class Provider:
+class SimulatedProvider:
     """A sliding window over the calls that began (see docs/flow.md), and a bound on those at once."""
 
     def __init__(self, calls_a_window: float, window_s: float, at_once: int | None) -> None:

@@ -17,7 +17,7 @@ class _Partition:
         self.committed = 0
 
 
-class Backlog:
+class SimulatedTopic:
     """Turns are numbered as they are sent. One of each conversation is out at a time; the others wait behind it."""
 
     def __init__(self, partitions: int, conversations: int | None, skew: float, rng: random.Random) -> None:

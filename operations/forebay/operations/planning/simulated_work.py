@@ -12,11 +12,11 @@ from forebay.workers.engine.fairness import FairQueue, Sender
 
 from .agenda import Agenda
 from .service_time import ServiceTime
-from .simulated_provider import Provider
-from .simulated_topic import Backlog
+from .simulated_provider import SimulatedProvider
+from .simulated_topic import SimulatedTopic
 
 
-class Pod:
+class SimulatedPod:
     """A worker with its permits, and what waits for them."""
 
     __slots__ = ("_queue", "_tickets", "concurrency", "free", "in_line", "leaving", "partitions", "ready")
@@ -55,14 +55,14 @@ class Pod:
             self._queue.discard(self.ready.pop(turn))
 
 
-class Work:
+class SimulatedWork:
     """Every turn and where it stands; what is done with pods and time is told from outside."""
 
     def __init__(
         self,
         agenda: Agenda,
-        backlog: Backlog,
-        provider: Provider,
+        backlog: SimulatedTopic,
+        provider: SimulatedProvider,
         service: ServiceTime,
         turn_ttl_s: float,
         rng: random.Random,
@@ -73,8 +73,8 @@ class Work:
         """When each turn was, in seconds; the latest call counts."""
         self._ends = array("d")  # when each turn's call does; below 0 without one
         self._running: list[set[int]] = [set() for _ in range(backlog.partitions)]
-        self._owner: list[Pod] = []
-        self._line: deque[Pod] = deque()  # for the provider
+        self._owner: list[SimulatedPod] = []
+        self._line: deque[SimulatedPod] = deque()  # for the provider
         self._woken_at = math.inf
         self.holding = False
         """A rebalance is under way: nothing begins."""
@@ -98,7 +98,7 @@ class Work:
         if self.waiting > self.peak_waiting:
             self.peak_waiting, self.peak_waiting_at = self.waiting, self._agenda.now
 
-    def end(self, turn: int) -> Pod | None:
+    def end(self, turn: int) -> SimulatedPod | None:
         """A call ends: the pod that made it, or None where it was cut off before."""
         if self._ends[turn] != self._agenda.now:
             return None
@@ -111,7 +111,7 @@ class Work:
         self.dispatch(pod)
         return pod
 
-    def dispatch(self, pod: Pod) -> None:
+    def dispatch(self, pod: SimulatedPod) -> None:
         """Begins what may begin at this pod, or puts it in line for the provider."""
         if self._provider.limited:
             if pod.ready and not pod.in_line:
@@ -126,7 +126,7 @@ class Work:
         elif not self.ready and self.drained_at is None and self._peak_ready:
             self.drained_at = self._agenda.now
 
-    def deal(self, dealt: Mapping[int, Sequence[int]], pods: Mapping[int, Pod]) -> None:
+    def deal(self, dealt: Mapping[int, Sequence[int]], pods: Mapping[int, SimulatedPod]) -> None:
         """Each partition has its owner anew, and its turns with it; calls of those that moved will be made again."""
         if not self._owner:
             self._owner = [pods[min(pods)]] * len(self._running)
@@ -172,7 +172,7 @@ class Work:
                 pod.in_line = True
                 self._line.append(pod)
 
-    def _begin(self, pod: Pod) -> None:
+    def _begin(self, pod: SimulatedPod) -> None:
         turn, now = pod.pop(), self._agenda.now
         self.ready -= 1
         self.waiting -= 1
@@ -190,7 +190,7 @@ class Work:
         self._ends[turn] = ends = now + self._service.draw(self._rng)
         self._agenda.ends_at(ends, turn)
 
-    def _free(self, pod: Pod) -> None:
+    def _free(self, pod: SimulatedPod) -> None:
         pod.free += 1
         self.in_flight -= 1
         self._provider.end()

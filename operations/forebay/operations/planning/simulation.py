@@ -12,11 +12,11 @@ import random
 from .agenda import Agenda
 from .autoscaler import Scaling
 from .service_time import ServiceTime
-from .simulated import Sample, Simulated, Waiting
+from .simulated import Simulated, SimulatedSample, WaitingTimes
 from .simulated_pods import Crew
-from .simulated_provider import Provider
-from .simulated_topic import Backlog
-from .simulated_work import Work
+from .simulated_provider import SimulatedProvider
+from .simulated_topic import SimulatedTopic
+from .simulated_work import SimulatedWork
 from .traffic import Traffic
 
 REBALANCE_S = 1.6
@@ -62,9 +62,9 @@ def simulate(
     _check(scaling, concurrency, given, calls_at_once)
     rng, agenda = random.Random(seed), Agenda()
     partitions = partitions or 3 * scaling.max_pods
-    backlog = Backlog(partitions, conversations, skew, random.Random(rng.random()))
-    provider = Provider(min(given, default=math.inf) * quota_window_s, quota_window_s, calls_at_once)
-    work = Work(agenda, backlog, provider, service, turn_ttl_s, random.Random(rng.random()))
+    backlog = SimulatedTopic(partitions, conversations, skew, random.Random(rng.random()))
+    provider = SimulatedProvider(min(given, default=math.inf) * quota_window_s, quota_window_s, calls_at_once)
+    work = SimulatedWork(agenda, backlog, provider, service, turn_ttl_s, random.Random(rng.random()))
     crew = Crew(
         agenda,
         work,
@@ -106,7 +106,9 @@ def _spike(traffic: Traffic) -> tuple[float, float]:
     return points[max(0, above[0] - 1)][0], points[min(len(points) - 1, above[-1] + 1)][0]
 
 
-def _told(now: float, work: Work, crew: Crew, samples: tuple[Sample, ...], begins: float, ends: float) -> Simulated:
+def _told(
+    now: float, work: SimulatedWork, crew: Crew, samples: tuple[SimulatedSample, ...], begins: float, ends: float
+) -> Simulated:
     waited = [began - sent for sent, began in zip(work.sent, work.begun, strict=True)]
     return Simulated(
         samples=samples,
@@ -115,8 +117,8 @@ def _told(now: float, work: Work, crew: Crew, samples: tuple[Sample, ...], begin
         expired=work.expired,
         calls=work.calls,
         called_again=work.called_again,
-        waiting=Waiting.of(waited),
-        spike=Waiting.of([waits for waits, sent in zip(waited, work.sent, strict=True) if begins <= sent < ends]),
+        waiting=WaitingTimes.of(waited),
+        spike=WaitingTimes.of([waits for waits, sent in zip(waited, work.sent, strict=True) if begins <= sent < ends]),
         peak_waiting=work.peak_waiting,
         peak_waiting_at_s=work.peak_waiting_at,
         drained_at_s=work.drained_at,
@@ -130,17 +132,19 @@ def _told(now: float, work: Work, crew: Crew, samples: tuple[Sample, ...], begin
 class _Sampler:
     """Notes how things stand, every ``every_s``."""
 
-    def __init__(self, agenda: Agenda, backlog: Backlog, work: Work, crew: Crew, every_s: float) -> None:
+    def __init__(
+        self, agenda: Agenda, backlog: SimulatedTopic, work: SimulatedWork, crew: Crew, every_s: float
+    ) -> None:
         self._agenda, self._backlog, self._work, self._crew = agenda, backlog, work, crew
         self._every_s = every_s
         self._offered = self._answered = 0
-        self.samples: list[Sample] = []
+        self.samples: list[SimulatedSample] = []
         self._note()
 
     def _note(self) -> None:
         work = self._work
         self.samples.append(
-            Sample(
+            SimulatedSample(
                 at_s=self._agenda.now,
                 offered=(len(work.sent) - self._offered) / self._every_s,
                 answered=(work.answered - self._answered) / self._every_s,

@@ -32,7 +32,7 @@ _GATEWAY_CUSTOMERS = 10_000
 
 
 @dataclass(frozen=True)
-class Fleet:
+class FleetSize:
     """Times in seconds."""
 
     expected: Expected
@@ -47,7 +47,7 @@ class Fleet:
     partitions: int
 
     @classmethod
-    def of(cls, expected: Expected, allowed: float) -> Fleet:
+    def of(cls, expected: Expected, allowed: float) -> FleetSize:
         """The fewest pods that keep to the wait that is wanted. Raises ValueError for more than Kafka can deal out."""
         peak, grown, given = min(expected.peak, allowed), min(expected.peak * HEADROOM, allowed), expected.partitions
         least = max(2, _pods_for(expected, min(expected.calm, allowed), given) + 1)  # one may die

@@ -6,22 +6,22 @@ counted from the topics themselves (`count`). Run it with ``python -m forebay.re
 
 from __future__ import annotations
 
-from .chaos_run import Outcome, Rehearsal, run
+from .chaos_run import ChaosOutcome, SeededRun, run
 from .counts import Counts
-from .schedule import Event, Kind, schedule
+from .schedule import EventKind, ScheduledEvent, schedule
 from .script import Line, Poison, script
-from .worker_kinds import ENGINES, Engine
+from .worker_kinds import ENGINES, WorkerKind
 
 __all__ = [
     "ENGINES",
+    "ChaosOutcome",
     "Counts",
-    "Engine",
-    "Event",
-    "Kind",
+    "EventKind",
     "Line",
-    "Outcome",
     "Poison",
-    "Rehearsal",
+    "ScheduledEvent",
+    "SeededRun",
+    "WorkerKind",
     "run",
     "schedule",
     "script",

@@ -19,9 +19,9 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.rehearsal.worker_processes import FleetError
 
 from . import chaos_report
-from .chaos_run import BROKER, Outcome, Rehearsal, Say, run
+from .chaos_run import BROKER, ChaosOutcome, Say, SeededRun, run
 from .schedule import RATE
-from .worker_kinds import ENGINES, Engine, named
+from .worker_kinds import ENGINES, WorkerKind, named
 
 _WIDTH = 130
 """Columns of the tables where no terminal says how many there are."""
@@ -51,15 +51,15 @@ class Chaos:
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self._options = options
         self._console = console
-        self.found: list[tuple[Engine, list[Outcome]]] = []
-        self.missing: list[tuple[Engine, str]] = []
+        self.found: list[tuple[WorkerKind, list[ChaosOutcome]]] = []
+        self.missing: list[tuple[WorkerKind, str]] = []
         self.kept = True
 
     @property
-    def rehearsals(self) -> list[Rehearsal]:
+    def rehearsals(self) -> list[SeededRun]:
         """The runs of each engine."""
         first, options = self._options.first_seed, self._options
-        return [Rehearsal(seed, options.seconds, options.rate) for seed in range(first, first + options.seeds)]
+        return [SeededRun(seed, options.seconds, options.rate) for seed in range(first, first + options.seeds)]
 
     def all(self) -> None:
         """Every seed of every engine that can run here."""
@@ -72,7 +72,7 @@ class Chaos:
             self.found.append((engine, outcomes))
             self._console.print(chaos_report.seed_table(engine, outcomes))
 
-    def _one(self, engine: Engine, rehearsal: Rehearsal) -> Outcome:
+    def _one(self, engine: WorkerKind, rehearsal: SeededRun) -> ChaosOutcome:
         folder = Path(tempfile.mkdtemp(prefix=f"forebay-chaos-{rehearsal.seed}-"))
         began = time.monotonic()
         with self._console.status(f"{engine.title}, seed {rehearsal.seed}") as status:
@@ -92,7 +92,7 @@ class Chaos:
             shutil.rmtree(folder, ignore_errors=True)
         return outcome
 
-    def _tell(self, engine: Engine, outcome: Outcome) -> None:
+    def _tell(self, engine: WorkerKind, outcome: ChaosOutcome) -> None:
         rehearsal, counts = outcome.rehearsal, outcome.counts
         self._console.print(
             f"{engine.title}, seed {rehearsal.seed}: {counts.turns:,} turns, {len(rehearsal.events)} events, "
@@ -109,13 +109,15 @@ class Chaos:
             self._console.print(f"  again: python -m forebay.rehearsal.chaos {again} --verbose", highlight=False)
 
 
-def perform(engine: Engine, rehearsal: Rehearsal, folder: Path, say: Say) -> Outcome:
+def perform(engine: WorkerKind, rehearsal: SeededRun, folder: Path, say: Say) -> ChaosOutcome:
     """One run with a broker of its own."""
     with EmbeddedKafka.running(data=folder / "kafka", settings=BROKER, progress=say) as kafka:
         return uvloop.run(_until_told(rehearsal, kafka, folder, engine, say))
 
 
-async def _until_told(rehearsal: Rehearsal, kafka: EmbeddedKafka, folder: Path, engine: Engine, say: Say) -> Outcome:
+async def _until_told(
+    rehearsal: SeededRun, kafka: EmbeddedKafka, folder: Path, engine: WorkerKind, say: Say
+) -> ChaosOutcome:
     """SIGTERM ends a run in order, like Ctrl-C."""
     current = asyncio.current_task()
     assert current is not None

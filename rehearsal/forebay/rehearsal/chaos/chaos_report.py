@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from .chaos_run import Outcome
-from .worker_kinds import Engine
+from .chaos_run import ChaosOutcome
+from .worker_kinds import WorkerKind
 
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 
@@ -46,27 +46,29 @@ _ENGINE_COLUMNS = (
 )
 
 
-def seed_rows(outcomes: Sequence[Outcome]) -> Rows:
+def seed_rows(outcomes: Sequence[ChaosOutcome]) -> Rows:
     """One row a seed."""
     return [[str(outcome.rehearsal.seed), *_seed_cells(outcome)] for outcome in outcomes]
 
 
-def engine_rows(found: Sequence[tuple[Engine, Sequence[Outcome]]]) -> Rows:
+def engine_rows(found: Sequence[tuple[WorkerKind, Sequence[ChaosOutcome]]]) -> Rows:
     """One row an engine, its seeds added up; seconds are those of the longest run."""
     return [[engine.title, *_engine_cells(outcomes)] for engine, outcomes in found if outcomes]
 
 
-def seed_table(engine: Engine, outcomes: Sequence[Outcome]) -> Table:
+def seed_table(engine: WorkerKind, outcomes: Sequence[ChaosOutcome]) -> Table:
     """What became of each seed."""
     return _drawn(engine.title, _SEED_COLUMNS, seed_rows(outcomes))
 
 
-def engine_table(found: Sequence[tuple[Engine, Sequence[Outcome]]]) -> Table:
+def engine_table(found: Sequence[tuple[WorkerKind, Sequence[ChaosOutcome]]]) -> Table:
     """The engines side by side."""
     return _drawn("side by side", _ENGINE_COLUMNS, engine_rows(found))
 
 
-def markdown(found: Sequence[tuple[Engine, Sequence[Outcome]]], missing: Sequence[tuple[Engine, str]]) -> str:
+def markdown(
+    found: Sequence[tuple[WorkerKind, Sequence[ChaosOutcome]]], missing: Sequence[tuple[WorkerKind, str]]
+) -> str:
     """Both tables for a document, and why an engine has no row."""
     sections = [_markdown_table(_ENGINE_COLUMNS, engine_rows(found))]
     sections += [f"{engine.title}: {reason}." for engine, reason in missing]
@@ -85,7 +87,7 @@ def write(text: str, document: Path) -> None:
     document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def _seed_cells(outcome: Outcome) -> list[str]:
+def _seed_cells(outcome: ChaosOutcome) -> list[str]:
     counts = outcome.counts
     due = counts.poison + counts.given_up
     return [
@@ -99,7 +101,7 @@ def _seed_cells(outcome: Outcome) -> list[str]:
     ]
 
 
-def _engine_cells(outcomes: Sequence[Outcome]) -> list[str]:
+def _engine_cells(outcomes: Sequence[ChaosOutcome]) -> list[str]:
     every = [outcome.counts for outcome in outcomes]
     totals = (
         sum(counts.turns for counts in every),

@@ -22,11 +22,11 @@ from .count import count
 from .counts import Counts
 from .evidence import Evidence
 from .reading import Follower, until_joined, whole
-from .schedule import BEGINNINGS, RATE, WORKERS, Event, Kind, schedule
+from .schedule import BEGINNINGS, RATE, WORKERS, EventKind, ScheduledEvent, schedule
 from .script import Line, script
 from .watched_model_api import WatchedModelApi
-from .worker_kinds import FOREBAY, Engine
-from .workers import Fleet
+from .worker_kinds import FOREBAY, WorkerKind
+from .workers import ChaosWorkers
 from .world import World
 
 _PARTITIONS = 6
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class SeededRun:
     """One run, as far as the seed decides it."""
 
     seed: int
@@ -50,7 +50,7 @@ class Rehearsal:
     """How long it takes at least, at the full rate; the fewer records, the fewer events."""
     rate: float = RATE
     """Records a second at most."""
-    kinds: Collection[Kind] = field(default=BEGINNINGS)
+    kinds: Collection[EventKind] = field(default=BEGINNINGS)
     """What may happen."""
 
     @property
@@ -59,16 +59,16 @@ class Rehearsal:
         return script(self.seed, int(self.seconds * self.rate))
 
     @property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[ScheduledEvent, ...]:
         """What happens between them."""
         return schedule(self.seed, int(self.seconds * self.rate), rate=self.rate, kinds=self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChaosOutcome:
     """What came of a run."""
 
-    rehearsal: Rehearsal
+    rehearsal: SeededRun
     counts: Counts
     seconds: float
     """From the first record to the last reply."""
@@ -83,8 +83,8 @@ class Outcome:
 
 
 async def run(
-    rehearsal: Rehearsal, kafka: EmbeddedKafka, folder: Path, engine: Engine = FOREBAY, say: Say = lambda _: None
-) -> Outcome:
+    rehearsal: SeededRun, kafka: EmbeddedKafka, folder: Path, engine: WorkerKind = FOREBAY, say: Say = lambda _: None
+) -> ChaosOutcome:
     """Performs one run on a broker that keeps its data over a restart (`BROKER`). ``folder`` takes logs and the store."""
     cluster = Cluster(kafka=kafka.bootstrap_servers, topic_prefix=f"chaos-{engine.name}-{rehearsal.seed}")
     await apply_topics(cluster, TopicSettings(topic_partitions=_PARTITIONS))
@@ -98,7 +98,7 @@ async def run(
             "FOREBAY_STORE": f"sqlite:///{store}",
             "ANTHROPIC_BASE_URL": api.url,
         }
-        fleet = Fleet(engine, folder, environment, say)
+        fleet = ChaosWorkers(engine, folder, environment, say)
         stack.callback(fleet.close)
         world = World(kafka, api, store, fleet.strike, fleet.restart)
         stack.callback(world.close)
@@ -108,10 +108,10 @@ async def run(
 class _Run:
     def __init__(
         self,
-        rehearsal: Rehearsal,
+        rehearsal: SeededRun,
         cluster: Cluster,
-        engine: Engine,
-        fleet: Fleet,
+        engine: WorkerKind,
+        fleet: ChaosWorkers,
         world: World,
         api: WatchedModelApi,
         folder: Path,
@@ -129,7 +129,7 @@ class _Run:
         self._script = rehearsal.script
         self._follower = Follower(cluster, self._script)
 
-    async def run(self) -> Outcome:
+    async def run(self) -> ChaosOutcome:
         await self._fleet.start(WORKERS)
         await until_joined(self._cluster, self._engine.group, WORKERS)
         await self._follower.start()
@@ -143,7 +143,7 @@ class _Run:
         bad_ends = await self._fleet.stop()
         evidence = await self._evidence()
         self._note(evidence)
-        return Outcome(
+        return ChaosOutcome(
             self._rehearsal,
             count(self._script, evidence, remembers=self._engine.judged),
             seconds,
@@ -153,7 +153,7 @@ class _Run:
 
     async def _send(self) -> None:
         """Sends every record at its turn. An event happens between two records, however long it takes."""
-        due: defaultdict[int, list[Event]] = defaultdict(list)
+        due: defaultdict[int, list[ScheduledEvent]] = defaultdict(list)
         for event in self._rehearsal.events:
             due[event.at].append(event)
         # Large batches: a full one would make `send` wait for a broker that is to come back only some records later.
@@ -175,7 +175,7 @@ class _Run:
         finally:
             await producer.stop()
 
-    async def _perform(self, events: list[Event]) -> None:
+    async def _perform(self, events: list[ScheduledEvent]) -> None:
         for event in events:
             self._say(str(event))
             began = time.time()

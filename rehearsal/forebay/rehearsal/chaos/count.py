@@ -12,9 +12,9 @@ from forebay.rehearsal.model_api import Echo, echo_of, parse_reply
 from forebay.schemas import Reason
 
 from .counts import Counts
-from .evidence import Blow, Evidence, Place, Record
+from .evidence import Blow, Evidence, Place, TopicRecord
 from .script import Line
-from .watched_model_api import Call
+from .watched_model_api import AnsweredCall
 
 _HISTORY = 20
 """Exchanges that the assistant shows its model."""
@@ -78,14 +78,14 @@ def _examples(found: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
 class _Requested:
     """The requests topic."""
 
-    def __init__(self, script: Iterable[Line], records: Sequence[Record]) -> None:
+    def __init__(self, script: Iterable[Line], records: Sequence[TopicRecord]) -> None:
         by_value = {line.value: line for line in script}
         self.turns: dict[str, Line] = {}
         self.places: dict[str, Place] = {}
         self.conversations: defaultdict[str, list[str]] = defaultdict(list)
         """Turn ids in the order of the partition."""
         self.poison: dict[Place, Line] = {}
-        self.records: dict[Place, Record] = {}
+        self.records: dict[Place, TopicRecord] = {}
         for record in sorted(records, key=lambda record: (record.partition, record.offset)):
             line = by_value[record.value or b""]
             place = record.partition, record.offset
@@ -100,7 +100,7 @@ class _Requested:
 class _Replied:
     """The replies topic."""
 
-    def __init__(self, requested: _Requested, records: Sequence[Record]) -> None:
+    def __init__(self, requested: _Requested, records: Sequence[TopicRecord]) -> None:
         self.outcome: dict[str, str] = {}
         self.text: dict[str, str] = {}
         self.at: dict[str, float] = {}
@@ -158,14 +158,16 @@ def _echo(reply: str) -> Echo | None:
 class _Called:
     """The calls that the model answered."""
 
-    def __init__(self, requested: _Requested, replied: _Replied, calls: Sequence[Call], blows: Sequence[Blow]) -> None:
+    def __init__(
+        self, requested: _Requested, replied: _Replied, calls: Sequence[AnsweredCall], blows: Sequence[Blow]
+    ) -> None:
         self.extra: Counter[str] = Counter()
         self.after_reply: list[str] = []
         self.handed_over: list[str] = []
         self.unexplained: list[str] = []
         self._replied = replied
         self._blows = blows
-        by_turn: defaultdict[str, list[Call]] = defaultdict(list)
+        by_turn: defaultdict[str, list[AnsweredCall]] = defaultdict(list)
         for call in sorted(calls, key=lambda call: call.at):
             by_turn[call.turn_id].append(call)
         self.poison = sum(len(found) for turn_id, found in by_turn.items() if turn_id not in requested.turns)
@@ -175,7 +177,7 @@ class _Called:
                     self._again(found[:number], found[number])
         self.in_flight = sum(len(self._at_work(blow, calls)) for blow in blows if blow.kind != "sigstop")
 
-    def _again(self, before: Sequence[Call], call: Call) -> None:
+    def _again(self, before: Sequence[AnsweredCall], call: AnsweredCall) -> None:
         """Why a turn was called once more."""
         turn_id, callers = call.turn_id, {one.caller for one in before}
         if self._replied.at.get(turn_id, call.at) + _CLOCK_S < call.at:
@@ -190,11 +192,11 @@ class _Called:
             self.extra["same"] += 1
             self.unexplained.append(f"{turn_id} by {call.caller}")
 
-    def _struck(self, before: Sequence[Call], again: Call) -> Blow | None:
+    def _struck(self, before: Sequence[AnsweredCall], again: AnsweredCall) -> Blow | None:
         """What befell the latest caller of a turn to whom anything happened, if it did."""
         return next((blow for one in reversed(before) for blow in self._blows if _between(one, blow, again)), None)
 
-    def _at_work(self, blow: Blow, calls: Sequence[Call]) -> set[str]:
+    def _at_work(self, blow: Blow, calls: Sequence[AnsweredCall]) -> set[str]:
         replied_at = self._replied.at
         return {
             call.turn_id
@@ -203,7 +205,7 @@ class _Called:
         }
 
 
-def _between(first: Call, blow: Blow, again: Call) -> bool:
+def _between(first: AnsweredCall, blow: Blow, again: AnsweredCall) -> bool:
     """Whether a blow fell on the first caller before the call was made again."""
     return blow.process == first.caller and first.at - _WAKE_S <= blow.at <= again.at
 
@@ -211,13 +213,13 @@ def _between(first: Call, blow: Blow, again: Call) -> bool:
 class _Buried:
     """The dead letters. They name the record they come from; a crash may publish one again."""
 
-    def __init__(self, requested: _Requested, replied: _Replied, letters: Sequence[Record]) -> None:
+    def __init__(self, requested: _Requested, replied: _Replied, letters: Sequence[TopicRecord]) -> None:
         due = {place: Reason(line.poison) for place, line in requested.poison.items() if line.poison is not None}
         for turn_id, outcome in replied.outcome.items():
             if outcome == "failed":
                 # Every fault of a run passes: patience can run out, but nothing else is wrong with a sound turn.
                 due[requested.places[turn_id]] = Reason.RETRIES_EXHAUSTED
-        found: defaultdict[Place, list[Record]] = defaultdict(list)
+        found: defaultdict[Place, list[TopicRecord]] = defaultdict(list)
         for letter in letters:
             found[int(letter.headers["dlq.partition"]), int(letter.headers["dlq.offset"])].append(letter)
         self.missing = sorted(due.keys() - found.keys())
@@ -230,7 +232,7 @@ class _Buried:
         ]
 
 
-def _as_it_was(record: Record, letter: Record, reason: Reason) -> bool:
+def _as_it_was(record: TopicRecord, letter: TopicRecord, reason: Reason) -> bool:
     """Whether a dead letter has the record's own bytes and the right reason."""
     return letter.headers["dlq.reason"] == reason.value.encode() and (letter.key, letter.value) == (
         record.key,

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .watched_model_api import Call
+from .watched_model_api import AnsweredCall
 
 Place = tuple[int, int]
 """Partition and offset."""
 BlowKind = Literal["sigkill", "sigstop", "ended"]
 
 
-class Record(NamedTuple):
+class TopicRecord(NamedTuple):
     """One record as it lies in its topic."""
 
     partition: int
@@ -38,8 +38,8 @@ class Blow(NamedTuple):
 class Evidence:
     """What a run left behind."""
 
-    requests: Sequence[Record]
-    replies: Sequence[Record]
-    dead_letters: Sequence[Record]
-    calls: Sequence[Call]
+    requests: Sequence[TopicRecord]
+    replies: Sequence[TopicRecord]
+    dead_letters: Sequence[TopicRecord]
+    calls: Sequence[AnsweredCall]
     blows: Sequence[Blow] = ()

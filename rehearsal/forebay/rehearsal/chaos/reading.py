@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from forebay.producers.feed import Feed
 from forebay.schemas import Cluster
 
-from .evidence import Place, Record
+from .evidence import Place, TopicRecord
 from .script import Line
 
 _WHOLE_S = 120.0
@@ -73,7 +73,7 @@ async def _stable_members(admin: AIOKafkaAdminClient, group: str) -> int:
     return len(members) if (code, state) == (0, "Stable") else 0
 
 
-async def whole(cluster: Cluster, topic: str) -> list[Record]:
+async def whole(cluster: Cluster, topic: str) -> list[TopicRecord]:
     """Every record of a topic, from its beginning to what is its end now."""
     return [_record(record) for record in await records_of(cluster, topic)]
 
@@ -105,6 +105,6 @@ async def _to_the_end(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
     return records
 
 
-def _record(record: ConsumerRecord) -> Record:
+def _record(record: ConsumerRecord) -> TopicRecord:
     headers = {name: value or b"" for name, value in record.headers}
-    return Record(record.partition, record.offset, record.timestamp / 1000, record.key, record.value, headers)
+    return TopicRecord(record.partition, record.offset, record.timestamp / 1000, record.key, record.value, headers)

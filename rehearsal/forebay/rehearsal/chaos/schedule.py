@@ -22,7 +22,7 @@ _LEAD_S = 2.0
 """Nothing breaks before there is something to break."""
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What happens."""
 
     SIGKILL = "sigkill"
@@ -58,7 +58,7 @@ class Kind(StrEnum):
 class _Incident(NamedTuple):
     """What begins with one event and ends with another."""
 
-    ends_with: Kind
+    ends_with: EventKind
     shortest_s: float
     longest_s: float
     share: tuple[float, float] = (0.0, 0.0)
@@ -68,7 +68,7 @@ class _Incident(NamedTuple):
 class _Track(NamedTuple):
     """Incidents that follow each other and never overlap."""
 
-    incidents: dict[Kind, _Incident]
+    incidents: dict[EventKind, _Incident]
     every_s: float
     """One for so many seconds, if not more are needed for each kind to be there."""
     rest_s: float
@@ -77,33 +77,33 @@ class _Track(NamedTuple):
 
 _PROCESSES = _Track(
     {
-        Kind.SIGKILL: _Incident(Kind.START, 1.0, 5.0),
-        Kind.SIGTERM: _Incident(Kind.START, 1.0, 5.0),
-        Kind.SIGSTOP: _Incident(Kind.SIGCONT, SESSION_S + 2.0, SESSION_S + 5.0),
+        EventKind.SIGKILL: _Incident(EventKind.START, 1.0, 5.0),
+        EventKind.SIGTERM: _Incident(EventKind.START, 1.0, 5.0),
+        EventKind.SIGSTOP: _Incident(EventKind.SIGCONT, SESSION_S + 2.0, SESSION_S + 5.0),
     },
     every_s=10.0,
     rest_s=3.0,  # a process that was started has joined again
 )
 _SURROUNDINGS = _Track(
     {
-        Kind.BROKER_KILL: _Incident(Kind.BROKER_START, 1.0, 4.0),
-        Kind.BROKER_STOP: _Incident(Kind.BROKER_START, 1.0, 4.0),
-        Kind.STORE_LOCK: _Incident(Kind.STORE_UNLOCK, 2.0, 13.0),
-        Kind.OUTAGE: _Incident(Kind.OUTAGE_OVER, 2.0, 7.0),
+        EventKind.BROKER_KILL: _Incident(EventKind.BROKER_START, 1.0, 4.0),
+        EventKind.BROKER_STOP: _Incident(EventKind.BROKER_START, 1.0, 4.0),
+        EventKind.STORE_LOCK: _Incident(EventKind.STORE_UNLOCK, 2.0, 13.0),
+        EventKind.OUTAGE: _Incident(EventKind.OUTAGE_OVER, 2.0, 7.0),
     },
     every_s=15.0,
     rest_s=3.0,
 )
 _FAULTS = _Track(
     {
-        Kind.RATE_LIMIT: _Incident(Kind.CALM, 1.0, 3.0, (0.4, 0.9)),
-        Kind.OVERLOADED: _Incident(Kind.CALM, 1.0, 3.0, (0.4, 0.9)),
-        Kind.SERVER_ERROR: _Incident(Kind.CALM, 1.0, 3.0, (0.2, 0.6)),
-        Kind.HANG: _Incident(Kind.CALM, 0.5, 1.5, (0.05, 0.2)),
-        Kind.CUT: _Incident(Kind.CALM, 1.0, 3.0, (0.1, 0.5)),
-        Kind.EARLY_END: _Incident(Kind.CALM, 1.0, 3.0, (0.2, 0.8)),
-        Kind.STREAM_ERROR: _Incident(Kind.CALM, 1.0, 3.0, (0.2, 0.8)),
-        Kind.MALFORMED: _Incident(Kind.CALM, 1.0, 3.0, (0.1, 0.5)),
+        EventKind.RATE_LIMIT: _Incident(EventKind.CALM, 1.0, 3.0, (0.4, 0.9)),
+        EventKind.OVERLOADED: _Incident(EventKind.CALM, 1.0, 3.0, (0.4, 0.9)),
+        EventKind.SERVER_ERROR: _Incident(EventKind.CALM, 1.0, 3.0, (0.2, 0.6)),
+        EventKind.HANG: _Incident(EventKind.CALM, 0.5, 1.5, (0.05, 0.2)),
+        EventKind.CUT: _Incident(EventKind.CALM, 1.0, 3.0, (0.1, 0.5)),
+        EventKind.EARLY_END: _Incident(EventKind.CALM, 1.0, 3.0, (0.2, 0.8)),
+        EventKind.STREAM_ERROR: _Incident(EventKind.CALM, 1.0, 3.0, (0.2, 0.8)),
+        EventKind.MALFORMED: _Incident(EventKind.CALM, 1.0, 3.0, (0.1, 0.5)),
     },
     every_s=6.0,
     rest_s=1.0,
@@ -117,12 +117,12 @@ BEGINNINGS = frozenset(ENDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ScheduledEvent:
     """One thing that happens."""
 
     at: int
     """Records sent before it."""
-    kind: Kind
+    kind: EventKind
     worker: int | None = None
     """Which of the workers, from 0."""
     share: float = 0.0
@@ -136,21 +136,23 @@ class Event:
 class _Span(NamedTuple):
     """An incident that has its place."""
 
-    kind: Kind
+    kind: EventKind
     begins: int
     ends: int
     free_at: int
     """When the next one of its track may begin."""
     share: float
 
-    def events(self, worker: int | None = None) -> tuple[Event, Event]:
+    def events(self, worker: int | None = None) -> tuple[ScheduledEvent, ScheduledEvent]:
         """How it begins and how it ends."""
-        return Event(self.begins, self.kind, worker, self.share), Event(self.ends, ENDS[self.kind], worker)
+        return ScheduledEvent(self.begins, self.kind, worker, self.share), ScheduledEvent(
+            self.ends, ENDS[self.kind], worker
+        )
 
 
 def schedule(
-    seed: int, turns: int, *, rate: float = RATE, workers: int = WORKERS, kinds: Collection[Kind] = BEGINNINGS
-) -> tuple[Event, ...]:
+    seed: int, turns: int, *, rate: float = RATE, workers: int = WORKERS, kinds: Collection[EventKind] = BEGINNINGS
+) -> tuple[ScheduledEvent, ...]:
     """The events of a run of so many records, in order; everything that is stopped or taken away comes back in it.
 
     Every one of ``kinds`` is there when the run is long enough (a minute is). At least one worker runs at any time.
@@ -176,7 +178,7 @@ class _Room:
         self._turns, self._rate, self._rng = turns, rate, rng
         self._first = min(turns, math.ceil(_LEAD_S * rate))
 
-    def wanted(self, track: _Track, kinds: Collection[Kind]) -> list[Kind]:
+    def wanted(self, track: _Track, kinds: Collection[EventKind]) -> list[EventKind]:
         """Each kind once, in random order, then any of them until there are enough."""
         known = [kind for kind in track.incidents if kind in kinds]
         if not known:
@@ -184,7 +186,7 @@ class _Room:
         more = int(self._turns / self._rate / track.every_s) - len(known)
         return [*self._rng.sample(known, len(known)), *self._rng.choices(known, k=max(0, more))]
 
-    def place(self, track: _Track, wanted: Sequence[Kind]) -> list[_Span]:
+    def place(self, track: _Track, wanted: Sequence[EventKind]) -> list[_Span]:
         """One incident after another, with random pauses. Those at the end of ``wanted`` that find no room are left out."""
         rest = math.ceil(track.rest_s * self._rate)
         lengths = [self._length(track.incidents[kind]) for kind in wanted]
@@ -204,10 +206,10 @@ class _Room:
         return math.ceil(self._rng.uniform(incident.shortest_s, incident.longest_s) * self._rate)
 
 
-def _of_workers(rng: random.Random, spans: Sequence[_Span], workers: int) -> list[Event]:
+def _of_workers(rng: random.Random, spans: Sequence[_Span], workers: int) -> list[ScheduledEvent]:
     """Who is struck: one of those that run and have joined again."""
     free_at = [0] * workers
-    events: list[Event] = []
+    events: list[ScheduledEvent] = []
     for span in sorted(spans, key=lambda span: span.begins):
         worker = rng.choice([number for number in range(workers) if free_at[number] <= span.begins])
         free_at[worker] = span.free_at

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class WorkerKind:
     """One kind of worker process. All read the same environment and do the same job."""
 
     name: str
@@ -65,7 +65,7 @@ def _java_missing() -> str | None:
     return None
 
 
-FOREBAY = Engine(
+FOREBAY = WorkerKind(
     "forebay",
     "Forebay",
     _python("forebay.cli", "worker"),
@@ -88,25 +88,25 @@ _PEERS = "benchmarks.peers.chaos"
 
 ENGINES = (
     FOREBAY,
-    Engine("bare-aiokafka", "aiokafka, batches by key", _python(f"{_PEERS}.bare_aiokafka"), "peer.started"),
-    Engine(
+    WorkerKind("bare-aiokafka", "aiokafka, batches by key", _python(f"{_PEERS}.bare_aiokafka"), "peer.started"),
+    WorkerKind(
         "faststream",
         "FastStream, at least once",
         _python(f"{_PEERS}.faststream_app", "ack"),
         "peer.started",
         missing=_faststream_missing,
     ),
-    Engine(
+    WorkerKind(
         "faststream-concurrent",
         "FastStream, concurrent (at MOST once)",
         _python(f"{_PEERS}.faststream_app", "ack_first"),
         "peer.started",
         missing=_faststream_missing,
     ),
-    Engine("parallel-consumer", "Parallel Consumer (Java)", _java, "peer.started", missing=_java_missing),
+    WorkerKind("parallel-consumer", "Parallel Consumer (Java)", _java, "peer.started", missing=_java_missing),
 )
 
 
-def named(name: str) -> Engine:
+def named(name: str) -> WorkerKind:
     """The engine of that name. Raises KeyError."""
     return {engine.name: engine for engine in ENGINES}[name]

@@ -12,7 +12,7 @@ from pathlib import Path
 from forebay.rehearsal.worker_processes import FleetError, WorkerProcess
 
 from .evidence import Blow, BlowKind
-from .worker_kinds import Engine
+from .worker_kinds import WorkerKind
 
 _START_S = 120.0
 _AGAIN_S = 1.0
@@ -33,11 +33,11 @@ class _Life:
     """Whether it was told to end in order when it was at work."""
 
 
-class Fleet:
+class ChaosWorkers:
     """The processes of one engine, and the blows they were dealt."""
 
     def __init__(
-        self, engine: Engine, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]
+        self, engine: WorkerKind, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
         self._engine = engine
         self._folder = folder

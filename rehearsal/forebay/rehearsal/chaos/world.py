@@ -11,13 +11,13 @@ from pathlib import Path
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
-from .schedule import Event, Kind
+from .schedule import EventKind, ScheduledEvent
 
 _SIGNALS = {
-    Kind.SIGKILL: signal.SIGKILL,
-    Kind.SIGTERM: signal.SIGTERM,
-    Kind.SIGSTOP: signal.SIGSTOP,
-    Kind.SIGCONT: signal.SIGCONT,
+    EventKind.SIGKILL: signal.SIGKILL,
+    EventKind.SIGTERM: signal.SIGTERM,
+    EventKind.SIGSTOP: signal.SIGSTOP,
+    EventKind.SIGCONT: signal.SIGCONT,
 }
 
 
@@ -51,26 +51,26 @@ class World:
             raise ValueError("a provider that is not ours cannot be broken")
         return self._simulated_api
 
-    async def perform(self, event: Event) -> None:
+    async def perform(self, event: ScheduledEvent) -> None:
         """Makes one event happen; returns when it has."""
         match event.kind:
-            case Kind.SIGKILL | Kind.SIGTERM | Kind.SIGSTOP | Kind.SIGCONT:
+            case EventKind.SIGKILL | EventKind.SIGTERM | EventKind.SIGSTOP | EventKind.SIGCONT:
                 self._strike(_worker(event), _SIGNALS[event.kind])
-            case Kind.START:
+            case EventKind.START:
                 self._restart(_worker(event))
-            case Kind.BROKER_KILL | Kind.BROKER_STOP:
-                await asyncio.to_thread(self._kafka.stop, kill=event.kind is Kind.BROKER_KILL)
-            case Kind.BROKER_START:
+            case EventKind.BROKER_KILL | EventKind.BROKER_STOP:
+                await asyncio.to_thread(self._kafka.stop, kill=event.kind is EventKind.BROKER_KILL)
+            case EventKind.BROKER_START:
                 await asyncio.to_thread(self._kafka.start)
-            case Kind.STORE_LOCK:
+            case EventKind.STORE_LOCK:
                 await asyncio.to_thread(self._store.hold)
-            case Kind.STORE_UNLOCK:
+            case EventKind.STORE_UNLOCK:
                 await asyncio.to_thread(self._store.release)
-            case Kind.OUTAGE:
+            case EventKind.OUTAGE:
                 self._api.set_limits(outage="503")
-            case Kind.OUTAGE_OVER:
+            case EventKind.OUTAGE_OVER:
                 self._api.set_limits(outage=None)
-            case Kind.CALM:
+            case EventKind.CALM:
                 self._api.clear_faults()
             case fault:
                 self._api.add_fault(fault.value, share=event.share)
@@ -107,6 +107,6 @@ class StoreLock:
             holder.close()
 
 
-def _worker(event: Event) -> int:
+def _worker(event: ScheduledEvent) -> int:
     assert event.worker is not None
     return event.worker

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from forebay.rehearsal.model_api.http.client_connection import Connection
+from forebay.rehearsal.model_api.http.client_connection import ClientConnection
 from forebay.rehearsal.model_api.limits.provider_limits import Limits
 from forebay.rehearsal.model_api.managed.managed_agents import ManagedAgents
 
@@ -33,7 +33,7 @@ class ModelApi:
     def __init__(self, settings: ModelApiSettings | None = None) -> None:
         self.settings = settings if settings is not None else ModelApiSettings()
         self._service = Service(self.settings)
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
 
@@ -48,7 +48,7 @@ class ModelApi:
         host, port = self.settings.host, self.settings.port
         try:
             self._server = await loop.create_server(
-                lambda: Connection(self._service, loop, self._connections), host, port, backlog=_BACKLOG
+                lambda: ClientConnection(self._service, loop, self._connections), host, port, backlog=_BACKLOG
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:

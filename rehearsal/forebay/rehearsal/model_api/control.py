@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import orjson
 
-from forebay.rehearsal.model_api.http.http_message import Request, whole
-from forebay.rehearsal.model_api.limits.provider_gate import Admission
+from forebay.rehearsal.model_api.http.http_message import HttpRequest, whole
+from forebay.rehearsal.model_api.limits.provider_gate import ProviderGate
 
 from .errors import ModelApiError
 from .faults import FaultRule, Strike, from_rules, read_rule
@@ -21,7 +21,7 @@ class Control:
 
     PATHS: ClassVar = frozenset({"/faults", "/limits", "/stats", "/healthz"})
 
-    def __init__(self, stats: Callable[[], Stats], admission: Admission) -> None:
+    def __init__(self, stats: Callable[[], Stats], admission: ProviderGate) -> None:
         self._counts = stats
         self._admission = admission
         self._rules: list[FaultRule] = []
@@ -47,12 +47,12 @@ class Control:
                 del self._rules[index]
         return strike
 
-    def answer(self, request: Request) -> bytes:
+    def answer(self, request: HttpRequest) -> bytes:
         """The whole answer to a control request."""
         status, body = self._handle(request)
         return whole(request, status, orjson.dumps(body))
 
-    def _handle(self, request: Request) -> tuple[int, Any]:
+    def _handle(self, request: HttpRequest) -> tuple[int, Any]:
         match request.method, request.path:
             case "GET" | "HEAD", "/healthz":
                 return 200, {"status": "ok"}

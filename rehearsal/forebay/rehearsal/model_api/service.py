@@ -12,25 +12,32 @@ from random import Random
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
-from forebay.rehearsal.model_api.answers.model_answer import Reply, compose
-from forebay.rehearsal.model_api.http.http_message import Request, stream_head, whole
-from forebay.rehearsal.model_api.http.response_plan import BROKEN_EVENT, Ending, Pace, Plan, stream_plan, with_event
-from forebay.rehearsal.model_api.limits.provider_gate import Account, Admission, Exceeded, api_key
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
+from forebay.rehearsal.model_api.answers.model_answer import ModelAnswer, compose
+from forebay.rehearsal.model_api.http.http_message import HttpRequest, stream_head, whole
+from forebay.rehearsal.model_api.http.response_plan import (
+    BROKEN_EVENT,
+    Ending,
+    ResponsePlan,
+    StreamPace,
+    stream_plan,
+    with_event,
+)
+from forebay.rehearsal.model_api.limits.provider_gate import Exceeded, KeyAccount, ProviderGate, api_key
 from forebay.rehearsal.model_api.limits.provider_limits import Limit, Outage
-from forebay.rehearsal.model_api.limits.rate_headers import Allowance, Rates
+from forebay.rehearsal.model_api.limits.rate_headers import MinuteUsage, Rates
 from forebay.rehearsal.model_api.managed.managed_agents import PATHS, ManagedAgents
 from forebay.rehearsal.model_api.wire.anthropic_wire import AnthropicWire
-from forebay.rehearsal.model_api.wire.error_answer import Refusal, Refused
+from forebay.rehearsal.model_api.wire.error_answer import CallRefused, ErrorAnswer
 from forebay.rehearsal.model_api.wire.openai_wire import OpenAIWire
-from forebay.rehearsal.model_api.wire.wire_format import Identity, Wire
+from forebay.rehearsal.model_api.wire.wire_format import AnswerIdentity, Wire
 
 from . import faults
 from .api_settings import ModelApiSettings
 from .control import Control
 from .faults import Fault, Strike
 from .latency import LatencySource
-from .stats import REFUSED, Stats, Tally
+from .stats import REFUSED, CallCounters, Stats
 
 _log = logging.getLogger(__name__)
 
@@ -45,36 +52,36 @@ class Service:
 
     def __init__(self, settings: ModelApiSettings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        self.tally = Tally()
-        self.admission = Admission(settings.limits)
+        self.counters = CallCounters()
+        self.admission = ProviderGate(settings.limits)
         self.control = Control(self.stats, self.admission)
         self.clock = clock
         self.managed = ManagedAgents(self, ANTHROPIC)
         self._latency = LatencySource(settings)
         # Its own sequence, so that a fault setting does not shift the latencies.
         self._dice = Random(settings.seed + 1)
-        self._allowances = {wire.name: Allowance() for wire in (ANTHROPIC, OPENAI)}
+        self._allowances = {wire.name: MinuteUsage() for wire in (ANTHROPIC, OPENAI)}
         self._shares = {str(name): share for name, share in settings.faults.items()}
 
-    def answer(self, request: Request) -> Plan:
-        """The plan for one request. A call in it is begun in the tally; the connection finishes it."""
+    def answer(self, request: HttpRequest) -> ResponsePlan:
+        """The plan for one request. A call in it is begun in the counters; the connection finishes it."""
         wire = CALL_PATHS.get(request.path)
         if wire is not None and request.method == "POST":
-            self.tally.begin()
+            self.counters.begin()
             call = _Call(self, wire, request)
             return call.safely(call.plan)
         if request.path.startswith(PATHS):
             managed = _Call(self, ANTHROPIC, request)
             return self.managed.plan(request, managed.refuse, managed.answer_whole)
         if request.path in Control.PATHS and not request.too_large:
-            return Plan([(0.0, self.control.answer(request))], _after(request))
+            return ResponsePlan([(0.0, self.control.answer(request))], _after(request))
         return self._other(request, wire)
 
-    def _other(self, request: Request, wire: Wire | None) -> Plan:
+    def _other(self, request: HttpRequest, wire: Wire | None) -> ResponsePlan:
         vendor = wire or (ANTHROPIC if request.headers.keys() & {b"x-api-key", b"anthropic-version"} else OPENAI)
         call = _Call(self, vendor, request)
         if request.too_large:
-            refusal: Refusal | None = vendor.too_large()
+            refusal: ErrorAnswer | None = vendor.too_large()
         elif request.path == MODELS_PATH and request.method in ("GET", "HEAD"):
             refusal = vendor.unauthorized(request.headers) if self.settings.keep_api_key_check else None
         elif wire is not None or request.path == MODELS_PATH:
@@ -85,10 +92,10 @@ class Service:
         plan.provider = None
         return plan
 
-    def finish(self, plan: Plan, outcome: str) -> None:
+    def finish(self, plan: ResponsePlan, outcome: str) -> None:
         """The call that a plan answers is over."""
         if plan.provider is not None:
-            self.tally.finish(plan.provider, outcome)
+            self.counters.finish(plan.provider, outcome)
         if plan.accepted:
             self.admission.leave()
 
@@ -96,14 +103,14 @@ class Service:
         """The counts now."""
         admission = self.admission
         return replace(
-            self.tally.snapshot(),
+            self.counters.snapshot(),
             accepted=admission.accepted,
             working=admission.working,
             peak_working=admission.peak_working,
             keys=admission.keys(self.clock()),
         )
 
-    def strike(self, prompt: Prompt, call: int) -> Strike | None:
+    def strike(self, prompt: CallPrompt, call: int) -> Strike | None:
         """The fault of the call-th call of a turn: asked for in the text, by a rule, or by a share of all calls."""
         text, stream = prompt.last_text, prompt.stream
         # Both dice are thrown on every call, which keeps their sequence the same whatever the rules.
@@ -115,7 +122,7 @@ class Service:
         """The simulated latency of the next call."""
         return self._latency.next_ms(stream)
 
-    def allowance(self, wire: Wire) -> Allowance:
+    def allowance(self, wire: Wire) -> MinuteUsage:
         """The rate-limit counters of a vendor where no quota is set."""
         return self._allowances[wire.name]
 
@@ -123,24 +130,24 @@ class Service:
 class _Call:
     """One request of a vendor's API while its answer is decided."""
 
-    def __init__(self, service: Service, wire: Wire, request: Request) -> None:
+    def __init__(self, service: Service, wire: Wire, request: HttpRequest) -> None:
         self._service = service
         self._settings = service.settings
         self._wire = wire
         self._request = request
         self._now = service.clock()
-        self._identity = Identity(service.tally.begun, int(self._now))
+        self._identity = AnswerIdentity(service.counters.begun, int(self._now))
         self._rates: Rates = service.allowance(wire)
 
-    def plan(self) -> Plan:
+    def plan(self) -> ResponsePlan:
         """The answer to a call."""
         try:
             prompt = self._read()
-        except Refused as refused:
+        except CallRefused as refused:
             return self.refuse(refused.refusal, 0.0)
-        return self._admit(prompt, self._service.tally.turn(prompt.last_text))
+        return self._admit(prompt, self._service.counters.turn(prompt.last_text))
 
-    def safely(self, decide: Callable[[], Plan]) -> Plan:
+    def safely(self, decide: Callable[[], ResponsePlan]) -> ResponsePlan:
         """What `decide` decides; 500 where it fails on a request that this simulation cannot read."""
         try:
             return decide()
@@ -149,7 +156,7 @@ class _Call:
             _log.exception("the simulated model API failed on a call")
             return self.refuse(self._wire.server_error(), 0.0)
 
-    def _admit(self, prompt: Prompt, call: int) -> Plan:
+    def _admit(self, prompt: CallPrompt, call: int) -> ResponsePlan:
         """The answer to the call-th call of a turn, within the limits in force."""
         admission = self._service.admission
         if admission.limits.outage is not None:
@@ -177,60 +184,60 @@ class _Call:
             plan.outcome = "ok" if strike is None else strike.kind.value
         return self._enter(plan, account)
 
-    def _enter(self, plan: Plan, account: Account) -> Plan:
+    def _enter(self, plan: ResponsePlan, account: KeyAccount) -> ResponsePlan:
         # Last of all, when nothing can fail any more: who enters must leave.
         self._service.admission.enter(account)
         plan.provider, plan.accepted = self._wire.name, True
         return plan
 
-    def _outage(self, outage: Outage, prompt: Prompt, call: int) -> Plan:
+    def _outage(self, outage: Outage, prompt: CallPrompt, call: int) -> ResponsePlan:
         outcome = REFUSED["outage"]
         match outage:
             case Outage.HANG:
                 again = partial(self.safely, partial(self._released, prompt, call))
-                return Plan([], Ending.HOLD, self._wire.name, outcome, again=again)
+                return ResponsePlan([], Ending.HOLD, self._wire.name, outcome, again=again)
             case Outage.DROP:
-                return Plan([], Ending.CLOSE, self._wire.name, outcome)
+                return ResponsePlan([], Ending.CLOSE, self._wire.name, outcome)
             case Outage.UNAVAILABLE:
                 return self.refuse(self._wire.unavailable().counted_as(outcome), 0.0)
         return self.refuse(self._wire.server_error().counted_as(outcome), 0.0)
 
-    def _released(self, prompt: Prompt, call: int) -> Plan:
+    def _released(self, prompt: CallPrompt, call: int) -> ResponsePlan:
         self._now = self._service.clock()
         return self._admit(prompt, call)
 
-    def _over(self, exceeded: Exceeded, model: str) -> Refusal:
+    def _over(self, exceeded: Exceeded, model: str) -> ErrorAnswer:
         limits, limit = self._service.admission.limits, exceeded.limit
         outcome = REFUSED[limit.value]
         if limit is Limit.IN_FLIGHT and limits.refuse_with != HTTPStatus.TOO_MANY_REQUESTS:
             return self._wire.overloaded().counted_as(outcome)
         return self._wire.rate_limited(model, limit).counted_as(outcome).with_retry_after(exceeded.wait_s)
 
-    def refuse(self, refusal: Refusal, latency_ms: float) -> Plan:
+    def refuse(self, refusal: ErrorAnswer, latency_ms: float) -> ResponsePlan:
         """An error answer."""
         body = self._wire.refusal_body(refusal, self._identity)
         answer = whole(self._request, refusal.status, body, self._headers(latency_ms, refusal))
-        return Plan([(latency_ms / 1000.0, answer)], _after(self._request), self._wire.name, refusal.outcome)
+        return ResponsePlan([(latency_ms / 1000.0, answer)], _after(self._request), self._wire.name, refusal.outcome)
 
-    def answer_whole(self, body: bytes, latency_ms: float) -> Plan:
+    def answer_whole(self, body: bytes, latency_ms: float) -> ResponsePlan:
         """A 200 with a JSON body."""
         answer = whole(self._request, 200, body, self._headers(latency_ms, None))
-        return Plan([(latency_ms / 1000.0, answer)], _after(self._request))
+        return ResponsePlan([(latency_ms / 1000.0, answer)], _after(self._request))
 
-    def _read(self) -> Prompt:
+    def _read(self) -> CallPrompt:
         wire, request = self._wire, self._request
         refusal = wire.unauthorized(request.headers) if self._settings.keep_api_key_check else None
         if refusal is None and request.too_large:
             refusal = wire.too_large()
         if refusal is not None:
-            raise Refused(refusal)
+            raise CallRefused(refusal)
         try:
             body = orjson.loads(request.body)
         except orjson.JSONDecodeError as error:
-            raise Refused(wire.broken_json(str(error))) from None
+            raise CallRefused(wire.broken_json(str(error))) from None
         return wire.read(body)
 
-    def _refusal(self, prompt: Prompt, strike: Strike | None) -> Refusal | None:
+    def _refusal(self, prompt: CallPrompt, strike: Strike | None) -> ErrorAnswer | None:
         wire, settings = self._wire, self._settings
         if prompt.tokens > settings.context_tokens:
             return wire.context_too_long(prompt.tokens, settings.context_tokens)
@@ -250,31 +257,31 @@ class _Call:
                 return wire.context_too_long(max(prompt.tokens, settings.context_tokens + 1), settings.context_tokens)
         return None
 
-    def _reply(self, prompt: Prompt, reply: Reply, strike: Strike | None, latency_ms: float) -> Plan:
+    def _reply(self, prompt: CallPrompt, reply: ModelAnswer, strike: Strike | None, latency_ms: float) -> ResponsePlan:
         if strike is not None and strike.kind is Fault.HANG:
-            return Plan([], Ending.HANG)
+            return ResponsePlan([], Ending.HANG)
         self._service.allowance(self._wire).spend(self._now, prompt.tokens, reply.tokens)
         silence_s = self._settings.slow_s
         if strike is not None and strike.seconds is not None:
             silence_s = strike.seconds
         if prompt.stream:
             return self._stream(
-                prompt, reply, strike, Pace(latency_ms / 1000.0, self._settings.token_ms / 1000.0, silence_s)
+                prompt, reply, strike, StreamPace(latency_ms / 1000.0, self._settings.token_ms / 1000.0, silence_s)
             )
         if strike is not None and strike.kind is Fault.SLOW_FIRST_TOKEN:
             latency_ms = silence_s * 1000.0
         return self._whole(self._wire.plain(prompt, reply, self._identity), strike, latency_ms)
 
-    def _whole(self, body: bytes, strike: Strike | None, latency_ms: float) -> Plan:
+    def _whole(self, body: bytes, strike: Strike | None, latency_ms: float) -> ResponsePlan:
         if strike is not None and strike.kind is Fault.MALFORMED:
             body = body[: len(body) // 2]
         plan = self.answer_whole(body, latency_ms)
         if strike is not None and strike.kind is Fault.CUT:
             delay, answer = plan.steps[0]
-            return Plan([(delay, answer[: -(len(body) // 2) or None])], Ending.CLOSE)
+            return ResponsePlan([(delay, answer[: -(len(body) // 2) or None])], Ending.CLOSE)
         return plan
 
-    def _stream(self, prompt: Prompt, reply: Reply, strike: Strike | None, pace: Pace) -> Plan:
+    def _stream(self, prompt: CallPrompt, reply: ModelAnswer, strike: Strike | None, pace: StreamPace) -> ResponsePlan:
         if not self._request.http_1_1:
             self._request = replace(self._request, keep_alive=False)
         top = stream_head(self._request, self._headers(pace.first_s * 1000.0, None))
@@ -286,10 +293,10 @@ class _Call:
             return with_event(self._request, plan, BROKEN_EVENT, pace.gap_s)
         return plan
 
-    def _headers(self, latency_ms: float, refusal: Refusal | None) -> bytes:
+    def _headers(self, latency_ms: float, refusal: ErrorAnswer | None) -> bytes:
         lines = self._wire.headers(self._identity, self._rates, self._now, refusal)
         return lines + b"x-model-ms: %.3f\r\n" % latency_ms
 
 
-def _after(request: Request) -> Ending:
+def _after(request: HttpRequest) -> Ending:
     return Ending.KEEP if request.keep_alive else Ending.CLOSE

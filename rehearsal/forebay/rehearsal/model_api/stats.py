@@ -84,7 +84,7 @@ class Stats:
         return {turn: calls for turn, calls in self.turns.items() if calls > 1}
 
 
-class Tally:
+class CallCounters:
     """The counters behind `Stats`."""
 
     def __init__(self, max_turns: int = MAX_TURNS) -> None:

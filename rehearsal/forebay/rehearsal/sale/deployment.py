@@ -28,7 +28,7 @@ class _Pod:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-class Fleet:
+class Deployment:
     """Keeps as many pods as are wanted; `say` is told what happens to them.
 
     ``changed`` is called with the pods that take turns, whenever their number changes.
@@ -178,4 +178,4 @@ class Fleet:
             self._changed(self.ready)
 
 
-__all__ = ["Fleet", "FleetError"]
+__all__ = ["Deployment", "FleetError"]

@@ -10,8 +10,8 @@ from itertools import pairwise
 from forebay.operations.percentile import percentile
 from forebay.rehearsal.delivery_check import Answer
 
-from .observations import Outcome
-from .waiting_curve import Backlog, Capacity, drain_ratio, ideal, lost_throughput_s
+from .observations import Observations
+from .waiting_curve import Capacity, WaitingCurve, drain_ratio, ideal, lost_throughput_s
 
 _BEFORE_S, _AFTER_S = 4.0, 8.0
 """Throughput before a change of the fleet is taken over so long, and its loss is sought for so long after it."""
@@ -20,10 +20,10 @@ _SATURATED = 0.5
 
 
 @dataclass(frozen=True)
-class Figures:
+class SaleFigures:
     """Computed when asked for. Times in seconds, money in USD."""
 
-    outcome: Outcome
+    outcome: Observations
 
     @cached_property
     def table(self) -> Mapping[str, float | None]:
@@ -82,12 +82,12 @@ class Figures:
         return max((answer.replied_at for answer in self.outcome.answers), default=self.outcome.traffic.ends_s)
 
     @cached_property
-    def backlog(self) -> Backlog:
+    def backlog(self) -> WaitingCurve:
         """Turns that waited, over time."""
-        return Backlog.of(self.outcome.sent_at.values(), [answer.began_at for answer in self.outcome.answers])
+        return WaitingCurve.of(self.outcome.sent_at.values(), [answer.began_at for answer in self.outcome.answers])
 
     @cached_property
-    def best(self) -> Backlog:
+    def best(self) -> WaitingCurve:
         """The queue, had these workers done nothing but call models."""
         turns = sorted((a.sent_at, a.model_s) for a in self.outcome.answers)
         return ideal([at for at, _ in turns], [service for _, service in turns], self.outcome.capacity)

@@ -1,4 +1,4 @@
-"""The crowd: sends what customers say at their moments, whether or not anybody keeps up, and counts what comes back."""
+"""The load generator: sends what customers say when they say it, whether or not anybody keeps up, and counts the replies."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aiokafka.errors import KafkaError
 from forebay.producers import ChatClient, new_turn
 from forebay.producers.feed import Feed
 from forebay.rehearsal.customers import Visit
-from forebay.rehearsal.delivery_check import Tally, remembered
+from forebay.rehearsal.delivery_check import DeliveryCheck, remembered
 from forebay.rehearsal.model_api import parse_reply
 from forebay.schemas import Cluster, Confirm, Reply, Turn, decode_delta, decode_reply
 
 log = logging.getLogger(__name__)
 
 
-class Crowd:
+class LoadGenerator:
     """All customers of a rehearsal. Use it as a context manager. Its clock is the monotonic one."""
 
     def __init__(self, cluster: Cluster, *, streamed: bool = False, simulated: bool = True) -> None:
@@ -35,7 +35,7 @@ class Crowd:
         self._users: dict[str, str | None] = {}
         self._heard: set[str] = set()
         self._exchanges = Counter[str]()
-        self.tally = Tally()
+        self.check = DeliveryCheck()
         self.routes = Counter[str]()
         self.first_words_s: dict[str, float] = {}
         """From sending a turn to its first fragment, by turn id; of streamed turns."""
@@ -79,7 +79,7 @@ class Crowd:
     @property
     def all_replied(self) -> bool:
         """Whether nothing is on its way."""
-        return self.tally.replied == self.tally.sent and not self._tasks
+        return self.check.replied == self.check.sent and not self._tasks
 
     def _spawn(self, visit: Visit) -> None:
         # The first words of a conversation's customers must leave in their order: it is sent before anything else runs.
@@ -106,7 +106,7 @@ class Crowd:
 
     def _count(self, turn: Turn) -> Turn:
         self._users[turn.conversation_id] = turn.user_id
-        self.tally.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
+        self.check.turn_sent(turn.conversation_id, turn.turn_id, time.monotonic())
         return turn
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -115,11 +115,11 @@ class Crowd:
 
     def _read(self, record: ConsumerRecord) -> None:
         reply = decode_reply(record.value)
-        if reply.turn_id not in self.tally.sent_at:
+        if reply.turn_id not in self.check.sent_at:
             return
         first = reply.turn_id not in self._heard
         self._heard.add(reply.turn_id)
-        self.tally.reply_read(reply, record.value, time.monotonic(), not first or self._remembered(reply))
+        self.check.reply_read(reply, record.value, time.monotonic(), not first or self._remembered(reply))
         if not first:
             return
         self.routes[reply.route or reply.outcome] += 1
@@ -140,6 +140,6 @@ class Crowd:
 
     def _hear(self, record: ConsumerRecord) -> None:
         delta = decode_delta(record.value)
-        sent_at = self.tally.sent_at.get(delta.turn_id)
+        sent_at = self.check.sent_at.get(delta.turn_id)
         if sent_at is not None and delta.text:
             self.first_words_s.setdefault(delta.turn_id, time.monotonic() - sent_at)

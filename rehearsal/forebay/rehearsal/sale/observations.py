@@ -1,4 +1,4 @@
-"""The outcome of a rehearsal: everything that was seen, from which figures, plots and the verdict are made. Pure."""
+"""What was observed of a rehearsal: everything from which figures, plots and the verdict are made. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .scenario import Scenario
 from .waiting_curve import Capacity
 
 
-class Sample(NamedTuple):
+class SaleSample(NamedTuple):
     """What could be read at one moment, in seconds after the start."""
 
     at: float
@@ -44,7 +44,7 @@ class Happening(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Observations:
     """One rehearsal. All times in seconds after its start."""
 
     scenario: Scenario
@@ -54,7 +54,7 @@ class Outcome:
     """By turn id, ascending."""
     answers: tuple[Answer, ...]
     verdict: Verdict
-    samples: tuple[Sample, ...]
+    samples: tuple[SaleSample, ...]
     capacity: tuple[Capacity, ...]
     """Turns that the pods which took turns could have in the models at once."""
     happenings: tuple[Happening, ...]

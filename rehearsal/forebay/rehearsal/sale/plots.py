@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .figures import Figures
-from .result import Run
+from .figures import SaleFigures
+from .result import SaleResult
 
 _SLICES = 120
 """Points of a line that is counted in slices of the time."""
@@ -22,7 +22,7 @@ Points = Sequence[tuple[float, float]]
 Plot = dict[str, Any]
 
 
-def plots(runs: Sequence[Run]) -> dict[str, Plot]:
+def plots(runs: Sequence[SaleResult]) -> dict[str, Plot]:
     """Title to figure."""
     return {
         "Offered and answered, turns a second": _plot(runs, _flow(runs)),
@@ -34,7 +34,7 @@ def plots(runs: Sequence[Run]) -> dict[str, Plot]:
     }
 
 
-def _flow(runs: Sequence[Run]) -> list[Plot]:
+def _flow(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
     for number, (figures, _) in enumerate(runs):
         outcome, width = figures.outcome, _width(figures)
@@ -47,7 +47,7 @@ def _flow(runs: Sequence[Run]) -> list[Plot]:
     return lines
 
 
-def _waiting(runs: Sequence[Run]) -> list[Plot]:
+def _waiting(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
     for number, (figures, prediction) in enumerate(runs):
         variant = figures.outcome.variant
@@ -61,7 +61,7 @@ def _waiting(runs: Sequence[Run]) -> list[Plot]:
     return lines
 
 
-def _latency(runs: Sequence[Run]) -> list[Plot]:
+def _latency(runs: Sequence[SaleResult]) -> list[Plot]:
     return [
         _line(
             name,
@@ -76,7 +76,7 @@ def _latency(runs: Sequence[Run]) -> list[Plot]:
     ]
 
 
-def _in_flight(runs: Sequence[Run]) -> list[Plot]:
+def _in_flight(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
     for number, (figures, _) in enumerate(runs):
         outcome = figures.outcome
@@ -90,7 +90,7 @@ def _in_flight(runs: Sequence[Run]) -> list[Plot]:
     return lines
 
 
-def _errors(runs: Sequence[Run]) -> list[Plot]:
+def _errors(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
     for number, (figures, _) in enumerate(runs):
         samples, outcome = figures.outcome.samples, figures.outcome
@@ -109,7 +109,7 @@ def _errors(runs: Sequence[Run]) -> list[Plot]:
     return lines
 
 
-def _spending(runs: Sequence[Run]) -> list[Plot]:
+def _spending(runs: Sequence[SaleResult]) -> list[Plot]:
     return [
         _line(model, spent, colour, number, figures.outcome.variant, shape="hv")
         for number, (figures, _) in enumerate(runs)
@@ -117,7 +117,7 @@ def _spending(runs: Sequence[Run]) -> list[Plot]:
     ]
 
 
-def _width(figures: Figures) -> float:
+def _width(figures: SaleFigures) -> float:
     return max(0.5, figures.ended_at / _SLICES)
 
 
@@ -148,7 +148,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [max(points[n : n + step], key=lambda point: point[1]) for n in range(0, len(points), step)] + points[-1:]
 
 
-def _plot(runs: Sequence[Run], lines: list[Plot]) -> Plot:
+def _plot(runs: Sequence[SaleResult], lines: list[Plot]) -> Plot:
     happenings = runs[0].figures.outcome.happenings
     return {
         "data": lines,

@@ -11,9 +11,9 @@ from forebay.operations.planning.service_time import ServiceTime
 from forebay.operations.planning.simulated import Simulated
 from forebay.operations.planning.simulation import simulate
 
-from .figures import Figures
-from .observations import Outcome
-from .waiting_curve import Backlog
+from .figures import SaleFigures
+from .observations import Observations
+from .waiting_curve import WaitingCurve
 
 _SEEDS = range(5)
 _SAMPLE_S = 0.25
@@ -46,7 +46,7 @@ class Prediction:
         return max((each.error for each in self.compared), default=0.0)
 
 
-def predict(figures: Figures) -> Prediction | None:
+def predict(figures: SaleFigures) -> Prediction | None:
     """The simulation of the sale that was held.
 
     It knows what a planner does: the scenario, how long a worker takes to start, and how long a model call takes as workers
@@ -80,7 +80,7 @@ def predict(figures: Figures) -> Prediction | None:
     return Prediction(compared, tuple((sample.at_s, float(sample.waiting)) for sample in said[0].samples))
 
 
-def _simulated(outcome: Outcome, service: ServiceTime, seed: int) -> Simulated:
+def _simulated(outcome: Observations, service: ServiceTime, seed: int) -> Simulated:
     scenario, scaling = outcome.scenario, outcome.scenario.scaling()
     models, part = scenario.models, scenario.workers
     return simulate(
@@ -102,7 +102,7 @@ def _simulated(outcome: Outcome, service: ServiceTime, seed: int) -> Simulated:
 def _drained_at(said: Simulated) -> float | None:
     """By the same rule as of what is measured."""
     samples = said.samples
-    return Backlog(tuple(each.at_s for each in samples), tuple(each.waiting for each in samples)).drained_at
+    return WaitingCurve(tuple(each.at_s for each in samples), tuple(each.waiting for each in samples)).drained_at
 
 
 _COMPARED: dict[str, tuple[Callable[[Simulated], float | None], float]] = {

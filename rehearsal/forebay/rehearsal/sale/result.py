@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .figures import Figures
+from .figures import SaleFigures
 from .prediction import Prediction
 from .targets import Judged, judge
 
 
-class Run(NamedTuple):
+class SaleResult(NamedTuple):
     """One rehearsal of a report."""
 
-    figures: Figures
+    figures: SaleFigures
     prediction: Prediction | None = None
 
     @property
@@ -29,10 +29,10 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RehearsalResult:
     """What came of it."""
 
-    runs: Sequence[Run]
+    runs: Sequence[SaleResult]
     held_at: datetime
 
     @property

@@ -1,4 +1,4 @@
-"""The stage: sets up what a rehearsal needs, holds its sales one after the other, and clears away."""
+"""The runner: sets up what a rehearsal needs, holds its sales one after the other, and clears away."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rich.console import Console
 from rich.live import Live
 
 from forebay.rehearsal.chaos.chaos_run import BROKER
-from forebay.rehearsal.chaos.schedule import ENDS, Kind
+from forebay.rehearsal.chaos.schedule import ENDS, EventKind
 from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.schemas import Cluster
 
-from .figures import Figures
+from .figures import SaleFigures
 from .prediction import predict
-from .result import Held, Run
+from .result import RehearsalResult, SaleResult
 from .sale_run import SaleError, rehearse
 from .scenario import Scenario
 from .screen import screen
 
 _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
-_OF_KAFKA = {kind for kind, end in ENDS.items() if end is Kind.BROKER_START}
+_OF_KAFKA = {kind for kind, end in ENDS.items() if end is EventKind.BROKER_START}
 
 
-def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, console: Console) -> Held:
+def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, console: Console) -> RehearsalResult:
     """Holds each sale and shows it on the console. Without a given cluster a real Kafka is started for it.
 
     Raises SaleError and ClusterError.
@@ -39,10 +39,10 @@ def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, consol
     held_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="forebay-rehearsal-") as folder:
         runs = [_hold(name, scenario, given, Path(folder), console) for name, scenario in variants]
-    return Held(runs, held_at)
+    return RehearsalResult(runs, held_at)
 
 
-def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path, console: Console) -> Run:
+def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path, console: Console) -> SaleResult:
     title = f"{scenario.name}, {variant}" if variant else scenario.name
     with (
         _cluster(given, folder / "-".join(("kafka", *variant.split())), console) as (cluster, kafka),
@@ -58,8 +58,8 @@ def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path,
                 variant=variant,
             )
         )
-    figures = Figures(outcome)
-    return Run(figures, predict(figures))
+    figures = SaleFigures(outcome)
+    return SaleResult(figures, predict(figures))
 
 
 @contextmanager

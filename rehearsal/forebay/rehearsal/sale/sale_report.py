@@ -8,7 +8,7 @@ from html import escape
 from .figure import FIGURES, label, shown
 from .observations import Happening
 from .plots import Plot, plots
-from .result import Held, Run
+from .result import RehearsalResult, SaleResult
 from .targets import Judged
 
 _STYLE = """
@@ -49,12 +49,12 @@ _CARDS = (
 )
 
 
-def report(held: Held) -> str:
+def report(result: RehearsalResult) -> str:
     """The whole document. Raises ImportError without plotly."""
     from plotly.offline import get_plotlyjs
 
-    runs, judged = held.runs, held.judged
-    held_at = f"{held.held_at:%Y-%m-%d %H:%M} UTC"
+    runs, judged = result.runs, result.judged
+    held_at = f"{result.held_at:%Y-%m-%d %H:%M} UTC"
     scenario = runs[0].figures.outcome.scenario
     missed = [each for each in judged if not each.met]
     body = [
@@ -85,7 +85,7 @@ def _verdict(name: str, held_at: str, judged: Sequence[Judged], missed: Sequence
     )
 
 
-def _cards(run: Run) -> str:
+def _cards(run: SaleResult) -> str:
     table = run.table()
     cards = "".join(
         f"<div class=card><b>{escape(shown(name, table[name]))}</b><span>{_label(name)}</span></div>" for name in _CARDS
@@ -122,7 +122,7 @@ def _targets(judged: Sequence[Judged]) -> str:
     return f"<h2>Targets</h2><div class=box><table>{heads}{rows}</table></div>"
 
 
-def _prediction(run: Run) -> str:
+def _prediction(run: SaleResult) -> str:
     assert run.prediction is not None
     rows = "".join(
         f"<tr><td>{_label(each.name)}<td class=n>{escape(shown(each.name, each.predicted))}"
@@ -135,7 +135,7 @@ def _prediction(run: Run) -> str:
     )
 
 
-def _figures(runs: Sequence[Run]) -> str:
+def _figures(runs: Sequence[SaleResult]) -> str:
     tables = [run.table() for run in runs]
     heads = "".join(f"<th class=n>{escape(run.variant or 'measured')}" for run in runs)
     rows = "".join(
@@ -155,7 +155,7 @@ def _happenings(happenings: Sequence[Happening], variant: str) -> str:
     return f"<h2>What happened {escape(variant)}</h2><div class=box><table>{rows}</table></div>"
 
 
-def _scenario(runs: Sequence[Run]) -> str:
+def _scenario(runs: Sequence[SaleResult]) -> str:
     import yaml
 
     return str(

@@ -18,7 +18,7 @@ from forebay.operations.percentile import percentile
 from forebay.operations.planning.autoscaler import Autoscaler
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import TopicSettings, apply_topics
-from forebay.rehearsal.chaos.schedule import Event
+from forebay.rehearsal.chaos.schedule import ScheduledEvent
 from forebay.rehearsal.chaos.world import World
 from forebay.rehearsal.customers import Visit
 from forebay.rehearsal.model_api import ModelApi
@@ -26,12 +26,12 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import FleetError
 from forebay.schemas import Cluster, ClusterError
 
-from .deployment import Fleet
+from .deployment import Deployment
 from .lag import Lag
-from .load_generator import Crowd
-from .observations import Happening, Outcome, Sample
+from .load_generator import LoadGenerator
+from .observations import Happening, Observations, SaleSample
 from .scenario import Incident, Scenario
-from .screen import Moment
+from .screen import SaleState
 from .setting import api_settings, remove_topics, visits_of, worker_environment
 from .waiting_curve import Capacity
 
@@ -54,7 +54,7 @@ Watch = Callable[["Sale"], None]
 
 async def rehearse(
     scenario: Scenario, cluster: Cluster, folder: Path, kafka: EmbeddedKafka | None, watch: Watch, *, variant: str = ""
-) -> Outcome:
+) -> Observations:
     """Holds one sale on this cluster, under topics of its own. ``folder`` takes the workers' logs and their store.
 
     ``kafka`` is the embedded broker behind the cluster, if it is one: only that can be broken. Raises SaleError and
@@ -108,11 +108,11 @@ class Sale:
         self._group = group
         store = folder / f"{cluster.topic_prefix}.db"
         self.environment = worker_environment(scenario, cluster, group, store, api)
-        self.fleet = Fleet(folder, self.environment, self._scaling.pod_start_s, self._say, self._changed)
+        self.fleet = Deployment(folder, self.environment, self._scaling.pod_start_s, self._say, self._changed)
         self.world = World(kafka, api, store, self.fleet.strike)
-        self.crowd = Crowd(cluster, streamed=scenario.customers.streamed, simulated=api is not None)
-        self.tally = self.crowd.tally
-        self.samples: list[Sample] = []
+        self.load = LoadGenerator(cluster, streamed=scenario.customers.streamed, simulated=api is not None)
+        self.check = self.load.check
+        self.samples: list[SaleSample] = []
         self.happenings: list[Happening] = []
         self._capacity: list[Capacity] = []
         self._began = 0.0
@@ -132,11 +132,11 @@ class Sale:
 
     async def hold(self, visits: Sequence[Visit], watch: Watch) -> None:
         """With the fleet started; returns when every turn has its reply, or nothing more comes."""
-        async with self.crowd, Lag(self._cluster, self._group) as lag:
+        async with self.load, Lag(self._cluster, self._group) as lag:
             self._began = time.monotonic()
             self._changed(self.fleet.ready)
             doing = [
-                asyncio.create_task(self.crowd.visit(visits, self._began), name="sale.customers"),
+                asyncio.create_task(self.load.visit(visits, self._began), name="sale.customers"),
                 asyncio.create_task(self._break(), name="sale.faults"),
                 asyncio.create_task(self._scale(lag), name="sale.scaling"),
             ]
@@ -152,11 +152,11 @@ class Sale:
 
     async def _see_to_the_end(self, doing: Sequence[asyncio.Task[None]], watch: Watch) -> None:
         replied, latest = -1, time.monotonic()
-        while not (all(task.done() for task in doing) and self.crowd.all_replied):
+        while not (all(task.done() for task in doing) and self.load.all_replied):
             if any(task.done() and task.exception() for task in doing):
                 return
-            if self.tally.replied > replied or self.now < self.traffic.ends_s:
-                replied, latest = self.tally.replied, time.monotonic()
+            if self.check.replied > replied or self.now < self.traffic.ends_s:
+                replied, latest = self.check.replied, time.monotonic()
             elif time.monotonic() - latest > _PATIENCE_S:
                 self._say(f"no reply for {_PATIENCE_S:g} s: given up")
                 return
@@ -177,7 +177,7 @@ class Sale:
         if incident.ends is not None:
             await self._perform(incident.ends_at, incident.ends)
 
-    async def _perform(self, at: float, event: Event) -> None:
+    async def _perform(self, at: float, event: ScheduledEvent) -> None:
         await asyncio.sleep(self._began + at - time.monotonic())
         if event.worker is None:  # the fleet tells of its own
             self._say(event.kind.replace("_", " "))
@@ -198,35 +198,35 @@ class Sale:
                     self.fleet.scale(pods)
             await asyncio.sleep(self._scaling.every_s)
 
-    def outcome(self, unread: int, variant: str) -> Outcome:
+    def outcome(self, unread: int, variant: str) -> Observations:
         """All that was seen."""
-        began, tally = self._began, self.tally
-        return Outcome(
+        began, check = self._began, self.check
+        return Observations(
             scenario=self.scenario,
             traffic=self.traffic,
-            sent_at={turn_id: at - began for turn_id, at in tally.sent_at.items()},
-            answers=tuple(answer.after(began) for answer in tally.answers),
-            verdict=tally.verdict(),
+            sent_at={turn_id: at - began for turn_id, at in check.sent_at.items()},
+            answers=tuple(answer.after(began) for answer in check.answers),
+            verdict=check.verdict(),
             samples=tuple(self.samples),
             capacity=tuple(self._capacity),
             happenings=tuple(self.happenings),
-            first_words_s=dict(self.crowd.first_words_s),
-            routes=dict(self.crowd.routes.most_common()),
-            late_s=tuple(self.crowd.late_s),
+            first_words_s=dict(self.load.first_words_s),
+            routes=dict(self.load.routes.most_common()),
+            late_s=tuple(self.load.late_s),
             start_s=median(self.fleet.starts_s),
             bad_ends=tuple(self.fleet.bad_ends),
-            calls=self.api.stats().begun if self.api is not None else sum(a.attempts for a in tally.answers),
+            calls=self.api.stats().begun if self.api is not None else sum(a.attempts for a in check.answers),
             unread=unread,
             variant=variant,
         )
 
-    def moment(self) -> Moment:
+    def moment(self) -> SaleState:
         """What the live view shows."""
         sample = self.samples[-1]
         first = next(earlier for earlier in self.samples if earlier.at >= sample.at - 1.0)
         span = max(_SAMPLE_S, sample.at - first.at)
-        latest = [answer.latency_s for answer in self.tally.answers[-_LATEST:]]
-        return Moment(
+        latest = [answer.latency_s for answer in self.check.answers[-_LATEST:]]
+        return SaleState(
             seconds=sample.at,
             lasts=self.traffic.ends_s,
             offered=(sample.sent - first.sent) / span,
@@ -239,7 +239,7 @@ class Sale:
             p50_s=percentile(latest or [0.0], 0.5),
             p99_s=percentile(latest or [0.0], 0.99),
             failed_calls=sample.failed_calls,
-            cost_usd=self.tally.cost_usd,
+            cost_usd=self.check.cost_usd,
             ready=sample.ready,
             wanted=sample.wanted,
             waited=[each.waiting for each in self.samples],
@@ -247,14 +247,14 @@ class Sale:
         )
 
     def _sample(self) -> None:
-        now, sent, replied = self.now, self.tally.sent, self.tally.replied
+        now, sent, replied = self.now, self.check.sent, self.check.replied
         if self.api is not None:
             stats = self.api.stats()
             in_flight, failed = stats.in_flight, stats.begun - stats.in_flight - stats.outcome("ok")
         else:  # what a provider has that is not ours: as much as the workers may ask it
             in_flight, failed = min(sent - replied, self.fleet.ready * self.scenario.workers.concurrency), 0
         fleet = self.fleet
-        self.samples.append(Sample(now, in_flight, self._lag, fleet.wanted, fleet.ready, failed, sent, replied))
+        self.samples.append(SaleSample(now, in_flight, self._lag, fleet.wanted, fleet.ready, failed, sent, replied))
 
     def _say(self, what: str) -> None:
         self.happenings.append(Happening(self.now, what))

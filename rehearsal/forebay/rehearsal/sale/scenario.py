@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from forebay.operations.planning.autoscaler import PreScale, Scaling
 from forebay.operations.planning.quantities import rate, seconds
 from forebay.operations.planning.traffic import Traffic
-from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, Event, Kind
+from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, EventKind, ScheduledEvent
 from forebay.rehearsal.customers import Customers
 from forebay.rehearsal.shop_questions import CUSTOMERS
 from forebay.schemas import Cluster
@@ -173,7 +173,7 @@ class WorkersPart(_Part):
 class FaultPart(_Part):
     """Something that breaks, and comes back after ``lasts``."""
 
-    what: Kind
+    what: EventKind
     at: Seconds
     lasts: Seconds = 0.0
     worker: int = Field(default=0, ge=0)
@@ -187,7 +187,7 @@ class FaultPart(_Part):
             raise ValueError(
                 f"{self.what} undoes something by itself; write what breaks: {', '.join(sorted(BEGINNINGS))}"
             )
-        if not self.lasts and ENDS[self.what] is not Kind.START:
+        if not self.lasts and ENDS[self.what] is not EventKind.START:
             raise ValueError(f"{self.what} needs how long it `lasts`: it would be over at once")
         return self
 
@@ -196,9 +196,9 @@ class Incident(NamedTuple):
     """One fault, from its beginning to its end."""
 
     begins_at: float
-    begins: Event
+    begins: ScheduledEvent
     ends_at: float
-    ends: Event | None
+    ends: ScheduledEvent | None
     """None where it ends by itself."""
 
 
@@ -229,7 +229,7 @@ class Scenario(_Part):
             raise ValueError(f"no figure is called {', '.join(unknown)}; targets can be set on {', '.join(FIGURES)}")
         return self
 
-    def crowd(self) -> Customers:
+    def visitors(self) -> Customers:
         """The customers, in the rehearsal's own time."""
         part = self.customers
         return Customers(
@@ -255,14 +255,14 @@ class Scenario(_Part):
             incidents.append(
                 Incident(
                     fault.at / self.speed,
-                    Event(0, fault.what, worker, fault.share),
+                    ScheduledEvent(0, fault.what, worker, fault.share),
                     (fault.at + fault.lasts) / self.speed,
                     # A Deployment brings a pod back by itself.
-                    None if end is Kind.START else Event(0, end, worker),
+                    None if end is EventKind.START else ScheduledEvent(0, end, worker),
                 )
             )
         return incidents
 
 
-_OF_WORKERS = {Kind.SIGKILL, Kind.SIGTERM, Kind.SIGSTOP}
-_OF_MODELS = {kind for kind, end in ENDS.items() if end in (Kind.CALM, Kind.OUTAGE_OVER)}
+_OF_WORKERS = {EventKind.SIGKILL, EventKind.SIGTERM, EventKind.SIGSTOP}
+_OF_MODELS = {kind for kind, end in ENDS.items() if end in (EventKind.CALM, EventKind.OUTAGE_OVER)}

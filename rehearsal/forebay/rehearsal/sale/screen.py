@@ -17,7 +17,7 @@ _TOLD = 4
 """Latest happenings that are shown."""
 
 
-class Moment(NamedTuple):
+class SaleState(NamedTuple):
     """The state of the sale at one moment."""
 
     seconds: float
@@ -45,7 +45,7 @@ class Moment(NamedTuple):
     """The highest rate that will be offered."""
 
 
-def screen(moment: Moment, happenings: Sequence[tuple[float, str]], title: str = "the sale") -> RenderableType:
+def screen(moment: SaleState, happenings: Sequence[tuple[float, str]], title: str = "the sale") -> RenderableType:
     """The live view, 76 columns wide."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", justify="right", min_width=10)

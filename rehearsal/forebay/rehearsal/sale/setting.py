@@ -31,7 +31,7 @@ async def visits_of(scenario: Scenario, cluster: Cluster) -> tuple[Sequence[Visi
             raise ScenarioError(f"{part.topic} at {cluster.kafka} has no turns in that time: nothing to send again")
         return tape.faster(scenario.speed), tape.traffic.faster(scenario.speed), tape.unread
     traffic = part.traffic().faster(scenario.speed)
-    return tuple(scenario.crowd().visits(traffic)), traffic, 0
+    return tuple(scenario.visitors().visits(traffic)), traffic, 0
 
 
 async def remove_topics(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer
 _SAID = re.compile(r"(<=|>=)?\s*(-?\d+(?:\.\d+)?)")
 
 
-class Bound(NamedTuple):
+class Requirement(NamedTuple):
     """At most, or at least, so much."""
 
     limit: float
@@ -26,19 +26,19 @@ class Bound(NamedTuple):
         return f"{'<=' if self.at_most else '>='} {self.limit:g}"
 
 
-def bound(said: object) -> Bound:
+def bound(said: object) -> Requirement:
     """``5`` and ``<= 5``: at most; ``>= 0.99``: at least. Raises ValueError."""
-    if isinstance(said, Bound):
+    if isinstance(said, Requirement):
         return said
     found = _SAID.fullmatch(str(said).strip())
     if found is None:
         raise ValueError(f"{said!r} is no target: write a number that is the most allowed, or such as '>= 0.99'")
-    return Bound(float(found[2]), found[1] != ">=")
+    return Requirement(float(found[2]), found[1] != ">=")
 
 
-Target = Annotated[Bound, BeforeValidator(bound), PlainSerializer(str)]
+Target = Annotated[Requirement, BeforeValidator(bound), PlainSerializer(str)]
 
-PROMISES = {name: Bound(0) for name in ("lost", "out_of_order", "duplicates", "forgotten")}
+PROMISES = {name: Requirement(0) for name in ("lost", "out_of_order", "duplicates", "forgotten")}
 """Hold in every rehearsal, whatever its file says."""
 
 
@@ -47,7 +47,7 @@ class Judged:
     """One target, and what was reached."""
 
     name: str
-    bound: Bound
+    bound: Requirement
     value: float | None
     """None when this rehearsal had nothing to measure it by, which misses the target."""
     variant: str = ""
@@ -64,7 +64,9 @@ class Judged:
         return {"variant": self.variant, **said}
 
 
-def judge(figures: Mapping[str, float | None], targets: Mapping[str, Bound], variant: str = "") -> tuple[Judged, ...]:
+def judge(
+    figures: Mapping[str, float | None], targets: Mapping[str, Requirement], variant: str = ""
+) -> tuple[Judged, ...]:
     """Every promise and every target."""
     bounds = {**PROMISES, **targets}
     return tuple(Judged(name, limit, figures.get(name), variant) for name, limit in bounds.items())

@@ -23,14 +23,14 @@ class Capacity(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class WaitingCurve:
     """How many turns had been sent and not begun, after each moment at which that changed."""
 
     times: tuple[float, ...]
     waiting: tuple[int, ...]
 
     @classmethod
-    def of(cls, sent_at: Iterable[float], began_at: Iterable[float]) -> Backlog:
+    def of(cls, sent_at: Iterable[float], began_at: Iterable[float]) -> WaitingCurve:
         """From every turn's two moments; turns that never began count as waiting to the end."""
         changes = sorted([(at, 1) for at in sent_at] + [(at, -1) for at in began_at])
         waiting, counts = 0, []
@@ -72,7 +72,7 @@ class Backlog:
         return max(1.0, self.peak * _DRAINED_SHARE)
 
 
-def ideal(sent_at: Sequence[float], service_s: Sequence[float], capacity: Sequence[Capacity]) -> Backlog:
+def ideal(sent_at: Sequence[float], service_s: Sequence[float], capacity: Sequence[Capacity]) -> WaitingCurve:
     """The same turns with the same times in the models, had each begun the very moment a server was free.
 
     First come, first served; nothing is lost to Kafka, the workers, rebalances or the order within conversations.
@@ -103,10 +103,10 @@ def ideal(sent_at: Sequence[float], service_s: Sequence[float], capacity: Sequen
             break
         began.append(begins)
         heapreplace(free, begins + service)
-    return Backlog.of(sent_at, began)
+    return WaitingCurve.of(sent_at, began)
 
 
-def drain_ratio(real: Backlog, best: Backlog, servers: int) -> float | None:
+def drain_ratio(real: WaitingCurve, best: WaitingCurve, servers: int) -> float | None:
     """How much longer the queue took, from its rise until it was gone, than it had to: 1 is ideal.
 
     None without a queue that is one at best too: half as many turns as there are ``servers`` are gone in no time.

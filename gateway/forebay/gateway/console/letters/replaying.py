@@ -14,7 +14,7 @@ from forebay.gateway.http.messages import parse
 from forebay.gateway.http.parsing import body_of
 from forebay.gateway.http.problem import Problem
 from forebay.operations.dead_letters.dead_letters import DeadLetters
-from forebay.operations.dead_letters.replay_plan import Plan
+from forebay.operations.dead_letters.replay_plan import ReplayPlan
 
 from . import views
 from .browsing import reading
@@ -89,7 +89,7 @@ async def stop(request: web.Request) -> web.Response:
     return web.json_response(stopped.fields())
 
 
-async def _send(job: Job, letters: DeadLetters, plan: Plan, asked: Replay) -> None:
+async def _send(job: Job, letters: DeadLetters, plan: ReplayPlan, asked: Replay) -> None:
     total = plan.selected if asked.limit is None else min(plan.selected, asked.limit)
     job.running(total)
     sent = await letters.replay(plan, rate=asked.rate, limit=asked.limit, on_progress=job.progressed, stop=job.stop)

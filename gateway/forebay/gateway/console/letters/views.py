@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from forebay.operations.dead_letters.letter import DeadLetter
-from forebay.operations.dead_letters.replay_plan import Plan
+from forebay.operations.dead_letters.replay_plan import ReplayPlan
 from forebay.schemas import Handoff
 
 _TEXT = 200
@@ -45,7 +45,7 @@ def whole(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def plan(found: Plan, limit: int | None) -> dict[str, Any]:
+def plan(found: ReplayPlan, limit: int | None) -> dict[str, Any]:
     """What a replay would send."""
     return {
         "letters": found.selected if limit is None else min(limit, found.selected),

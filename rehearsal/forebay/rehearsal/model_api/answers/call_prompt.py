@@ -10,7 +10,7 @@ from .tokens import MESSAGE_TOKENS, estimate
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class CallPrompt:
     """What a call asks for."""
 
     model: str

@@ -19,7 +19,7 @@ QUERY_CHARS = 40
 Reader = Callable[[str], str | None]
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """A kind of value, and how it is read."""
 
     named: re.Pattern[str]
@@ -121,15 +121,15 @@ _SEARCH_ZH = re.compile(
 _PRICED = re.compile(r"([^\s.,;?!，。；？！]{1,20}?)(?:要|卖)?多少钱")
 _THEIR_OWN = _any_case(r"my\b|我|订单|快递|人工")
 _KINDS = (
-    Kind(_any_case("track|waybill|运单"), _any_case("tracking (?:number|id)|运单号"), tracking_number),
-    Kind(_any_case("coupon|voucher|promo|^code$"), _any_case("(?:coupon|discount) code|优惠码|券码"), coupon_code),
-    Kind(
+    ValueKind(_any_case("track|waybill|运单"), _any_case("tracking (?:number|id)|运单号"), tracking_number),
+    ValueKind(_any_case("coupon|voucher|promo|^code$"), _any_case("(?:coupon|discount) code|优惠码|券码"), coupon_code),
+    ValueKind(
         _any_case("sku|article|^item$|(?:product|item)_?(?:id|no|num)"),
         _any_case(r"article number|\bsku\b|货号"),
         article_number,
     ),
-    Kind(_any_case("order"), _any_case("order (?:number|id)|订单(?:编?号)"), order_number),
-    Kind(_any_case("amount|total|price|金额"), _any_case("amount|金额"), amount),
-    Kind(_any_case("query|keyword|search|^q$|^term"), _any_case("search|looking for|keyword|关键词"), product),
-    Kind(_any_case("reason|comment|note|原因"), _any_case(r"\breason\b|\bwhy\b|原因"), reason),
+    ValueKind(_any_case("order"), _any_case("order (?:number|id)|订单(?:编?号)"), order_number),
+    ValueKind(_any_case("amount|total|price|金额"), _any_case("amount|金额"), amount),
+    ValueKind(_any_case("query|keyword|search|^q$|^term"), _any_case("search|looking for|keyword|关键词"), product),
+    ValueKind(_any_case("reason|comment|note|原因"), _any_case(r"\breason\b|\bwhy\b|原因"), reason),
 )

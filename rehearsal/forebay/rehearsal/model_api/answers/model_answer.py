@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from .call_prompt import Prompt
+from .call_prompt import CallPrompt
 from .choosing import choose, obey
 from .echo import reply_text
 from .tokens import cut_to, estimate
@@ -22,7 +22,7 @@ _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class RequestedTool:
     """A tool the model wants run."""
 
     name: str
@@ -31,18 +31,18 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ModelAnswer:
     """A whole answer."""
 
     text: str
-    tools: tuple[ToolCall, ...]
+    tools: tuple[RequestedTool, ...]
     tokens: int
     """Estimated output tokens."""
     cut: bool = False
     """Whether the caller's max_tokens cut the text."""
 
 
-def compose(prompt: Prompt, *, gullible: bool = False) -> Reply:
+def compose(prompt: CallPrompt, *, gullible: bool = False) -> ModelAnswer:
     """The answer to a prompt: tool calls where the last user text asks for them, otherwise the echo.
 
     A gullible model also calls what the last tool result tells it to.
@@ -51,29 +51,29 @@ def compose(prompt: Prompt, *, gullible: bool = False) -> Reply:
         names = ", ".join(call.name for call in calls)
         text = f"[turn {len(prompt.user_texts)}] Let me use {names}."
         tokens = estimate(text) + sum(estimate(call.name + call.arguments) for call in calls)
-        return Reply(text, calls, tokens)
+        return ModelAnswer(text, calls, tokens)
     text = reply_text(prompt.user_texts, prompt.tool_results)
     tokens = estimate(text)
     if prompt.max_tokens is not None and tokens > prompt.max_tokens:
-        return Reply(cut_to(text, prompt.max_tokens), (), prompt.max_tokens, cut=True)
-    return Reply(text, (), tokens)
+        return ModelAnswer(cut_to(text, prompt.max_tokens), (), prompt.max_tokens, cut=True)
+    return ModelAnswer(text, (), tokens)
 
 
-def _calls(prompt: Prompt, gullible: bool) -> tuple[ToolCall, ...]:
+def _calls(prompt: CallPrompt, gullible: bool) -> tuple[RequestedTool, ...]:
     if prompt.tool_results and not gullible:
         return ()
     text = prompt.tool_results[-1] if prompt.tool_results else prompt.last_text
     if "use tool " in text:
         return tuple(requested_tools(text, prompt.tools))
     call = (obey if prompt.tool_results else choose)(text, prompt.offers)
-    return (ToolCall(*call),) if call else ()
+    return (RequestedTool(*call),) if call else ()
 
 
-def requested_tools(text: str, offered: frozenset[str]) -> Iterator[ToolCall]:
+def requested_tools(text: str, offered: frozenset[str]) -> Iterator[RequestedTool]:
     """Each `use tool NAME {json object}` in the text whose NAME is offered; no or broken JSON means `{}`."""
     for found in _TOOL_REQUEST.finditer(text):
         if found[1] in offered:
-            yield ToolCall(found[1], _object_at(text, found.end()))
+            yield RequestedTool(found[1], _object_at(text, found.end()))
 
 
 def pieces(text: str, size: int = CHUNK_CHARS) -> list[str]:

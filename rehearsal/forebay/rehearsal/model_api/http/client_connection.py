@@ -10,9 +10,9 @@ import httptools
 
 from forebay.rehearsal.model_api.service import Service
 
-from .endless_stream import Feed
-from .http_message import MAX_BODY_BYTES, Request, whole
-from .response_plan import Ending, Plan
+from .endless_stream import EndlessStream
+from .http_message import MAX_BODY_BYTES, HttpRequest, whole
+from .response_plan import Ending, ResponsePlan
 
 MAX_PIPELINED = 64
 """Requests read ahead of their answers; beyond that the connection is not read."""
@@ -20,17 +20,17 @@ MAX_PIPELINED = 64
 _WANTED = frozenset({b"x-api-key", b"authorization", b"anthropic-version", b"expect", b"content-length"})
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """Callbacks of the transport and of the HTTP parser. No task per request: waits are timers."""
 
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, opened: set[Connection]) -> None:
+    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, opened: set[ClientConnection]) -> None:
         self._service = service
         self._loop = loop
         self._opened = opened
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[Request] = deque()
-        self._plan: Plan | None = None
+        self._waiting: deque[HttpRequest] = deque()
+        self._plan: ResponsePlan | None = None
         self._step = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unread = False
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         plan, self._plan = self._plan, None
-        if isinstance(plan, Feed):
+        if isinstance(plan, EndlessStream):
             plan.leave()
         if plan is not None and plan.provider is not None:
             self._service.admission.drop(self._release)
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         path, _, query = self._url.decode("latin-1").partition("?")
         too_large = self._body_bytes > MAX_BODY_BYTES
         self._waiting.append(
-            Request(
+            HttpRequest(
                 method=parser.get_method().decode("latin-1"),
                 path=path,
                 query=query,
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         """What came is no HTTP."""
         self._deaf = True
         if self._transport is not None and not self._transport.is_closing() and self._plan is None:
-            nothing = Request("GET", "", "", {}, b"", keep_alive=False, http_1_1=True)
+            nothing = HttpRequest("GET", "", "", {}, b"", keep_alive=False, http_1_1=True)
             self._transport.write(whole(nothing, 400, b'{"error":"not an HTTP/1.1 request"}'))
             self._transport.close()
 
@@ -210,9 +210,9 @@ class Connection(asyncio.Protocol):
             self._perform()
             self._pump()
 
-    def _finish(self, plan: Plan, transport: asyncio.Transport) -> None:
+    def _finish(self, plan: ResponsePlan, transport: asyncio.Transport) -> None:
         if plan.ending is Ending.HANG:
-            if isinstance(plan, Feed):
+            if isinstance(plan, EndlessStream):
                 plan.join(transport)
             return
         if plan.ending is Ending.HOLD:

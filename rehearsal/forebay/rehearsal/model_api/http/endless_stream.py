@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .http_message import LAST_CHUNK, Request, chunk, stream_head
-from .response_plan import Ending, Plan
+from .http_message import LAST_CHUNK, HttpRequest, chunk, stream_head
+from .response_plan import Ending, ResponsePlan
 
 
 @dataclass(slots=True, eq=False)
-class Feed(Plan):
+class EndlessStream(ResponsePlan):
     """The plan of such a stream. The connection calls `join` when its head is written, and `leave` when it is gone."""
 
-    request: Request | None = None
-    on_join: Callable[[Feed], None] | None = None
-    on_leave: Callable[[Feed], None] | None = None
+    request: HttpRequest | None = None
+    on_join: Callable[[EndlessStream], None] | None = None
+    on_leave: Callable[[EndlessStream], None] | None = None
     previews: bool = False
     """Whether the client wants to see messages while they are written."""
     transport: asyncio.Transport | None = None
 
     @classmethod
-    def open(cls, request: Request, headers: bytes, on_join: Callable[[Feed], None]) -> Feed:
+    def open(cls, request: HttpRequest, headers: bytes, on_join: Callable[[EndlessStream], None]) -> EndlessStream:
         """The stream that answers a request."""
         return cls([(0.0, stream_head(request, headers))], Ending.HANG, request=request, on_join=on_join)
 

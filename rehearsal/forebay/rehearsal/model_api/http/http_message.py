@@ -15,7 +15,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """One request, read to its end."""
 
     method: str
@@ -31,7 +31,7 @@ class Request:
     """Whether the body exceeded the limit; it is then left out and the connection cannot go on."""
 
 
-def head(request: Request, status: int, content_type: bytes, framing: bytes, extra: bytes = b"") -> bytes:
+def head(request: HttpRequest, status: int, content_type: bytes, framing: bytes, extra: bytes = b"") -> bytes:
     """Status line and headers. `framing` and `extra` are header lines, each ended by CRLF."""
     connection = b""
     if not request.keep_alive:
@@ -48,18 +48,18 @@ def head(request: Request, status: int, content_type: bytes, framing: bytes, ext
     )
 
 
-def whole(request: Request, status: int, body: bytes, extra: bytes = b"", content_type: bytes = JSON) -> bytes:
+def whole(request: HttpRequest, status: int, body: bytes, extra: bytes = b"", content_type: bytes = JSON) -> bytes:
     """A complete answer with a body, which a HEAD request does not get."""
     top = head(request, status, content_type, b"content-length: %d\r\n" % len(body), extra)
     return top if request.method == "HEAD" else top + body
 
 
-def stream_head(request: Request, extra: bytes) -> bytes:
+def stream_head(request: HttpRequest, extra: bytes) -> bytes:
     """The head of an event stream: chunked, or until the connection closes for HTTP/1.0."""
     framing = b"transfer-encoding: chunked\r\n" if request.http_1_1 else b""
     return head(request, HTTPStatus.OK, EVENT_STREAM, b"cache-control: no-cache\r\n" + framing, extra)
 
 
-def chunk(request: Request, data: bytes) -> bytes:
+def chunk(request: HttpRequest, data: bytes) -> bytes:
     """A piece of an event stream, framed as the request's HTTP version needs it."""
     return b"%x\r\n%b\r\n" % (len(data), data) if request.http_1_1 else data

@@ -9,7 +9,7 @@ from enum import Enum
 from forebay.rehearsal.model_api.faults import Fault, Strike
 from forebay.rehearsal.model_api.wire.wire_format import StreamFrames
 
-from .http_message import LAST_CHUNK, Request, chunk
+from .http_message import LAST_CHUNK, HttpRequest, chunk
 
 BROKEN_EVENT = b'event: content_block_delta\ndata: {"type": "content_block_delta", "delta": {"te\n\n'
 """An event whose data stops in the middle of its JSON; neither vendor's client can read it."""
@@ -27,7 +27,7 @@ class Ending(Enum):
 
 
 @dataclass(slots=True)
-class Plan:
+class ResponsePlan:
     """The answer to one request."""
 
     steps: list[tuple[float, bytes]]
@@ -38,12 +38,12 @@ class Plan:
     outcome: str = "ok"
     accepted: bool = False
     """Whether the call came in: it is then in progress until it finishes."""
-    again: Callable[[], Plan] | None = None
+    again: Callable[[], ResponsePlan] | None = None
     """Decides a held call anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StreamPace:
     """The waits of a streamed answer, in seconds."""
 
     first_s: float
@@ -54,7 +54,9 @@ class Pace:
     """Between the opening and the first text, where a fault asks for it."""
 
 
-def stream_plan(request: Request, top: bytes, frames: StreamFrames, pace: Pace, strike: Strike | None) -> Plan:
+def stream_plan(
+    request: HttpRequest, top: bytes, frames: StreamFrames, pace: StreamPace, strike: Strike | None
+) -> ResponsePlan:
     """A stream, with the fault that strikes it.
 
     `top` is the response head; frames are framed here. A fault inside the stream falls after `strike.after` pieces,
@@ -70,15 +72,15 @@ def stream_plan(request: Request, top: bytes, frames: StreamFrames, pace: Pace, 
         steps[1] = (pace.silence_s if kind is Fault.SLOW_FIRST_TOKEN else 0.0, steps[1][1])
     end = LAST_CHUNK if request.http_1_1 else b""
     if kind is Fault.CUT:
-        return Plan(steps, Ending.CLOSE)
+        return ResponsePlan(steps, Ending.CLOSE)
     if kind is None or kind not in _INSIDE:
         steps.append((pace.gap_s, chunk(request, frames.closing) + end))
     elif kind is Fault.EARLY_END:
         steps.append((pace.gap_s, end))
-    return Plan(steps, Ending.KEEP if request.keep_alive and request.http_1_1 else Ending.CLOSE)
+    return ResponsePlan(steps, Ending.KEEP if request.keep_alive and request.http_1_1 else Ending.CLOSE)
 
 
-def with_event(request: Request, plan: Plan, event: bytes, gap_s: float) -> Plan:
+def with_event(request: HttpRequest, plan: ResponsePlan, event: bytes, gap_s: float) -> ResponsePlan:
     """The plan of a stream that one last event breaks off; the HTTP body still ends cleanly."""
     end = LAST_CHUNK if request.http_1_1 else b""
     plan.steps.append((gap_s, chunk(request, event) + end))

@@ -11,7 +11,7 @@ from forebay.rehearsal.model_api.stats import KeyStats, key_name
 
 from .provider_limits import Limit, Limits, Outage
 from .rate_headers import Metered
-from .sliding_window import Window
+from .sliding_window import SlidingWindow
 
 MAX_KEYS = 10_000
 """API keys whose calls are counted; the one first seen is forgotten first."""
@@ -27,14 +27,14 @@ class Exceeded:
 
 
 @dataclass(slots=True)
-class Account:
+class KeyAccount:
     """What one API key did at one vendor."""
 
-    window: Window
+    window: SlidingWindow
     accepted: int = 0
 
 
-class Admission:
+class ProviderGate:
     """The limits in force and what is counted against them."""
 
     def __init__(self, limits: Limits) -> None:
@@ -48,19 +48,19 @@ class Admission:
         self.peak_working = 0
         """Most of them at once since `max_in_flight` last changed."""
         self._first = limits
-        self._accounts: dict[tuple[str, bytes], Account] = {}
+        self._accounts: dict[tuple[str, bytes], KeyAccount] = {}
         self._held: dict[Callable[[], None], None] = {}
 
-    def account(self, provider: str, key: bytes) -> Account:
+    def account(self, provider: str, key: bytes) -> KeyAccount:
         """The account of an API key at a vendor, opened on its first call."""
         found = self._accounts.get((provider, key))
         if found is None:
             if len(self._accounts) >= MAX_KEYS:
                 del self._accounts[next(iter(self._accounts))]
-            found = self._accounts[provider, key] = Account(Window(self.limits.window_s))
+            found = self._accounts[provider, key] = KeyAccount(SlidingWindow(self.limits.window_s))
         return found
 
-    def exceeded(self, account: Account, tokens: int, now: float) -> Exceeded | None:
+    def exceeded(self, account: KeyAccount, tokens: int, now: float) -> Exceeded | None:
         """The limit that a call of so many tokens would exceed at `now`; None lets it in."""
         limits = self.limits
         if limits.max_in_flight is not None and self.working >= limits.max_in_flight:
@@ -70,12 +70,12 @@ class Admission:
         account.window.advance(now)
         return over_quota(limits, account.window, tokens, now)
 
-    def spend(self, account: Account, tokens: int, now: float) -> None:
+    def spend(self, account: KeyAccount, tokens: int, now: float) -> None:
         """Count a call against its key's quota, in full, whatever becomes of it."""
         if self.limits.metered:
             account.window.add(now, tokens)
 
-    def enter(self, account: Account) -> None:
+    def enter(self, account: KeyAccount) -> None:
         """A call came in."""
         account.accepted += 1
         self.accepted += 1
@@ -87,7 +87,7 @@ class Admission:
         """A call that came in is over."""
         self.working -= 1
 
-    def rates(self, account: Account) -> Metered | None:
+    def rates(self, account: KeyAccount) -> Metered | None:
         """What the key's rate-limit headers tell; None without a quota."""
         limits = self.limits
         if not limits.metered:
@@ -108,7 +108,7 @@ class Admission:
             self.peak_working = 0
         for account in self._accounts.values():
             if new.window_s != old.window_s or new.metered != old.metered:
-                account.window = Window(new.window_s)
+                account.window = SlidingWindow(new.window_s)
             elif _quota(new) != _quota(old):
                 account.window.forget_peaks()
         if old.outage is Outage.HANG and new.outage is not Outage.HANG:
@@ -141,7 +141,7 @@ def api_key(headers: Mapping[bytes, bytes]) -> bytes:
     return key[7:].strip() if key[:7].lower() == b"bearer " else key
 
 
-def over_quota(limits: Limits, window: Window, tokens: int, now: float) -> Exceeded | None:
+def over_quota(limits: Limits, window: SlidingWindow, tokens: int, now: float) -> Exceeded | None:
     """The quota that keeps a call of so many tokens out the longest; None when there is room in both."""
     calls_s = tokens_s = 0.0
     if limits.requests_per_minute is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from .sliding_window import Window
+from .sliding_window import SlidingWindow
 
 REQUESTS_PER_MINUTE = 1_000_000
 INPUT_TOKENS_PER_MINUTE = 2_000_000_000
@@ -26,7 +26,7 @@ class Rates(Protocol):
 
 
 @dataclass(slots=True)
-class Allowance:
+class MinuteUsage:
     """What the current minute has used, where no quota is set. It only counts: nothing is refused because of it."""
 
     requests: int = 0
@@ -84,7 +84,7 @@ class Allowance:
 class Metered:
     """What one API key has left in its sliding window. It resets when the window is empty: that is a full quota."""
 
-    window: Window
+    window: SlidingWindow
     requests: int | None
     """Calls that the window may hold; None when only tokens are limited."""
     tokens: int | None

@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 
-class Window:
+class SlidingWindow:
     """What was accepted within `length_s` seconds. A call counts from its moment until just before `length_s` later."""
 
     def __init__(self, length_s: float) -> None:

@@ -13,16 +13,16 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from forebay.rehearsal.model_api.http.endless_stream import Feed
-from forebay.rehearsal.model_api.http.http_message import Request
-from forebay.rehearsal.model_api.http.response_plan import Plan
-from forebay.rehearsal.model_api.limits.sliding_window import Window
+from forebay.rehearsal.model_api.http.endless_stream import EndlessStream
+from forebay.rehearsal.model_api.http.http_message import HttpRequest
+from forebay.rehearsal.model_api.http.response_plan import ResponsePlan
+from forebay.rehearsal.model_api.limits.sliding_window import SlidingWindow
 from forebay.rehearsal.model_api.wire.anthropic_request import invalid
-from forebay.rehearsal.model_api.wire.error_answer import Refusal, Refused
+from forebay.rehearsal.model_api.wire.error_answer import CallRefused, ErrorAnswer
 from forebay.rehearsal.model_api.wire.wire_format import Wire
 
 from . import managed_shapes
-from .managed_session import Session
+from .managed_session import ManagedSession
 
 if TYPE_CHECKING:
     from forebay.rehearsal.model_api.service import Service
@@ -41,7 +41,7 @@ class ManagedAgents:
     """All that one organisation has."""
 
     def __init__(self, service: Service, wire: Wire) -> None:
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, ManagedSession] = {}
         self.refused = 0
         """Creations of sessions over the limit."""
         self._service, self._wire = service, wire
@@ -52,7 +52,7 @@ class ManagedAgents:
 
     def limit(self, sessions: int, window_s: float) -> None:
         """How many sessions may be created in any ``window_s`` seconds from now on."""
-        self._most, self._created = sessions, Window(window_s)
+        self._most, self._created = sessions, SlidingWindow(window_s)
 
     @property
     def made(self) -> tuple[int, int, int]:
@@ -65,13 +65,16 @@ class ManagedAgents:
         return f"{kind}_01{self._numbers:022x}"
 
     def plan(
-        self, request: Request, refuse: Callable[[Refusal, float], Plan], whole: Callable[[bytes, float], Plan]
-    ) -> Plan:
+        self,
+        request: HttpRequest,
+        refuse: Callable[[ErrorAnswer, float], ResponsePlan],
+        whole: Callable[[bytes, float], ResponsePlan],
+    ) -> ResponsePlan:
         """The answer to a request for one of the `PATHS`; ``refuse`` and ``whole`` put it into the vendor's words."""
         try:
             answer = self._checked(request)
-            plan = answer if isinstance(answer, Feed) else whole(orjson.dumps(answer), 0.0)
-        except Refused as refused:
+            plan = answer if isinstance(answer, EndlessStream) else whole(orjson.dumps(answer), 0.0)
+        except CallRefused as refused:
             plan = refuse(refused.refusal, 0.0)
         except Exception:
             _log.exception("the simulated Managed Agents failed on a request")
@@ -79,13 +82,13 @@ class ManagedAgents:
         plan.provider = None
         return plan
 
-    def _checked(self, request: Request) -> dict[str, Any] | Feed:
+    def _checked(self, request: HttpRequest) -> dict[str, Any] | EndlessStream:
         refusal = self._wire.unauthorized(request.headers) if self._service.settings.keep_api_key_check else None
         if refusal is not None or request.too_large:
-            raise Refused(refusal or self._wire.too_large())
+            raise CallRefused(refusal or self._wire.too_large())
         return self._answer(request)
 
-    def _answer(self, request: Request) -> dict[str, Any] | Feed:
+    def _answer(self, request: HttpRequest) -> dict[str, Any] | EndlessStream:
         query = parse_qs(request.query)
         match request.method, request.path.strip("/").split("/")[1:]:
             case "POST", ["agents"]:
@@ -104,11 +107,11 @@ class ManagedAgents:
                 return {"data": [self._shown(session) for session in self.sessions.values()], "next_page": None}
             case method, ["sessions", session_id, *rest]:
                 return self._of_session(method, _found(self.sessions, session_id), rest, request, query)
-        raise Refused(Refusal(404, "unknown_path", "not_found_error", "Not found"))
+        raise CallRefused(ErrorAnswer(404, "unknown_path", "not_found_error", "Not found"))
 
     def _of_session(
-        self, method: str, session: Session, rest: list[str], request: Request, query: dict[str, list[str]]
-    ) -> dict[str, Any] | Feed:
+        self, method: str, session: ManagedSession, rest: list[str], request: HttpRequest, query: dict[str, list[str]]
+    ) -> dict[str, Any] | EndlessStream:
         match method, rest:
             case "GET", []:
                 return self._shown(session)
@@ -127,12 +130,12 @@ class ManagedAgents:
             case "GET", ["events"]:
                 return _page(session.events, query)
             case "GET", ["events", "stream"] | ["stream"]:
-                feed = Feed.open(request, b"request-id: req_%b\r\n" % self.new_id("s").encode(), session.watch)
+                feed = EndlessStream.open(request, b"request-id: req_%b\r\n" % self.new_id("s").encode(), session.watch)
                 feed.previews = "agent.message" in query.get("event_deltas[]", [])
                 return feed
-        raise Refused(Refusal(405, "wrong_method", "invalid_request_error", "Method Not Allowed"))
+        raise CallRefused(ErrorAnswer(405, "wrong_method", "invalid_request_error", "Method Not Allowed"))
 
-    def _create(self, body: dict[str, Any]) -> Session:
+    def _create(self, body: dict[str, Any]) -> ManagedSession:
         now = self._service.clock()
         asked = body.get("agent")
         given = asked if isinstance(asked, dict) else {"id": asked}
@@ -146,15 +149,15 @@ class ManagedAgents:
         if (wait_s := self._created.call_fits_in_s(now, self._most)) > 0:
             self.refused += 1
             message = "This request would exceed your organization's rate limit of sessions created per minute."
-            raise Refused(Refusal(429, "rate_limit", "rate_limit_error", message).with_retry_after(wait_s))
+            raise CallRefused(ErrorAnswer(429, "rate_limit", "rate_limit_error", message).with_retry_after(wait_s))
         self._created.add(now, 0)
-        session = Session(self.new_id("sesn"), agent, environment["id"], self._service)
+        session = ManagedSession(self.new_id("sesn"), agent, environment["id"], self._service)
         self.sessions[session.id] = session
         if body.get("initial_events"):
             session.send(body["initial_events"])
         return session
 
-    def _shown(self, session: Session) -> dict[str, Any]:
+    def _shown(self, session: ManagedSession) -> dict[str, Any]:
         return managed_shapes.session(session, self._now)
 
     @property
@@ -162,7 +165,7 @@ class ManagedAgents:
         return managed_shapes.stamp(self._service.clock())
 
 
-def _body(request: Request) -> dict[str, Any]:
+def _body(request: HttpRequest) -> dict[str, Any]:
     try:
         body = orjson.loads(request.body)
     except orjson.JSONDecodeError as error:
@@ -174,7 +177,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _found(things: Mapping[str, _Thing], thing_id: object) -> _Thing:
     if thing_id not in things:
-        raise Refused(Refusal(404, "not_found", "not_found_error", f"{thing_id} was not found"))
+        raise CallRefused(ErrorAnswer(404, "not_found", "not_found_error", f"{thing_id} was not found"))
     return things[str(thing_id)]
 
 

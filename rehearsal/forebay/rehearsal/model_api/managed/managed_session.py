@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
-from forebay.rehearsal.model_api.answers.model_answer import Reply, compose, pieces
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
+from forebay.rehearsal.model_api.answers.model_answer import ModelAnswer, compose, pieces
 from forebay.rehearsal.model_api.faults import Fault, Strike
-from forebay.rehearsal.model_api.http.endless_stream import Feed
+from forebay.rehearsal.model_api.http.endless_stream import EndlessStream
 from forebay.rehearsal.model_api.wire.anthropic_request import invalid, read_request
 
 from .managed_shapes import error_event, model_usage, read_texts, stamp
@@ -34,7 +34,7 @@ _ERRORS = {
 }
 
 
-class Session:
+class ManagedSession:
     """One conversation with an agent. Its runs are scripts: generators that yield the seconds to wait."""
 
     def __init__(self, session_id: str, agent: dict[str, Any], environment_id: str, service: Service) -> None:
@@ -42,7 +42,7 @@ class Session:
         self.created_at = stamp(service.clock())
         self.status = "idle"
         self.events: list[dict[str, Any]] = []
-        self.feeds: list[Feed] = []
+        self.feeds: list[EndlessStream] = []
         self.usage = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_input_tokens"), 0)
         self._service = service
         self._messages: list[dict[str, Any]] = []
@@ -50,7 +50,9 @@ class Session:
         self._queue: list[dict[str, Any]] = []
         self._script: Iterator[float] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._request: tuple[str, Prompt] | None = None  # of the model, under way: id of its start, what it was asked
+        self._request: tuple[str, CallPrompt] | None = (
+            None  # of the model, under way: id of its start, what it was asked
+        )
 
     def send(self, events: list[Any]) -> list[dict[str, Any]]:
         """Takes a client's events; returns them as they were recorded. Raises Refused, before any is taken."""
@@ -59,7 +61,7 @@ class Session:
         self._check(events)
         return [self._take(event) for event in events]
 
-    def watch(self, feed: Feed) -> None:
+    def watch(self, feed: EndlessStream) -> None:
         """A client listens from now on."""
         self.feeds.append(feed)
         feed.on_leave = self.feeds.remove
@@ -152,9 +154,9 @@ class Session:
             self._messages += [{"role": "user", "content": text} for text in read_texts(0, event["content"])]
         self._queue = []
         prompt = self._prompt()
-        self._service.tally.begin()
+        self._service.counters.begin()
         self._request = self._emit({"type": "span.model_request_start"})["id"], prompt
-        strike = self._service.strike(prompt, self._service.tally.turn(prompt.last_text))
+        strike = self._service.strike(prompt, self._service.counters.turn(prompt.last_text))
         yield self._latency_s(strike)
         if strike is not None and strike.kind is Fault.HANG:
             yield math.inf
@@ -177,14 +179,14 @@ class Session:
             return self._service.settings.slow_s if strike.seconds is None else strike.seconds
         return self._service.next_latency_ms(True) / 1000.0
 
-    def _prompt(self) -> Prompt:
+    def _prompt(self) -> CallPrompt:
         """What the model is asked: a request of the Messages API, its prefix cached."""
         tools = [tool for tool in self.agent["tools"] if tool.get("type") == "custom"]
         asked = {"model": self.agent["model"]["id"], "max_tokens": _MAX_TOKENS, "stream": True, "tools": tools}
         asked |= {"system": self.agent["system"], "messages": self._messages, "cache_control": {"type": "ephemeral"}}
         return read_request(asked)
 
-    def _answer(self, reply: Reply, strike: Strike | None) -> Iterator[float]:
+    def _answer(self, reply: ModelAnswer, strike: Strike | None) -> Iterator[float]:
         message_id = self._service.managed.new_id("sevt")
         self._preview({"type": "event_start", "event": {"type": "agent.message", "id": message_id}})
         shown = pieces(reply.text)
@@ -208,7 +210,7 @@ class Session:
         waits = {"type": "requires_action", "event_ids": list(self._pending)}
         self._idle(waits if calls else {"type": "end_turn"})
 
-    def _request_ended(self, reply: Reply | None, outcome: str) -> None:
+    def _request_ended(self, reply: ModelAnswer | None, outcome: str) -> None:
         if self._request is None:
             return
         (start_id, prompt), self._request = self._request, None
@@ -217,7 +219,7 @@ class Session:
             self.usage[name] += usage[name]
         ended = {"model_request_start_id": start_id, "model_usage": usage, "is_error": reply is None}
         self._emit({"type": "span.model_request_end"} | ended)
-        self._service.tally.finish("anthropic", outcome)
+        self._service.counters.finish("anthropic", outcome)
 
     def _idle(self, stop_reason: dict[str, Any]) -> None:
         self._script = None
@@ -239,7 +241,7 @@ class Session:
     def _preview(self, event: dict[str, Any]) -> None:
         self._show(event, [feed for feed in self.feeds if feed.previews])
 
-    def _show(self, event: dict[str, Any], feeds: list[Feed]) -> None:
+    def _show(self, event: dict[str, Any], feeds: list[EndlessStream]) -> None:
         data = b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
         for feed in tuple(feeds):
             feed.write(data)

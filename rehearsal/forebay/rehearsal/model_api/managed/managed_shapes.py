@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
 from forebay.rehearsal.model_api.wire.anthropic_request import invalid
 
 
@@ -99,7 +99,7 @@ def error_event(kind: str, retry: str) -> dict[str, Any]:
     return {"type": "session.error", "error": {"type": kind, "message": message, "retry_status": {"type": retry}}}
 
 
-def model_usage(prompt: Prompt, output_tokens: int) -> dict[str, int]:
+def model_usage(prompt: CallPrompt, output_tokens: int) -> dict[str, int]:
     """Of one request to the model."""
     return {
         "input_tokens": prompt.tokens - prompt.cache_read - prompt.cache_write,

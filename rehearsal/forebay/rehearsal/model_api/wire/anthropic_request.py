@@ -7,16 +7,16 @@ from typing import Any
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt, Transcript
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt, Transcript
 from forebay.rehearsal.model_api.answers.offer import Offer
 
-from .error_answer import Refusal, Refused
+from .error_answer import CallRefused, ErrorAnswer
 
 MIN_CACHED_TOKENS = 1024
 """A shorter prefix is never cached."""
 
 
-def read_request(body: object) -> Prompt:
+def read_request(body: object) -> CallPrompt:
     """The prompt of a decoded body. Raises Refused with a 400."""
     if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary")
@@ -34,7 +34,7 @@ def read_request(body: object) -> Prompt:
     if body.get("cache_control"):
         transcript.mark()
     read, write = cached(transcript)
-    return Prompt(
+    return CallPrompt(
         model=model,
         stream=body.get("stream") is True,
         user_texts=transcript.user_texts,
@@ -57,9 +57,9 @@ def cached(transcript: Transcript) -> tuple[int, int]:
     return read, transcript.marked - read
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str) -> CallRefused:
     """A 400 of the real API's type."""
-    return Refused(Refusal(400, "invalid_request", "invalid_request_error", message))
+    return CallRefused(ErrorAnswer(400, "invalid_request", "invalid_request_error", message))
 
 
 def _field(body: dict[str, Any], name: str, kind: type, what: str) -> Any:

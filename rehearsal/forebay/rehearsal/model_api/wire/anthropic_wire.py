@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
-from forebay.rehearsal.model_api.answers.model_answer import Reply, pieces
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
+from forebay.rehearsal.model_api.answers.model_answer import ModelAnswer, pieces
 from forebay.rehearsal.model_api.known_models import ANTHROPIC_MODELS, RELEASED
 from forebay.rehearsal.model_api.limits.provider_limits import Limit
 from forebay.rehearsal.model_api.limits.rate_headers import Rates
 
 from .anthropic_request import read_request
-from .error_answer import Refusal
-from .wire_format import Identity, StreamFrames
+from .error_answer import ErrorAnswer
+from .wire_format import AnswerIdentity, StreamFrames
 
 _RATE_LIMITED = {
     Limit.REQUESTS: "This request would exceed your organization's rate limit of requests per minute (model: %s).",
@@ -30,28 +30,28 @@ class AnthropicWire:
 
     name = "anthropic"
 
-    def unauthorized(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    def unauthorized(self, headers: Mapping[bytes, bytes]) -> ErrorAnswer | None:
         """401 without a key, or with one that contains `invalid`; 400 without `anthropic-version`."""
         key = headers.get(b"x-api-key") or headers.get(b"authorization")
         if not key:
-            return Refusal(401, "unauthorized", "authentication_error", "x-api-key header is required")
+            return ErrorAnswer(401, "unauthorized", "authentication_error", "x-api-key header is required")
         if b"invalid" in key:
-            return Refusal(401, "unauthorized", "authentication_error", "invalid x-api-key")
+            return ErrorAnswer(401, "unauthorized", "authentication_error", "invalid x-api-key")
         if b"anthropic-version" not in headers:
-            return Refusal(400, "invalid_request", "invalid_request_error", "anthropic-version: header is required")
+            return ErrorAnswer(400, "invalid_request", "invalid_request_error", "anthropic-version: header is required")
         return None
 
-    def read(self, body: object) -> Prompt:
+    def read(self, body: object) -> CallPrompt:
         """The prompt of a decoded body; raises Refused."""
         return read_request(body)
 
-    def broken_json(self, problem: str) -> Refusal:
+    def broken_json(self, problem: str) -> ErrorAnswer:
         """400 for a body that is no JSON."""
-        return Refusal(
+        return ErrorAnswer(
             400, "invalid_request", "invalid_request_error", f"The request body is not valid JSON: {problem}"
         )
 
-    def plain(self, prompt: Prompt, reply: Reply, identity: Identity) -> bytes:
+    def plain(self, prompt: CallPrompt, reply: ModelAnswer, identity: AnswerIdentity) -> bytes:
         """A `message` object."""
         content: list[dict[str, Any]] = [{"type": "text", "text": reply.text}]
         content += [
@@ -71,7 +71,7 @@ class AnthropicWire:
         }
         return orjson.dumps(message)
 
-    def frames(self, prompt: Prompt, reply: Reply, identity: Identity) -> StreamFrames:
+    def frames(self, prompt: CallPrompt, reply: ModelAnswer, identity: AnswerIdentity) -> StreamFrames:
         """The events from message_start to message_stop."""
         start = _event(
             b"message_start",
@@ -98,14 +98,14 @@ class AnthropicWire:
         error = {"type": "overloaded_error", "message": "Overloaded"}
         return _event(b"error", {"type": "error", "error": error})
 
-    def refusal_body(self, refusal: Refusal, identity: Identity) -> bytes:
+    def refusal_body(self, refusal: ErrorAnswer, identity: AnswerIdentity) -> bytes:
         """An `error` object."""
         error: dict[str, Any] = {"type": refusal.type, "message": refusal.message}
         if refusal.code is not None:
             error["details"] = {"error_code": refusal.code}
         return orjson.dumps({"type": "error", "error": error, "request_id": _request_id(identity)})
 
-    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
+    def headers(self, identity: AnswerIdentity, rates: Rates, now: float, refusal: ErrorAnswer | None) -> bytes:
         """Request id, rate limits, Retry-After."""
         exhausted = refusal.retry_after_s or 0.0 if refusal is not None and refusal.exhausted else None
         lines = b"request-id: %b\r\nanthropic-organization-id: org-rehearsal\r\n" % _request_id(identity).encode()
@@ -114,48 +114,48 @@ class AnthropicWire:
             lines += b"retry-after: %d\r\nx-should-retry: true\r\n" % -(-refusal.retry_after_s // 1)
         return lines
 
-    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+    def quota_tokens(self, prompt: CallPrompt, reply: ModelAnswer) -> int:
         """Input and output tokens; what the cache held does not count."""
         return prompt.tokens - prompt.cache_read + reply.tokens
 
-    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> ErrorAnswer:
         """The organisation's rate limit."""
         message = _RATE_LIMITED[limit] % model
-        return Refusal(429, "rate_limit", "rate_limit_error", message, exhausted=True)
+        return ErrorAnswer(429, "rate_limit", "rate_limit_error", message, exhausted=True)
 
-    def spend_limited(self) -> Refusal:
+    def spend_limited(self) -> ErrorAnswer:
         """The monthly threshold of the organisation's tier."""
         message = "Your organization has reached the monthly API usage limit of its tier."
-        return Refusal(429, "spend_limit", "rate_limit_error", message, code="enforced_spend_limit_reached")
+        return ErrorAnswer(429, "spend_limit", "rate_limit_error", message, code="enforced_spend_limit_reached")
 
-    def overloaded(self) -> Refusal:
+    def overloaded(self) -> ErrorAnswer:
         """529."""
-        return Refusal(529, "overloaded", "overloaded_error", "Overloaded")
+        return ErrorAnswer(529, "overloaded", "overloaded_error", "Overloaded")
 
-    def server_error(self) -> Refusal:
+    def server_error(self) -> ErrorAnswer:
         """500."""
-        return Refusal(500, "server_error", "api_error", "Internal server error", after_latency=True)
+        return ErrorAnswer(500, "server_error", "api_error", "Internal server error", after_latency=True)
 
-    def unavailable(self) -> Refusal:
+    def unavailable(self) -> ErrorAnswer:
         """503."""
-        return Refusal(503, "unavailable", "api_error", "Service unavailable")
+        return ErrorAnswer(503, "unavailable", "api_error", "Service unavailable")
 
-    def context_too_long(self, tokens: int, maximum: int) -> Refusal:
+    def context_too_long(self, tokens: int, maximum: int) -> ErrorAnswer:
         """400."""
         message = f"prompt is too long: {tokens} tokens > {maximum} maximum"
-        return Refusal(400, "context_too_long", "invalid_request_error", message)
+        return ErrorAnswer(400, "context_too_long", "invalid_request_error", message)
 
-    def too_large(self) -> Refusal:
+    def too_large(self) -> ErrorAnswer:
         """413."""
-        return Refusal(413, "too_large", "request_too_large", "Request exceeds the maximum size")
+        return ErrorAnswer(413, "too_large", "request_too_large", "Request exceeds the maximum size")
 
-    def unknown_path(self, method: str, path: str) -> Refusal:
+    def unknown_path(self, method: str, path: str) -> ErrorAnswer:
         """404."""
-        return Refusal(404, "unknown_path", "not_found_error", "Not found")
+        return ErrorAnswer(404, "unknown_path", "not_found_error", "Not found")
 
-    def wrong_method(self, method: str, path: str) -> Refusal:
+    def wrong_method(self, method: str, path: str) -> ErrorAnswer:
         """405."""
-        return Refusal(405, "wrong_method", "invalid_request_error", "Method Not Allowed")
+        return ErrorAnswer(405, "wrong_method", "invalid_request_error", "Method Not Allowed")
 
     def models(self) -> bytes:
         """One page with every model."""
@@ -189,7 +189,7 @@ def _block_stop(index: int) -> bytes:
     return _event(b"content_block_stop", {"type": "content_block_stop", "index": index})
 
 
-def _message(prompt: Prompt, identity: Identity) -> dict[str, Any]:
+def _message(prompt: CallPrompt, identity: AnswerIdentity) -> dict[str, Any]:
     return {
         "id": f"msg_01{identity.number:022x}",
         "type": "message",
@@ -202,7 +202,7 @@ def _message(prompt: Prompt, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _usage(prompt: Prompt, output_tokens: int) -> dict[str, Any]:
+def _usage(prompt: CallPrompt, output_tokens: int) -> dict[str, Any]:
     # Unlike OpenAI's prompt_tokens, input_tokens leaves the cached part out.
     return {
         "input_tokens": prompt.tokens - prompt.cache_read - prompt.cache_write,
@@ -213,13 +213,13 @@ def _usage(prompt: Prompt, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def _stop_reason(reply: Reply) -> str:
+def _stop_reason(reply: ModelAnswer) -> str:
     return "tool_use" if reply.tools else "max_tokens" if reply.cut else "end_turn"
 
 
-def _request_id(identity: Identity) -> str:
+def _request_id(identity: AnswerIdentity) -> str:
     return f"req_01{identity.number:022x}"
 
 
-def _tool_id(identity: Identity, index: int) -> str:
+def _tool_id(identity: AnswerIdentity, index: int) -> str:
     return f"toolu_01{identity.number:020x}{index:02x}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorAnswer:
     """An error answer in one vendor's terms."""
 
     status: int
@@ -27,18 +27,18 @@ class Refusal:
     after_latency: bool = False
     """Whether the answer takes the usual latency; the others come at once."""
 
-    def with_retry_after(self, seconds: float | None) -> Refusal:
+    def with_retry_after(self, seconds: float | None) -> ErrorAnswer:
         """The same refusal with a Retry-After header; None leaves it out."""
         return replace(self, retry_after_s=seconds)
 
-    def counted_as(self, outcome: str) -> Refusal:
+    def counted_as(self, outcome: str) -> ErrorAnswer:
         """The same refusal under another name in the statistics, with headers that show what is really left."""
         return replace(self, outcome=outcome, exhausted=False)
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """Raised while a request is read, with the answer it gets."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: ErrorAnswer) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal

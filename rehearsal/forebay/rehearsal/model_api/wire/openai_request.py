@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt, Transcript
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt, Transcript
 from forebay.rehearsal.model_api.answers.offer import Offer
 
-from .error_answer import Refusal, Refused
+from .error_answer import CallRefused, ErrorAnswer
 
 MIN_CACHED_TOKENS = 1024
 CACHE_STEP = 128
@@ -18,7 +18,7 @@ CACHE_STEP = 128
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-def read_request(body: object) -> Prompt:
+def read_request(body: object) -> CallPrompt:
     """The prompt of a decoded body. Raises Refused with a 400."""
     if not isinstance(body, dict):
         raise invalid("Invalid type for the request body: expected an object.")
@@ -40,7 +40,7 @@ def read_request(body: object) -> Prompt:
     _MessageReader(transcript).read(messages)
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     options = body.get("stream_options")
-    return Prompt(
+    return CallPrompt(
         model=model,
         stream=body.get("stream") is True,
         user_texts=transcript.user_texts,
@@ -59,9 +59,9 @@ def cached(sent_before: int) -> int:
     return sent_before // CACHE_STEP * CACHE_STEP if sent_before >= MIN_CACHED_TOKENS else 0
 
 
-def invalid(message: str, code: str | None = None, param: str | None = None) -> Refused:
+def invalid(message: str, code: str | None = None, param: str | None = None) -> CallRefused:
     """A 400 of the real API's type."""
-    return Refused(Refusal(400, "invalid_request", "invalid_request_error", message, code, param))
+    return CallRefused(ErrorAnswer(400, "invalid_request", "invalid_request_error", message, code, param))
 
 
 def _read_offers(body: dict[str, Any], transcript: Transcript) -> dict[str, Offer]:

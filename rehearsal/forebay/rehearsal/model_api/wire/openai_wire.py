@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from forebay.rehearsal.model_api.answers.call_prompt import Prompt
-from forebay.rehearsal.model_api.answers.model_answer import Reply, pieces
+from forebay.rehearsal.model_api.answers.call_prompt import CallPrompt
+from forebay.rehearsal.model_api.answers.model_answer import ModelAnswer, pieces
 from forebay.rehearsal.model_api.known_models import OPENAI_MODELS
 from forebay.rehearsal.model_api.limits.provider_limits import Limit
 from forebay.rehearsal.model_api.limits.rate_headers import Rates
 
-from .error_answer import Refusal
+from .error_answer import ErrorAnswer
 from .openai_request import read_request
-from .wire_format import Identity, StreamFrames
+from .wire_format import AnswerIdentity, StreamFrames
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
@@ -35,29 +35,29 @@ class OpenAIWire:
 
     name = "openai"
 
-    def unauthorized(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    def unauthorized(self, headers: Mapping[bytes, bytes]) -> ErrorAnswer | None:
         """401 without a bearer key, or with one that contains `invalid`."""
         key = headers.get(b"authorization", b"")
         if not key.lower().startswith(b"bearer ") or not key[7:].strip():
-            return Refusal(401, "unauthorized", "invalid_request_error", _NO_KEY)
+            return ErrorAnswer(401, "unauthorized", "invalid_request_error", _NO_KEY)
         if b"invalid" in key:
             message = "Incorrect API key provided. You can find your API key in your account settings."
-            return Refusal(401, "unauthorized", "invalid_request_error", message, code="invalid_api_key")
+            return ErrorAnswer(401, "unauthorized", "invalid_request_error", message, code="invalid_api_key")
         return None
 
-    def read(self, body: object) -> Prompt:
+    def read(self, body: object) -> CallPrompt:
         """The prompt of a decoded body; raises Refused."""
         return read_request(body)
 
-    def broken_json(self, problem: str) -> Refusal:
+    def broken_json(self, problem: str) -> ErrorAnswer:
         """400 for a body that is no JSON."""
         message = (
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             f"library correctly. The parser said: {problem}.)"
         )
-        return Refusal(400, "invalid_request", "invalid_request_error", message)
+        return ErrorAnswer(400, "invalid_request", "invalid_request_error", message)
 
-    def plain(self, prompt: Prompt, reply: Reply, identity: Identity) -> bytes:
+    def plain(self, prompt: CallPrompt, reply: ModelAnswer, identity: AnswerIdentity) -> bytes:
         """A `chat.completion` object."""
         message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
         if reply.tools:
@@ -69,7 +69,7 @@ class OpenAIWire:
         answer = _envelope("chat.completion", prompt, identity)
         return orjson.dumps(answer | {"choices": [choice], "usage": _usage(prompt, reply)})
 
-    def frames(self, prompt: Prompt, reply: Reply, identity: Identity) -> StreamFrames:
+    def frames(self, prompt: CallPrompt, reply: ModelAnswer, identity: AnswerIdentity) -> StreamFrames:
         """The chunks from the role to `[DONE]`."""
         chunks = _Chunks(prompt, identity)
         opening = chunks.delta(b'{"role":"assistant","content":"","refusal":null}')
@@ -90,12 +90,12 @@ class OpenAIWire:
         error = {"message": _SERVER_ERROR, "type": "server_error", "param": None, "code": None}
         return b"data: %b\n\n" % orjson.dumps({"error": error})
 
-    def refusal_body(self, refusal: Refusal, identity: Identity) -> bytes:
+    def refusal_body(self, refusal: ErrorAnswer, identity: AnswerIdentity) -> bytes:
         """An `error` object."""
         error = {"message": refusal.message, "type": refusal.type, "param": refusal.param, "code": refusal.code}
         return orjson.dumps({"error": error})
 
-    def headers(self, identity: Identity, rates: Rates, now: float, refusal: Refusal | None) -> bytes:
+    def headers(self, identity: AnswerIdentity, rates: Rates, now: float, refusal: ErrorAnswer | None) -> bytes:
         """Request id, rate limits, Retry-After."""
         exhausted = refusal.retry_after_s or 0.0 if refusal is not None and refusal.exhausted else None
         lines = b"x-request-id: req_%032x\r\nopenai-organization: org-rehearsal\r\nopenai-version: 2020-10-01\r\n" % (
@@ -108,57 +108,57 @@ class OpenAIWire:
             lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
         return lines
 
-    def quota_tokens(self, prompt: Prompt, reply: Reply) -> int:
+    def quota_tokens(self, prompt: CallPrompt, reply: ModelAnswer) -> int:
         """Input and output tokens, whether the cache held them or not."""
         return prompt.tokens + reply.tokens
 
-    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> Refusal:
+    def rate_limited(self, model: str, limit: Limit = Limit.REQUESTS) -> ErrorAnswer:
         """The organisation's rate limit."""
         kind, what = _RATE_LIMITED[limit]
         message = (
             f"Rate limit reached for {model} in organization org-rehearsal on {what}. Please slow down and try again."
         )
-        return Refusal(429, "rate_limit", kind, message, code="rate_limit_exceeded", exhausted=True)
+        return ErrorAnswer(429, "rate_limit", kind, message, code="rate_limit_exceeded", exhausted=True)
 
-    def spend_limited(self) -> Refusal:
+    def spend_limited(self) -> ErrorAnswer:
         """The organisation's hard spend limit."""
         message = "You exceeded your current quota, please check your plan and billing details."
-        return Refusal(429, "spend_limit", "insufficient_quota", message, code="organization_spend_limit_exceeded")
+        return ErrorAnswer(429, "spend_limit", "insufficient_quota", message, code="organization_spend_limit_exceeded")
 
-    def overloaded(self) -> Refusal:
+    def overloaded(self) -> ErrorAnswer:
         """503."""
         message = "The engine is currently overloaded, please try again later."
-        return Refusal(503, "overloaded", "server_error", message)
+        return ErrorAnswer(503, "overloaded", "server_error", message)
 
-    def server_error(self) -> Refusal:
+    def server_error(self) -> ErrorAnswer:
         """500."""
-        return Refusal(500, "server_error", "server_error", _SERVER_ERROR, after_latency=True)
+        return ErrorAnswer(500, "server_error", "server_error", _SERVER_ERROR, after_latency=True)
 
-    def unavailable(self) -> Refusal:
+    def unavailable(self) -> ErrorAnswer:
         """503."""
-        return Refusal(503, "unavailable", "server_error", "Service temporarily unavailable.")
+        return ErrorAnswer(503, "unavailable", "server_error", "Service temporarily unavailable.")
 
-    def context_too_long(self, tokens: int, maximum: int) -> Refusal:
+    def context_too_long(self, tokens: int, maximum: int) -> ErrorAnswer:
         """400."""
         message = (
             f"This model's maximum context length is {maximum} tokens. However, your messages resulted in {tokens} "
             "tokens. Please reduce the length of the messages."
         )
         code = "context_length_exceeded"
-        return Refusal(400, "context_too_long", "invalid_request_error", message, code, "messages")
+        return ErrorAnswer(400, "context_too_long", "invalid_request_error", message, code, "messages")
 
-    def too_large(self) -> Refusal:
+    def too_large(self) -> ErrorAnswer:
         """413."""
-        return Refusal(413, "too_large", "invalid_request_error", "Request body is too large.")
+        return ErrorAnswer(413, "too_large", "invalid_request_error", "Request body is too large.")
 
-    def unknown_path(self, method: str, path: str) -> Refusal:
+    def unknown_path(self, method: str, path: str) -> ErrorAnswer:
         """404."""
-        return Refusal(404, "unknown_path", "invalid_request_error", f"Invalid URL ({method} {path})")
+        return ErrorAnswer(404, "unknown_path", "invalid_request_error", f"Invalid URL ({method} {path})")
 
-    def wrong_method(self, method: str, path: str) -> Refusal:
+    def wrong_method(self, method: str, path: str) -> ErrorAnswer:
         """405."""
         message = f"Not allowed to {method} on {path}."
-        return Refusal(405, "wrong_method", "invalid_request_error", message, "method_not_supported")
+        return ErrorAnswer(405, "wrong_method", "invalid_request_error", message, "method_not_supported")
 
     def models(self) -> bytes:
         """Every model."""
@@ -171,7 +171,7 @@ class OpenAIWire:
 class _Chunks:
     """Renders the chunks of one stream, whose envelope is the same in all of them."""
 
-    def __init__(self, prompt: Prompt, identity: Identity) -> None:
+    def __init__(self, prompt: CallPrompt, identity: AnswerIdentity) -> None:
         envelope = orjson.dumps(_envelope("chat.completion.chunk", prompt, identity))
         self._start = b"data: %b," % envelope[:-1]
         # With include_usage, every chunk but the last carries a null.
@@ -187,7 +187,7 @@ class _Chunks:
         return b'%b"choices":[],"usage":%b}\n\n' % (self._start, orjson.dumps(usage))
 
 
-def _envelope(kind: str, prompt: Prompt, identity: Identity) -> dict[str, Any]:
+def _envelope(kind: str, prompt: CallPrompt, identity: AnswerIdentity) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{identity.number:029x}",
         "object": kind,
@@ -198,7 +198,7 @@ def _envelope(kind: str, prompt: Prompt, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _usage(prompt: Prompt, reply: Reply) -> dict[str, Any]:
+def _usage(prompt: CallPrompt, reply: ModelAnswer) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt.tokens,
         "completion_tokens": reply.tokens,
@@ -208,7 +208,7 @@ def _usage(prompt: Prompt, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _finish_reason(reply: Reply) -> str:
+def _finish_reason(reply: ModelAnswer) -> str:
     return "tool_calls" if reply.tools else "length" if reply.cut else "stop"
 
 
@@ -216,5 +216,5 @@ def _tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _tool_id(identity: Identity, index: int) -> str:
+def _tool_id(identity: AnswerIdentity, index: int) -> str:
     return f"call_{identity.number:022x}{index:02x}"
