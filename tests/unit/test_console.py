@@ -1,4 +1,4 @@
-"""What the console works out by itself: percentiles, rates, ages, the moment, the snapshot, and what it asks of a body."""
+"""What the console works out by itself: percentiles, ages, the moment, the snapshot, and what it asks of a body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from forebay.gateway.console.audit import Audit
 from forebay.gateway.console.letters.jobs import Job, Jobs
 from forebay.gateway.console.letters.views import handoff
-from forebay.gateway.console.live.rate import Rate
 from forebay.gateway.console.live.snapshot import snapshot_of
 from forebay.gateway.console.live.timeline import KEPT as POINTS
 from forebay.gateway.console.live.timeline import History, Point, point_of
@@ -105,27 +104,7 @@ def test_odd_replies_are_counted_and_break_nothing(reply: dict[str, Any]) -> Non
     assert latencies.window(NOW).outcomes == {"unknown": 1}
 
 
-# Rates, ages, history
-
-
-def test_a_rate_is_over_the_last_seconds() -> None:
-    rate = Rate()
-    assert rate.latest == 0.0
-    for second in range(10):
-        rate.note(100 * second, NOW + second)
-    assert rate.latest == pytest.approx(100)
-    for second in range(10, 14):
-        rate.note(900, NOW + second)
-    assert rate.latest == 0.0
-
-
-def test_a_topic_that_was_made_anew_gives_no_negative_rate() -> None:
-    rate = Rate()
-    rate.note(1_000, NOW)
-    rate.note(0, NOW + 1)
-    assert rate.latest == 0.0
-    rate.note(50, NOW + 2)
-    assert rate.latest == pytest.approx(50)
+# Ages, history
 
 
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=300), st.data())

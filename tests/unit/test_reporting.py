@@ -17,7 +17,7 @@ from forebay.schemas.contract import asyncapi
 from forebay.workers.engine.commands import Pauses
 from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
-from forebay.workers.engine.self_report import RATE_S, Identity, Moment, Rate, Tally, state_of, waiting_of
+from forebay.workers.engine.self_report import Identity, Moment, Tally, state_of, waiting_of
 from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings
 from forebay.workers.spent import Spent
 
@@ -121,21 +121,6 @@ def test_the_oldest_and_the_lowest_of_what_waits() -> None:
     assert found == {0: (2, 3), 1: (1, 8)}
     assert oldest == 70
     assert waiting_of([]) == ({}, float("inf"))
-
-
-@given(st.floats(0.2, 5.0), st.integers(0, 5_000), st.integers(20, 60))
-def test_a_steady_rate_is_told_as_it_is(step_s: float, each: int, steps: int) -> None:
-    rate = Rate(0.0)
-    for number in range(1, steps):
-        told = rate.note(number * each, number * step_s)
-        assert told == pytest.approx(each / step_s)
-    late = steps * step_s + 2 * RATE_S
-    rate.note((steps - 1) * each, late)
-    assert rate.note((steps - 1) * each, late + RATE_S) == 0.0
-
-
-def test_a_rate_at_its_first_moment_is_nothing() -> None:
-    assert Rate(5.0).note(0, 5.0) == 0.0
 
 
 words = st.lists(st.tuples(st.sampled_from(["pause", "resume"]), st.none() | st.integers(0, 3)), max_size=30)

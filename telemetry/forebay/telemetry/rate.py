@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections import deque
 
-SPAN_S = 3.0
-"""Over which it is measured: Kafka hands records over in batches, so that one second alone jumps."""
-
 
 class Rate:
-    """Note the count about once a second."""
+    """Growth a second, measured over the last ``span_s`` seconds. Note the count about once a second."""
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
+    __slots__ = ("_notes", "_span_s")
 
-    def note(self, count: int, now: float) -> None:
-        """The count is this now; where it is less than before the topic was made anew."""
-        if self._seen and count < self._seen[-1][1]:
-            self._seen.clear()
-        self._seen.append((now, count))
-        while len(self._seen) > 2 and self._seen[1][0] <= now - SPAN_S:
-            self._seen.popleft()
+    def __init__(self, span_s: float) -> None:
+        self._span_s = span_s
+        self._notes: deque[tuple[float, int]] = deque()
+
+    def note(self, count: int, now: float) -> float:
+        """The count at ``now``, in seconds of any steady clock; returns `latest`.
+
+        A count below the one before is of something new, such as a topic that was deleted and made again.
+        """
+        notes = self._notes
+        if notes and count < notes[-1][1]:
+            notes.clear()
+        notes.append((now, count))
+        while len(notes) > 2 and notes[1][0] <= now - self._span_s:
+            notes.popleft()
+        return self.latest
 
     @property
     def latest(self) -> float:
-        """How much it grew a second; 0 before the second note."""
-        if len(self._seen) < 2:
+        """Growth a second; 0 before the second note."""
+        if len(self._notes) < 2:
             return 0.0
-        (began, before), (at, count) = self._seen[0], self._seen[-1]
+        (began, before), (at, count) = self._notes[0], self._notes[-1]
         return (count - before) / (at - began) if at > began else 0.0

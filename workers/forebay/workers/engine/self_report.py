@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,23 +58,6 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         """By reason."""
-
-
-class Rate:
-    """How fast a count that only grows has grown over the last `RATE_S` seconds. Pure: times are of any steady clock."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self, now: float) -> None:
-        self._seen = deque([(now, 0)])
-
-    def note(self, total: int, now: float) -> float:
-        """The count is ``total`` now; returns by how much it grew a second."""
-        self._seen.append((now, total))
-        while self._seen[1][0] <= now - RATE_S:
-            self._seen.popleft()
-        at, before = self._seen[0]
-        return (total - before) / (now - at) if now > at else 0.0
 
 
 @dataclass(frozen=True, slots=True)

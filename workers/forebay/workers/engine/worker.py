@@ -30,6 +30,7 @@ from forebay.schemas import (
     carried,
     dead_letter_headers,
 )
+from forebay.telemetry.rate import Rate
 from forebay.workers import metrics, spans
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 from forebay.workers.settings import WorkerSettings
@@ -44,7 +45,7 @@ from .outbox import Outbox, Outgoing
 from .permit import Permit
 from .processing import Processing
 from .publication import Publication
-from .self_report import Identity, KnowsModels, Moment, Rate, Reports, Tally, state_of
+from .self_report import RATE_S, Identity, KnowsModels, Moment, Reports, Tally, state_of
 from .watchdog import BEAT_S, Watchdog, stack_of_task
 
 log = structlog.get_logger()
@@ -108,7 +109,8 @@ class Worker:
         self._publishing_since: float | None = None
         self._consumed = metrics.CONSUMED.labels("kafka", "poll", self._topics.requests, settings.group)
         self._identity = Identity(self.name, settings.group, settings.concurrency, datetime.now(UTC))
-        self._tally, self._rate = Tally(), Rate(self._loop.time())
+        self._tally, self._rate = Tally(), Rate(RATE_S)
+        self._rate.note(0, self._loop.time())
         self._reports = Reports(cluster, self.name)
         self._commands = Commands(cluster, self.name, self._identity.started_at, self._obey)
 

@@ -20,14 +20,16 @@ from forebay.operations.findings import findings
 from forebay.operations.fleet_view import Moment, partitions_of, situation_of
 from forebay.operations.latencies import Latencies
 from forebay.operations.offset_ages import Ages
+from forebay.telemetry.rate import Rate
 
-from .rate import Rate
 from .snapshot import snapshot_of
 from .timeline import History, point_of
 
 log = structlog.get_logger()
 
 SAMPLE_S = 1.0
+_RATE_S = 3.0
+"""Over which rates are measured: Kafka hands records over in batches, so that one second alone jumps."""
 
 
 class Sampler:
@@ -37,7 +39,7 @@ class Sampler:
         """``more`` is put into each snapshot as it is."""
         self._door, self._more = door, more
         self._ages, self._latencies, self._history = Ages(), Latencies(), History()
-        self._offered, self._answered = Rate(), Rate()
+        self._offered, self._answered = Rate(_RATE_S), Rate(_RATE_S)
         self._coming: asyncio.Future[bytes | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.consoles = 0
