@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from forebay.producers.unreadable_record import step_over
 from forebay.schemas import (
     EVERYBODY,
     Cluster,
@@ -36,7 +37,6 @@ SILENT_S = 5.0
 FORGOTTEN_S = 600.0
 """A worker whose last state is older, in seconds, is no longer shown."""
 _RETRY_S = 0.5
-_STEP_MS = 200
 _CATCH_UP_S = 30.0
 _COMMAND_S = 10.0
 _MOST_UNREAD = 1_000
@@ -169,27 +169,14 @@ class Fleet:
         try:
             batches = await self._consumer.getmany(timeout_ms=timeout_ms)
         except UnicodeDecodeError:
-            await self._step_over()
+            async for record in step_over(self._consumer, self._positions, self._keep):
+                log.warning("a record is left out: %s", record)
+                self._positions[record.partition] = record.offset + 1
             return
         for partition, records in batches.items():
             self._keep(partition, records)
         if len(self._unread) > _MOST_UNREAD:
             self._settle()
-
-    async def _step_over(self) -> None:
-        """aiokafka cannot read a record whose header name is not UTF-8, and drops what it had read before it."""
-        ends = await self._consumer.end_offsets(list(self._positions))
-        for partition, end in ends.items():
-            self._consumer.seek(partition, self._positions[partition])
-            try:
-                while self._positions[partition] < end and (
-                    batches := await self._consumer.getmany(partition, timeout_ms=_STEP_MS, max_records=1)
-                ):
-                    self._keep(partition, batches[partition])
-            except UnicodeDecodeError as error:
-                log.warning("%s has a record that cannot be read: %s", self._topics.workers, error)
-                self._positions[partition] += 1
-                self._consumer.seek(partition, self._positions[partition])
 
     def _keep(self, partition: TopicPartition, records: list[ConsumerRecord]) -> None:
         for record in records:

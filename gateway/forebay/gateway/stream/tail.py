@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from forebay.producers.partition import partition_of
+from forebay.producers.unreadable_record import step_over
 from forebay.schemas import Cluster, ClusterError
 
 from .cursor import Cursor
@@ -30,7 +31,6 @@ _BEGIN_S = 60.0
 _CATCH_UP_S = 30.0
 _RETRY_S = 0.5
 _BATCH = 500
-_STEP_MS = 200
 
 
 class Tail:
@@ -145,27 +145,24 @@ class Tail:
             await self._step_over()
         else:
             for place, records in batches.items():
-                self._take(self._streams[place.topic], records)
+                self._take(place, records)
 
     async def _step_over(self) -> None:
-        """aiokafka cannot read a record with a header name that is not UTF-8, and drops what it had read before it."""
-        ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
-        for place, end in ends.items():
-            stream = self._streams[place.topic]
-            self._consumer.seek(place, self.positions[stream, place.partition])
-            try:
-                while self.positions[stream, place.partition] < end and (
-                    batches := await self._consumer.getmany(place, timeout_ms=_STEP_MS, max_records=1)
-                ):
-                    self._take(stream, batches[place])
-            except UnicodeDecodeError as error:
-                position = self.positions[stream, place.partition]
-                log.warning(
-                    "tail.unreadable", topic=place.topic, partition=place.partition, offset=position, error=str(error)
-                )
-                self._begin(place, position + 1)
+        places = {
+            place: self.positions[self._streams[place.topic], place.partition] for place in self._consumer.assignment()
+        }
+        async for record in step_over(self._consumer, places, self._take):
+            log.warning(
+                "tail.unreadable",
+                topic=record.partition.topic,
+                partition=record.partition.partition,
+                offset=record.offset,
+                error=str(record),
+            )
+            self._begin(record.partition, record.offset + 1)
 
-    def _take(self, stream: Stream, records: list[ConsumerRecord]) -> None:
+    def _take(self, place: TopicPartition, records: list[ConsumerRecord]) -> None:
+        stream = self._streams[place.topic]
         if stream is Stream.DELTAS:
             self.deltas_heard += len(records)
         for raw in records:

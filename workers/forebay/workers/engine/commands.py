@@ -10,9 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from forebay.producers.unreadable_record import step_over
 from forebay.schemas import EVERYBODY, Cluster, Command, DecodeError, decode_command
 
 log = structlog.get_logger()
@@ -21,7 +22,6 @@ _RETRY_S = 1.0
 _WAIT_MS = 1_000
 _CATCH_UP_S = 15.0
 """How long reading what is already on the topic may take, in seconds: an hour of an operator's words."""
-_STEP_MS = 200
 
 
 class Pauses:
@@ -109,22 +109,17 @@ class Commands:
         except UnicodeDecodeError:
             await self._step_over()
             return
-        for records in batches.values():
-            for record in records:
-                self._hear(record)
+        for place, records in batches.items():
+            self._take(place, records)
 
     async def _step_over(self) -> None:
-        """aiokafka cannot read a record whose header name is not UTF-8, nor what lies behind it in its batch."""
-        for partition in self._consumer.assignment():
-            try:
-                batches = await self._consumer.getmany(partition, timeout_ms=_STEP_MS, max_records=1)
-            except UnicodeDecodeError:
-                offset = await self._consumer.position(partition)
-                self._consumer.seek(partition, offset + 1)
-                log.warning("command.unreadable", offset=offset, error="the name of a header is not UTF-8")
-            else:
-                for record in batches.get(partition, ()):
-                    self._hear(record)
+        positions = {place: await self._consumer.position(place) for place in self._consumer.assignment()}
+        async for record in step_over(self._consumer, positions, self._take):
+            log.warning("command.unreadable", offset=record.offset, error=str(record))
+
+    def _take(self, _: TopicPartition, records: list[ConsumerRecord]) -> None:
+        for record in records:
+            self._hear(record)
 
     def _hear(self, record: ConsumerRecord) -> None:
         if record.key not in self._keys:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from forebay.producers.unreadable_record import UnreadableRecordError, one_by_one
 from forebay.schemas import Cluster
 from forebay.schemas.completion import MAX_METADATA
 from forebay.workers import metrics
@@ -47,6 +49,7 @@ _ANSWER_S = 5.0
 """How long Kafka may take to answer before it counts as away, in seconds."""
 _STEP = 100
 """Turns to take one by one around a record that cannot be read."""
+_SINGLE_MS = 1_000
 CLOSE_S = 5.0
 """How long to wait for a connection to close, in seconds."""
 
@@ -181,7 +184,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._reposition(error.args[0])
             return []
         except UnicodeDecodeError:
-            return await self._isolate()
+            return await self._poll_singly()
         return [turn for partition, records in batches.items() for turn in self._take(partition, records)]
 
     def _take(self, partition: TopicPartition, records: list[ConsumerRecord]) -> list[InboundRecord]:
@@ -197,11 +200,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Whether what this poll brings of it came before a pause, perhaps from beyond what was put back since."""
         return partition in self._put_back or self._pauses.paused(partition.partition)
 
-    async def _isolate(self) -> list[InboundRecord]:
-        """aiokafka cannot read a record whose header name is not UTF-8, nor what lies behind it in its batch.
+    async def _poll_singly(self) -> list[InboundRecord]:
+        """Polls record by record, around one that cannot be read.
 
-        It names neither the record nor its partition, so each partition is read record by record until one fails. That
-        one is held where it is, aloud, until an operator steps over it: skipping the batch would lose readable turns.
+        That one is held where it is, aloud, until an operator steps over it: skipping its batch would lose readable turns.
         """
         turns: list[InboundRecord] = []
         self._put_back.clear()
@@ -210,27 +212,42 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.seek(partition, self._ledgers[partition].position)
         for partition in self._owned - self._full:
             try:
-                while (len(turns) < _STEP and not self._withheld(partition)) and (
-                    batch := await self._consumer.getmany(partition, timeout_ms=1000, max_records=1)
-                ):
-                    turns += self._take(partition, batch[partition])
-            except UnicodeDecodeError as error:
-                offset = self._ledgers[partition].position
-                self._unreadable.add(partition)
-                self._consumer.seek(partition, offset)
-                metrics.UNREADABLE.inc()
-                log.error(
-                    "partition.unreadable",
-                    partition=partition.partition,
-                    offset=offset,
-                    error=str(error),
-                    fix="set the group's offset of this partition behind that record's batch, then restart the worker",
-                )
+                await self._take_singly(partition, turns)
+            except UnreadableRecordError as error:
+                self._hold(error)
                 break
         # A pause that came meanwhile found these in no lane.
         late = [turn for turn in turns if self._withheld(self._place(turn)) and self.can_put_back(turn)]
         self.put_back(late)
         return [turn for turn in turns if turn not in late]
+
+    async def _take_singly(self, partition: TopicPartition, turns: list[InboundRecord]) -> None:
+        """Adds turns of this partition, up to `_STEP` in all. Raises UnreadableRecordError."""
+        ledger = self._ledgers.get(partition)
+        if ledger is None or len(turns) >= _STEP or self._withheld(partition):
+            return
+        offsets = range(ledger.position, ledger.position + _STEP)
+        async with aclosing(one_by_one(self._consumer, partition, offsets, _SINGLE_MS)) as records:
+            async for record in records:
+                turns += self._take(partition, [record])
+                if len(turns) >= _STEP or self._withheld(partition):
+                    return
+
+    def _hold(self, unreadable: UnreadableRecordError) -> None:
+        """Takes nothing more of its partition."""
+        partition, ledger = unreadable.partition, self._ledgers.get(unreadable.partition)
+        if ledger is None:
+            return  # a rebalance took it meanwhile
+        self._unreadable.add(partition)
+        self._consumer.seek(partition, ledger.position)
+        metrics.UNREADABLE.inc()
+        log.error(
+            "partition.unreadable",
+            partition=partition.partition,
+            offset=unreadable.offset,
+            error=str(unreadable),
+            fix="set the group's offset of this partition behind that record's batch, then restart the worker",
+        )
 
     def _place(self, turn: InboundRecord) -> TopicPartition:
         return TopicPartition(self._topic, turn.partition)
