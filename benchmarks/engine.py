@@ -10,6 +10,7 @@ import orjson
 import uvloop
 
 from forebay.schemas import Cluster
+from forebay.workers.engine.handler import SendDelta
 from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.publication import Publication
@@ -23,7 +24,7 @@ from .engine_contract import Contract
 class SimulatedCalls:
     """Answers a turn after the call's length."""
 
-    def __init__(self, contract: Contract, _: Worker) -> None:
+    def __init__(self, contract: Contract, _: SendDelta) -> None:
         self._contract = contract
 
     def ready(self) -> str | None:

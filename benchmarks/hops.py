@@ -29,7 +29,7 @@ from forebay.workers.answering.deltas import delta_streams
 from forebay.workers.assistants import Assistant
 from forebay.workers.assistants.routing import Routing
 from forebay.workers.conversations import open_store
-from forebay.workers.engine.fairness import Sender
+from forebay.workers.engine.fairness import Origin
 from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.lanes import Lanes
 from forebay.workers.engine.ledger import Ledger
@@ -85,7 +85,7 @@ class Answers:
         value = encode(Turn(turn_id=f"t-{self._count}", conversation_id=name, text="Do you deliver on Sundays?"))
         now_ms = int(time.time() * 1000)
         inbound = InboundRecord(
-            "chat.requests", 0, 0, now_ms, name.encode(), value, (), None, name, Sender(), len(value), self._ledger
+            "chat.requests", 0, 0, now_ms, name.encode(), value, (), None, name, Origin(), len(value), self._ledger
         )
         self._lanes.offer(name, inbound, 0.0)
         self._lanes.take()

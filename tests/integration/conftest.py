@@ -18,8 +18,8 @@ from forebay.schemas import Cluster
 from forebay.workers.assembly import Assembly
 from forebay.workers.assistants import Assistant
 from forebay.workers.conversations import Store, open_store
-from forebay.workers.engine.handler import Handler
-from forebay.workers.engine.worker import Worker
+from forebay.workers.engine.handler import Handler, SendDelta
+from forebay.workers.engine.worker import Worker, worker_name
 from forebay.workers.flow.retry import RetryPolicy
 from forebay.workers.settings import WorkerSettings
 
@@ -41,7 +41,7 @@ class Fleet:
     async def start(
         self,
         *,
-        answers: Callable[[Worker], Handler] | None = None,
+        answers: Callable[[SendDelta], Handler] | None = None,
         model: str = "claude-haiku-4-5",
         concurrency: int = 50,
         store: Store | None = None,
@@ -56,7 +56,9 @@ class Fleet:
         """
         given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting}
         settings = WorkerSettings(drain_s=10, **given | more)
-        worker = Worker(self.cluster, settings, answers or await self._answering(settings, assistant, store, retry))
+        name = worker_name()
+        answers = answers or await self._answering(name, settings, assistant, store, retry)
+        worker = Worker(self.cluster, settings, answers, name=name)
         task = asyncio.create_task(worker.run())
         self.running[worker] = task
         self._stack.push_async_callback(self.stop, worker)
@@ -75,19 +77,19 @@ class Fleet:
     async def crash(self, worker: Worker) -> None:
         """Ends it where it is: nothing more is published or committed, and the group is not told."""
         task = self.running.pop(worker)
-        worker._intake.commit = _nothing  # type: ignore[method-assign]
+        worker._intake.commits.commit = _nothing  # type: ignore[method-assign]
         worker._intake._consumer._coordinator._maybe_leave_group = _nothing
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     async def _answering(
-        self, settings: WorkerSettings, assistant: Assistant, store: Store | None, retry: RetryPolicy
-    ) -> Callable[[Worker], Handler]:
+        self, name: str, settings: WorkerSettings, assistant: Assistant, store: Store | None, retry: RetryPolicy
+    ) -> Callable[[SendDelta], Handler]:
         if store is None:
             store = open_store(self.store_url)
             self._stack.push_async_callback(store.close)
         parts = await Assembly.of(assistant, settings, self._stack, retry)
-        return partial(parts.answering, store)
+        return partial(parts.answering, store, name)
 
 
 async def _nothing(*_: object, **__: object) -> None:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from forebay.schemas import Turn, encode
+from forebay.workers.engine.handler import SendDelta
 from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.publication import Publication
-from forebay.workers.engine.worker import Worker
 
 Work = Callable[[Turn, Permit], Awaitable[None]]
 
@@ -36,7 +36,7 @@ class Echo:
         self.calls: Counter[str] = Counter() if calls is None else calls
         self._work, self._permits = work, permits
 
-    def __call__(self, _: Worker) -> Echo:
+    def __call__(self, _: SendDelta) -> Echo:
         """The same handler for every worker."""
         return self
 

@@ -88,7 +88,7 @@ async def test_a_record_that_the_client_cannot_read_holds_only_its_partition(
     assert await answered() == {
         f"t-{partition}-{number}" for partition in range(3) for number in range(5) if partition != 1 or number < 2
     }
-    await until(lambda: len(worker._intake._unreadable) == 1)
+    await until(lambda: len(worker._intake._partitions.unreadable) == 1)
     await fleet.stop(worker)
     admin = AIOKafkaAdminClient(**cluster.connection())
     await admin.start()
@@ -140,7 +140,7 @@ async def test_a_flood_in_one_partition_does_not_stop_the_others(
     answers = Echo(lasting(0.0, {"0": 600.0}), calls=calls)
     worker = await fleet.start(answers=answers, max_waiting=600)
     await chat.send_many([new_turn(str(number), conversation_id="flood") for number in range(2_000)])
-    await until(lambda: worker._lanes.waiting > 150)
+    await until(lambda: worker.state().waiting > 150)
     await chat.send_many([new_turn(str(number), conversation_id=f"c-{number}") for number in range(5_000, 5_200)])
     flooded = {
         record.partition for record in await read_topic(cluster, cluster.topics.requests) if record.key == b"flood"

@@ -108,8 +108,7 @@ async def test_what_was_done_beyond_a_stuck_turn_is_not_called_again_after_a_cra
 
 async def committed_beyond(worker: Worker) -> bool:
     """Whether all that is done is in the last commit."""
-    intake = worker._intake
-    return all(ledger.commit_point() == intake._committed.get(place) for place, ledger in intake._ledgers.items())
+    return not worker._intake._partitions.uncommitted()
 
 
 async def test_one_slow_conversation_holds_nobody_up(fleet: Fleet, chat: ChatClient, cluster: Cluster) -> None:

@@ -26,7 +26,7 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, SettingsError, Turn
 from forebay.telemetry.health import Health
-from forebay.workers.engine.alarms import Patience
+from forebay.workers.engine.alarms import Thresholds
 from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.intake import IntakeTuning
 from forebay.workers.engine.permit import Permit
@@ -37,7 +37,7 @@ from forebay.workers.settings import WorkerSettings
 from .conftest import read_topic, until, until_async
 from .echo import Echo, Work, nothing
 
-LITTLE = Patience(stack_s=1.5, loop_s=2.5, turn_s=1.0, commit_s=1.5, group_s=1.5)
+LITTLE = Thresholds(stack_s=1.5, loop_s=2.5, turn_s=1.0, commit_s=1.5, group_s=1.5)
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def working(cluster: Cluster, work: Work = nothing) -> AsyncIterator[tuple
         WorkerSettings(drain_s=1, call_timeout_s=0.1),
         Echo(work, permits=50),
         tuning=IntakeTuning(probe_s=0.3),
-        patience=LITTLE,
+        thresholds=LITTLE,
     )
     health = Health(0, live=worker.live, ready=worker.ready, refresh=worker.refresh_metrics)
     port = await health.start()
@@ -191,8 +191,7 @@ async def test_commits_that_the_broker_refuses(tmp_path: Path) -> None:
 
 
 async def all_committed(worker: Worker) -> bool:
-    intake = worker._intake
-    return all(ledger.commit_point() == intake._committed.get(place) for place, ledger in intake._ledgers.items())
+    return not worker._intake._partitions.uncommitted()
 
 
 async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
@@ -305,7 +304,7 @@ async def test_a_member_without_a_partition_is_well(cluster: Cluster) -> None:
         asked = 3 * LITTLE.group_s
         await until(lambda: time.monotonic() - settled > asked)
         assert [worker.live() for worker in workers] == [None] * 4
-        assert [worker._intake.answering.seconds(time.monotonic()) > asked for worker in workers] == [True] * 4
+        assert [worker._intake.probe.answering.seconds(time.monotonic()) > asked for worker in workers] == [True] * 4
 
 
 async def test_a_process_that_was_stopped_joins_again(cluster: Cluster, model_api: ModelApi, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from forebay.operations.planning.service_time import ServiceTime
 from forebay.operations.planning.simulated import Simulated
 from forebay.operations.planning.simulation import REBALANCE_S, simulate
 from forebay.operations.planning.traffic import Traffic
+from forebay.workers.engine.dispatch import REBALANCE_DRAIN_S
 from forebay.workers.engine.intake import IntakeTuning
-from forebay.workers.engine.worker import REBALANCE_DRAIN_S
 
 FOR_EVER = 1e9
 

@@ -17,7 +17,7 @@ from forebay.rehearsal.demo import _SALE
 from forebay.schemas import Cluster, Delta, Reply, SettingsError, Turn, Usage, encode
 from forebay.workers.answering.deltas import PERIOD_S, DeltaStream
 from forebay.workers.assistants import load_assistant
-from forebay.workers.engine.outbox import Pace
+from forebay.workers.engine.outbox import BatchPacing
 from forebay.workers.models import Catalogue, keys_of
 from forebay.workers.models.model import count, retry_after_s, whole_text
 from forebay.workers.settings import WorkerSettings
@@ -144,15 +144,15 @@ def test_a_restart_marks_the_next_delta_only_when_something_was_shown() -> None:
 
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=300))
 def test_rounds_are_paced_and_a_few_leave_at_once(gaps: list[float]) -> None:
-    pace, now, left = Pace(0.0), 0.0, list[float]()
+    pace, now, left = BatchPacing(0.0), 0.0, list[float]()
     for gap in gaps:
         now += gap
         now += pace.wait_s(now)
         left.append(now)
     for first, last in zip(left, left[60:], strict=False):
-        assert last - first >= (60 - Pace.BURST) / Pace.ROUNDS_A_SECOND - 1e-6
-    rested = Pace(0.0)
-    assert [rested.wait_s(0.0) for _ in range(int(Pace.BURST))] == [0.0] * int(Pace.BURST)
+        assert last - first >= (60 - BatchPacing.BURST) / BatchPacing.ROUNDS_A_SECOND - 1e-6
+    rested = BatchPacing(0.0)
+    assert [rested.wait_s(0.0) for _ in range(int(BatchPacing.BURST))] == [0.0] * int(BatchPacing.BURST)
     assert rested.wait_s(0.0) > 0
 
 

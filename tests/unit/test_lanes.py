@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from forebay.schemas import Priority
-from forebay.workers.engine.fairness import HEAD_START_S, Sender
+from forebay.workers.engine.fairness import HEAD_START_S, Origin
 from forebay.workers.engine.lanes import Lanes
 
 Turn = tuple[str, int]
@@ -38,7 +38,7 @@ class LanesAgainstAModel(RuleBasedStateMachine):
     def offer(self, lane: str, priority: Priority, wait: float, user: str | None) -> None:
         self.now += wait
         self.count += 1
-        self.lanes.offer(lane, (lane, self.count), self.now, Sender("ab"[self.count % 2], user, priority))
+        self.lanes.offer(lane, (lane, self.count), self.now, Origin("ab"[self.count % 2], user, priority))
         self.offered.setdefault(lane, []).append(self.count)
 
     @rule(target=running)
@@ -88,7 +88,7 @@ class LanesAgainstAModel(RuleBasedStateMachine):
             lane: [number for number in waiting if number % 2 != odd] for lane, waiting in self.offered.items()
         }
         dropped = self.lanes.forget(lambda turn: turn[1] % 2 == odd)
-        assert dropped == before - sum(map(len, self.offered.values()))
+        assert len(dropped) == before - sum(map(len, self.offered.values()))
 
     @property
     def busy(self) -> set[str]:
@@ -111,7 +111,7 @@ TestLanes.settings = settings(max_examples=150, stateful_step_count=60, deadline
 def test_a_turn_is_overtaken_only_by_its_head_start(arrivals: list[tuple[Priority, float]]) -> None:
     lanes: Lanes[int] = Lanes(permits=1)
     for number, (priority, at) in enumerate(arrivals):
-        lanes.offer(number, number, at, Sender(priority=priority))
+        lanes.offer(number, number, at, Origin(priority=priority))
     order = []
     while (taken := lanes.take()) is not None:
         order.append(taken)
@@ -125,7 +125,7 @@ def test_high_goes_before_normal_before_low() -> None:
     lanes: Lanes[str] = Lanes(permits=1)
     backwards: tuple[Priority, ...] = ("low", "normal", "high")
     for priority in backwards:
-        lanes.offer(priority, priority, 0.0, Sender(priority=priority))
+        lanes.offer(priority, priority, 0.0, Origin(priority=priority))
     taken = []
     while (item := lanes.take()) is not None:
         taken.append(item)

@@ -21,7 +21,7 @@ from forebay.operations.planning.plan import Plan, plan
 from forebay.operations.planning.quota import allowed, quotas
 from forebay.operations.planning.service_time import ServiceTime
 from forebay.operations.planning.sizing import GATEWAY_TURNS, FleetSize
-from forebay.workers.engine.intake import CLOSE_S
+from forebay.workers.engine.closing import CLOSE_S
 from forebay.workers.models import Catalogue
 from forebay.workers.settings import WorkerSettings
 

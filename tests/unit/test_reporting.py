@@ -14,15 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from forebay.schemas import Command, ModelState, decode_worker_state, encode
 from forebay.schemas.contract import asyncapi
-from forebay.workers.engine.commands import Pauses
 from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
-from forebay.workers.engine.self_report import Identity, Moment, Tally, state_of, waiting_of
+from forebay.workers.engine.outcome_counts import OutcomeCounts
+from forebay.workers.engine.pauses import Pauses
+from forebay.workers.engine.self_report import Observation, WorkerIdentity, state_of, waiting_of
 from forebay.workers.flow.budget import EVERYONE, Budget, Ceilings
 from forebay.workers.spent import Spent
 
 NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
-PERSON = Identity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)
+PERSON = WorkerIdentity("w-1", "forebay-workers", 50, NOW - timedelta(hours=1), "1.0", "host", 7)
 places = st.tuples(st.integers(0, 3), st.integers(0, 60))
 
 
@@ -35,7 +36,7 @@ def command(word: Literal["pause", "resume", "drain"], partition: int | None = N
     return Command(command_id="x", command=word, partition=partition, issued_at=NOW)
 
 
-def moment(
+def observation(
     ledgers: dict[int, Ledger],
     waiting: Iterable[InboundRecord] = (),
     running: Iterable[InboundRecord] = (),
@@ -44,11 +45,11 @@ def moment(
     stopping: bool = False,
     pauses: Pauses | None = None,
     alarm: str | None = None,
-) -> Moment:
-    tally = Tally()
-    tally.outcomes["answered"] += 3
-    tally.dead_letters["invalid"] += 1
-    return Moment(
+) -> Observation:
+    counts = OutcomeCounts()
+    counts.outcomes["answered"] += 3
+    counts.dead_letters["invalid"] += 1
+    return Observation(
         joined=joined,
         stopping=stopping,
         trouble=None,
@@ -58,7 +59,7 @@ def moment(
         waiting=waiting,
         running=running,
         pauses=pauses or Pauses(),
-        tally=tally,
+        counts=counts,
         answered_a_second=2.5,
         models=(ModelState(name="anthropic/claude", breaker="closed"),),
     )
@@ -76,7 +77,7 @@ def test_partitions_tell_what_waits_and_what_has_begun(
     for partition, offset in done - waiting:
         ledgers[partition].done(offset)
     turns = [turn(partition, offset) for partition, offset in waiting]
-    for state in state_of(PERSON, moment(ledgers, turns), NOW).partitions:
+    for state in state_of(PERSON, observation(ledgers, turns), NOW).partitions:
         mine = {offset for partition, offset in waiting if partition == state.partition}
         finished = {offset for partition, offset in done - waiting if partition == state.partition}
         assert state.position == 61
@@ -92,27 +93,27 @@ def test_a_state_says_what_was_seen_and_survives_the_wire() -> None:
     pauses = Pauses()
     pauses.obey(command("pause", 2))
     state = state_of(
-        PERSON, moment({2: ledger}, [turn(2, 13, at - 4_000)], [turn(2, 11, at - 9_000)], pauses=pauses), NOW
+        PERSON, observation({2: ledger}, [turn(2, 13, at - 4_000)], [turn(2, 11, at - 9_000)], pauses=pauses), NOW
     )
     assert (state.in_flight, state.waiting, state.oldest_turn_s, state.state) == (3, 1, 9.0, "working")
     assert state.partitions[0].paused
     assert (state.outcomes, state.dead_letters) == ({"answered": 3}, {"invalid": 1})
     assert (state.concurrency, state.permits, state.answered_a_second) == (50, 40, 2.5)
     assert decode_worker_state(encode(state)) == state
-    assert state_of(PERSON, moment({}), NOW).oldest_turn_s == 0.0
+    assert state_of(PERSON, observation({}), NOW).oldest_turn_s == 0.0
 
 
 def test_the_condition_of_a_worker() -> None:
     pauses = Pauses()
-    assert state_of(PERSON, moment({}, joined=False, pauses=pauses), NOW).state == "starting"
-    assert state_of(PERSON, moment({}, pauses=pauses), NOW).state == "working"
+    assert state_of(PERSON, observation({}, joined=False, pauses=pauses), NOW).state == "starting"
+    assert state_of(PERSON, observation({}, pauses=pauses), NOW).state == "working"
     pauses.obey(command("pause"))
-    assert state_of(PERSON, moment({}, pauses=pauses), NOW).state == "paused"
-    assert state_of(PERSON, moment({}, stopping=True, pauses=pauses), NOW).state == "draining"
+    assert state_of(PERSON, observation({}, pauses=pauses), NOW).state == "paused"
+    assert state_of(PERSON, observation({}, stopping=True, pauses=pauses), NOW).state == "draining"
 
 
 def test_turns_of_a_log_that_was_made_anew_are_not_counted_below_nothing() -> None:
-    (state,) = state_of(PERSON, moment({0: Ledger(0)}, [turn(0, 900), turn(0, 901)]), NOW).partitions
+    (state,) = state_of(PERSON, observation({0: Ledger(0)}, [turn(0, 900), turn(0, 901)]), NOW).partitions
     assert (state.in_flight, state.begun, state.position) == (0, 0, 0)
 
 
@@ -251,6 +252,6 @@ def test_the_contract_names_each_key() -> None:
 
 def test_what_the_watchdog_says_travels_with_the_state() -> None:
     """A worker that was left out of its group still reports, so an operator reads why from anywhere."""
-    said = state_of(PERSON, moment({}, alarm="left_group: for 130 s"), NOW)
+    said = state_of(PERSON, observation({}, alarm="left_group: for 130 s"), NOW)
     assert decode_worker_state(encode(said)).alarm == "left_group: for 130 s"
-    assert state_of(PERSON, moment({}), NOW).alarm is None
+    assert state_of(PERSON, observation({}), NOW).alarm is None

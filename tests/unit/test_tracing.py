@@ -23,9 +23,10 @@ from forebay.telemetry import logs, tracing
 from forebay.telemetry.export import wanted
 from forebay.telemetry.otel import OtelTracer
 from forebay.telemetry.tracing import NOTHING, TRACE, TURN, About, Trace
-from forebay.workers import spans
-from forebay.workers.assistants.execution import Execution
-from forebay.workers.flow.operation import Operation
+from forebay.workers.assistants.execution import Execution, tool_span
+from forebay.workers.conversations.store import store_span
+from forebay.workers.engine.processing import sending_spans
+from forebay.workers.flow.operation import Operation, chat_span
 from forebay.workers.flow.upstream import Upstream
 from forebay.workers.models import CatalogueModel, Completion, ModelError, OnText, Prompt, Trouble
 
@@ -84,10 +85,10 @@ def test_no_header_is_a_fault(headers: list[tuple[str, bytes]]) -> None:
 
 def test_off_is_nothing() -> None:
     assert tracing.tracer is None
-    assert spans.chat(UPSTREAM, streamed=True) is NOTHING
-    assert spans.execute_tool("t", "1") is NOTHING
-    assert spans.store("load") is NOTHING
-    assert spans.send([]) == ()
+    assert chat_span(UPSTREAM, streamed=True) is NOTHING
+    assert tool_span("t", "1") is NOTHING
+    assert store_span("load") is NOTHING
+    assert sending_spans([]) == ()
     assert tracing.callers_tracer() is None
     assert tracing.sending(None, "chat.requests") is NOTHING
     assert NOTHING.carrying(SAMPLED) is SAMPLED

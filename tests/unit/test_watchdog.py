@@ -17,14 +17,15 @@ from structlog.testing import capture_logs
 from forebay.schemas import Headers
 from forebay.schemas.headers import REPLAY_OF
 from forebay.workers import metrics
-from forebay.workers.engine.alarms import Lasting, Patience, TurnInFlight, Vitals, alarms, most_overdue
+from forebay.workers.engine.alarms import Readings, Thresholds, TurnInFlight, alarms, most_overdue
 from forebay.workers.engine.inbound import InboundRecord, inbound_record
 from forebay.workers.engine.ledger import Ledger
-from forebay.workers.engine.watchdog import BEAT_S, Stillness, Watchdog, stack_of_task, stack_of_thread
+from forebay.workers.engine.since import Since
+from forebay.workers.engine.watchdog import BEAT_S, StallTimer, Watchdog, stack_of_task, stack_of_thread
 
-PATIENCE = Patience()
+THRESHOLDS = Thresholds()
 NOON = datetime(2026, 11, 11, 12, tzinfo=UTC).timestamp()
-WELL = Vitals(kafka_answers_s=1e6, can_answer_s=1e6)
+WELL = Readings(kafka_answers_s=1e6, can_answer_s=1e6)
 
 
 def inbound(offset: int = 0, headers: Headers = (), value: bytes | None = None, **fields: object) -> InboundRecord:
@@ -41,18 +42,18 @@ def overdue_by(seconds: float) -> TurnInFlight:
 
 
 BEYOND = {
-    "turn_stuck": Vitals(overdue=overdue_by(PATIENCE.turn_s + 1)),
-    "commits_frozen": Vitals(uncommitted_s=PATIENCE.commit_s + 1),
-    "commits_frozen, turns lost": Vitals(untracked_s=PATIENCE.commit_s + 1),
-    "left_group, put out": Vitals(outside_s=PATIENCE.group_s + 1),
-    "left_group, rebalance": Vitals(unsettled_s=PATIENCE.group_s + 1),
-    "left_group, not polled": Vitals(unpolled_s=PATIENCE.group_s + 1),
+    "turn_stuck": Readings(overdue=overdue_by(THRESHOLDS.turn_s + 1)),
+    "commits_frozen": Readings(uncommitted_s=THRESHOLDS.commit_s + 1),
+    "commits_frozen, turns lost": Readings(untracked_s=THRESHOLDS.commit_s + 1),
+    "left_group, put out": Readings(outside_s=THRESHOLDS.group_s + 1),
+    "left_group, rebalance": Readings(unsettled_s=THRESHOLDS.group_s + 1),
+    "left_group, not polled": Readings(unpolled_s=THRESHOLDS.group_s + 1),
 }
 
 
-@pytest.mark.parametrize(("name", "vitals"), BEYOND.items(), ids=BEYOND.keys())
-def test_each_alarm(name: str, vitals: Vitals) -> None:
-    (alarm,) = alarms(replace(vitals, kafka_answers_s=1e6, can_answer_s=1e6))
+@pytest.mark.parametrize(("name", "readings"), BEYOND.items(), ids=BEYOND.keys())
+def test_each_alarm(name: str, readings: Readings) -> None:
+    (alarm,) = alarms(replace(readings, kafka_answers_s=1e6, can_answer_s=1e6))
     assert alarm.code == name.split(",")[0]
     assert any(figure in alarm.says for figure in ("61 s", "121 s", "241 s"))
 
@@ -70,9 +71,9 @@ seconds = st.floats(0, 1e6)
 
 @given(
     st.builds(
-        Vitals,
-        kafka_answers_s=st.floats(0, PATIENCE.commit_s),
-        can_answer_s=st.floats(0, PATIENCE.turn_s),
+        Readings,
+        kafka_answers_s=st.floats(0, THRESHOLDS.commit_s),
+        can_answer_s=st.floats(0, THRESHOLDS.turn_s),
         overdue=st.none() | seconds.map(overdue_by),
         uncommitted_s=seconds,
         outside_s=seconds,
@@ -80,29 +81,29 @@ seconds = st.floats(0, 1e6)
         unpolled_s=seconds,
     )
 )
-def test_what_kafka_or_the_store_did_is_no_alarm(vitals: Vitals) -> None:
-    assert alarms(vitals) == ()
+def test_what_kafka_or_the_store_did_is_no_alarm(readings: Readings) -> None:
+    assert alarms(readings) == ()
 
 
 @given(
     st.builds(
-        Vitals,
+        Readings,
         kafka_answers_s=seconds,
         can_answer_s=seconds,
-        overdue=st.none() | st.floats(0, PATIENCE.turn_s).map(overdue_by),
-        uncommitted_s=st.floats(0, PATIENCE.commit_s),
-        untracked_s=st.floats(0, PATIENCE.commit_s),
-        outside_s=st.floats(0, PATIENCE.group_s),
-        unsettled_s=st.floats(0, PATIENCE.group_s),
-        unpolled_s=st.floats(0, PATIENCE.group_s),
+        overdue=st.none() | st.floats(0, THRESHOLDS.turn_s).map(overdue_by),
+        uncommitted_s=st.floats(0, THRESHOLDS.commit_s),
+        untracked_s=st.floats(0, THRESHOLDS.commit_s),
+        outside_s=st.floats(0, THRESHOLDS.group_s),
+        unsettled_s=st.floats(0, THRESHOLDS.group_s),
+        unpolled_s=st.floats(0, THRESHOLDS.group_s),
     )
 )
-def test_patience_is_kept(vitals: Vitals) -> None:
-    assert alarms(vitals) == ()
+def test_patience_is_kept(readings: Readings) -> None:
+    assert alarms(readings) == ()
 
 
 def test_a_worker_that_drains_raises_no_alarm() -> None:
-    assert alarms(Vitals(True, 1e6, 1e6, 1e6, overdue_by(1e6), 1e6, 1e6, 1e6, 1e6, 1e6)) == ()
+    assert alarms(Readings(True, 1e6, 1e6, 1e6, overdue_by(1e6), 1e6, 1e6, 1e6, 1e6, 1e6)) == ()
 
 
 @pytest.mark.parametrize(
@@ -124,31 +125,31 @@ def test_the_turn_furthest_beyond_its_deadline() -> None:
     patient = inbound(0, expires_at="2026-11-12T12:00:00Z")
     late, later, young = inbound(1), inbound(2, expires_at="2026-11-11T12:00:01Z"), inbound(3)
     began = {patient: 0.0, late: 10.0, later: 500.0, young: 950.0}
-    found = most_overdue(began, 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60)
+    found = most_overdue(began.items(), 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60)
     assert found == TurnInFlight(late, 990.0, 820.0)
     del began[late]
-    found = most_overdue(began, 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60)
+    found = most_overdue(began.items(), 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60)
     assert found == TurnInFlight(later, 500.0, 440.0), "it began when its time was over already"
     del began[later]
-    assert most_overdue(began, 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60) is None
+    assert most_overdue(began.items(), 1_000.0, NOON + 1_000, turn_ttl_s=120, call_s=60) is None
 
 
-def test_lasting() -> None:
-    lasting = Lasting()
-    assert lasting.seconds(5.0) == 0.0
-    lasting.note(True, 5.0)
-    lasting.note(True, 7.0)
-    assert lasting.seconds(9.0) == 4.0
-    lasting.note(False, 9.0)
-    assert lasting.seconds(10.0) == 0.0
+def test_since() -> None:
+    since = Since()
+    assert since.seconds(5.0) == 0.0
+    since.note(True, 5.0)
+    since.note(True, 7.0)
+    assert since.seconds(9.0) == 4.0
+    since.note(False, 9.0)
+    assert since.seconds(10.0) == 0.0
 
 
 def test_what_the_listener_slept_through_is_no_blocked_loop() -> None:
-    stillness = Stillness()
-    assert stillness.listen(1, 0.5) == 0.0
-    assert [stillness.listen(1, 0.5) for _ in range(4)] == [0.5, 1.0, 1.5, 2.0]
-    assert stillness.listen(1, 3_600.0) == 2.0 + 2 * BEAT_S
-    assert stillness.listen(2, 0.5) == 0.0
+    stall = StallTimer()
+    assert stall.measure(1, 0.5) == 0.0
+    assert [stall.measure(1, 0.5) for _ in range(4)] == [0.5, 1.0, 1.5, 2.0]
+    assert stall.measure(1, 3_600.0) == 2.0 + 2 * BEAT_S
+    assert stall.measure(2, 0.5) == 0.0
 
 
 @given(st.integers(0, 20), st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)))
@@ -190,8 +191,8 @@ def test_the_stack_of_a_thread() -> None:
 async def test_a_watchdog_tells_when_it_begins_and_when_it_is_over() -> None:
     alarm = metrics.ALARM.labels("commits_frozen")
     with capture_logs() as logs, Watchdog() as watchdog:
-        for vitals in (WELL, *[replace(WELL, uncommitted_s=100.0)] * 3):
-            watchdog.beat(vitals)
+        for readings in (WELL, *[replace(WELL, uncommitted_s=100.0)] * 3):
+            watchdog.beat(readings)
         assert watchdog.live() == (
             "commits_frozen: turns are done, but no commit has succeeded for 100 s though Kafka answers"
         )
@@ -216,7 +217,7 @@ async def test_an_alarm_that_lasts_is_logged_again(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_watchdog_that_stands_still_itself_says_so() -> None:
-    watchdog = Watchdog(Patience(loop_s=-1.0))
+    watchdog = Watchdog(Thresholds(loop_s=-1.0))
     assert watchdog.live() is None, "nobody listens yet"
     with watchdog:
         reason = watchdog.live()
@@ -226,7 +227,7 @@ async def test_a_watchdog_that_stands_still_itself_says_so() -> None:
 
 
 async def test_a_loop_that_only_native_code_blocks_is_told_afterwards() -> None:
-    watchdog = Watchdog(Patience(stack_s=1.0))
+    watchdog = Watchdog(Thresholds(stack_s=1.0))
     before = metrics.LOOP_BLOCKED._value.get()
     with capture_logs() as logs:
         watchdog._loop_thread = threading.get_ident()

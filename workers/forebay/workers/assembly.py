@@ -18,7 +18,7 @@ from .assistants.faq_file import FaqFile
 from .assistants.mcp.sessions import McpSessions
 from .assistants.routing import Routing
 from .conversations import Store
-from .engine.worker import Worker
+from .engine.handler import SendDelta
 from .flow.budget import Budget, Ceilings
 from .flow.chain import Chain
 from .flow.hedge import Hedge
@@ -58,7 +58,7 @@ class Assembly:
         faq = FaqFile(Path(assistant.faq), time.monotonic()) if assistant.faq else None
         return cls(assistant, settings, routing, chain, budget, faq, retry)
 
-    def answering(self, store: Store, worker: Worker) -> Answering:
+    def answering(self, store: Store, worker_id: str, send_delta: SendDelta) -> Answering:
         """What answers the turns of a worker."""
         return Answering(
             assistant=self.assistant,
@@ -66,8 +66,8 @@ class Assembly:
             chain=self.chain,
             store=store,
             turn_ttl_s=self.settings.turn_ttl_s,
-            deltas=delta_streams(worker.send_delta),
-            worker=worker.name,
+            deltas=delta_streams(send_delta),
+            worker=worker_id,
             faq=self.faq,
             retry=self.retry,
             budget=self.budget,

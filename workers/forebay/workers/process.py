@@ -42,7 +42,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         await check_topics(cluster)
         store = open_store(settings.store)
         closing.push_async_callback(store.close)
-        worker = Worker(cluster, settings, partial(parts.answering, store), name=name)
+        worker = Worker(cluster, settings, partial(parts.answering, store, name), name=name)
 
         def refresh() -> None:
             worker.refresh_metrics()

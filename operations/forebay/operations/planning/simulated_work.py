@@ -8,7 +8,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from forebay.workers.engine.fairness import FairQueue, Sender
+from forebay.workers.engine.fairness import FairQueue, Origin
 
 from .agenda import Agenda
 from .service_time import ServiceTime
@@ -36,11 +36,11 @@ class SimulatedPod:
         """Whether no call is under way."""
         return self.free == self.concurrency
 
-    def push(self, turn: int, sent: float, sender: Sender) -> None:
+    def push(self, turn: int, sent: float, origin: Origin) -> None:
         """It waits here from now on."""
         self._tickets += 1
         self.ready[turn] = self._tickets
-        self._queue.push(turn, self._tickets, sent, sender)
+        self._queue.push(turn, self._tickets, sent, origin)
 
     def pop(self) -> int:
         """The turn that a worker would begin next, by its own fairness."""
@@ -153,7 +153,7 @@ class SimulatedWork:
     def _push(self, turn: int) -> None:
         # The customer of a conversation is one user, as whom fairness counts their turns.
         pod = self._owner[self._backlog.partition[turn]]
-        pod.push(turn, self.sent[turn], Sender(user=self._backlog.conversation(turn)))
+        pod.push(turn, self.sent[turn], Origin(user=self._backlog.conversation(turn)))
 
     def _admit(self) -> None:
         """As many calls as the provider takes now, one of each pod in turn."""

@@ -21,7 +21,7 @@ from .traffic import Traffic
 
 REBALANCE_S = 1.6
 """From a member that comes or goes to the new assignment: a heartbeat (0.5 s) until all know of it, a second for calls that
-are nearly done (forebay.workers.engine.worker.REBALANCE_DRAIN_S), and the brokers' answers."""
+are nearly done (forebay.workers.engine.dispatch.REBALANCE_DRAIN_S), and the brokers' answers."""
 
 
 def simulate(

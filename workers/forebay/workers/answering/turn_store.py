@@ -9,8 +9,9 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from forebay.workers import metrics, spans
+from forebay.workers import metrics
 from forebay.workers.conversations import Entry, Loaded, State, Store, StoredReply, StoreError
+from forebay.workers.conversations.store import store_span
 from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.budget import Budget
 
@@ -89,14 +90,14 @@ class TurnStore:
     async def _load(self, context: TurnContext) -> Loaded:
         turn = context.turn
         owner = context.claim.owner if context.claim else None
-        with spans.store("load"):
+        with store_span("load"):
             past = await self._store.load(turn.conversation_id, turn.turn_id, self._exchanges, context.scopes, owner)
         if context.scopes:
             self._budget.learn(past.spent)
         return past
 
     async def _record(self, entry: Entry, replace: bool) -> StoredReply:
-        with spans.store("record"):
+        with store_span("record"):
             return await self._store.record(entry, replace=replace)
 
     async def _patiently(

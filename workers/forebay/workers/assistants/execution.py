@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from forebay.telemetry import tracing
-from forebay.workers import metrics, spans
+from forebay.telemetry.tracing import NOTHING, Span
+from forebay.workers import metrics
 
 
 class Execution:
@@ -18,7 +19,7 @@ class Execution:
     def __init__(self, tool: str, call_id: str) -> None:
         self.outcome: Literal["ok", "failed", "timeout"] = "failed"
         self._tool = tool
-        self._span = spans.execute_tool(tool, call_id)
+        self._span = tool_span(tool, call_id)
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -34,3 +35,16 @@ class Execution:
         if code:
             self._span.failed(code)
         self._span.__exit__(kind, error, where)
+
+
+def tool_span(name: str, call_id: str) -> Span:
+    """One run of a tool."""
+    if tracing.tracer is None:
+        return NOTHING
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name,
+        "gen_ai.tool.call.id": call_id,
+        "gen_ai.tool.type": "function",
+    }
+    return tracing.tracer.start(f"execute_tool {name}", "internal", attributes)

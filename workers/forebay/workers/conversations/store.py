@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from forebay.schemas import Outcome
+from forebay.telemetry import tracing
+from forebay.telemetry.tracing import NOTHING, Span
 from forebay.workers.spent import Spent
 
 from .exchange import Exchange
@@ -106,3 +108,8 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finishes what was begun."""
+
+
+def store_span(operation: str) -> Span:
+    """One look into the store of conversations, or one entry."""
+    return NOTHING if tracing.tracer is None else tracing.tracer.start(f"store {operation}", "internal", {})

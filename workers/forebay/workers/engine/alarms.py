@@ -1,4 +1,4 @@
-"""Vitals: what a worker knows of itself at one beat of its loop, and what of it is an alarm. Pure: times are arguments.
+"""Alarms: what is wrong with a worker, by what it reads of itself at one beat of its loop. Pure: times are arguments.
 
 An alarm is what only a restart mends. Kafka, the store or a provider that is away is none: no restart brings them back,
 so readiness tells of them, and while they are away what depends on them is not judged.
@@ -6,7 +6,7 @@ so readiness tells of them, and while they are away what depends on them is not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -20,7 +20,7 @@ Code = Literal["loop_blocked", "turn_stuck", "commits_frozen", "left_group"]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Thresholds:
     """How long slowness is not yet a fault, in seconds."""
 
     stack_s: float = 2.0
@@ -36,7 +36,7 @@ class Patience:
     """Four such rebalances: a restart is one more rebalance for all others, so it must not come of a busy group."""
 
 
-PATIENCE = Patience()
+THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TurnInFlight:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class Readings:
     """For how many seconds each of these has been so; 0 is not so now."""
 
     draining: bool = False
@@ -87,17 +87,21 @@ class Alarm:
     """More for the log."""
 
 
-def alarms(vitals: Vitals, patience: Patience = PATIENCE) -> tuple[Alarm, ...]:
+def alarms(readings: Readings, thresholds: Thresholds = THRESHOLDS) -> tuple[Alarm, ...]:
     """What is wrong with a worker whose loop beats."""
-    if vitals.draining:
+    if readings.draining:
         return ()
-    found = (_turn_stuck(vitals, patience), _commits_frozen(vitals, patience), _left_group(vitals, patience))
+    found = (
+        _turn_stuck(readings, thresholds),
+        _commits_frozen(readings, thresholds),
+        _left_group(readings, thresholds),
+    )
     return tuple(alarm for alarm in found if alarm is not None)
 
 
-def _turn_stuck(vitals: Vitals, patience: Patience) -> Alarm | None:
-    late = vitals.overdue
-    if late is None or min(late.overdue_s, vitals.can_answer_s) <= patience.turn_s:
+def _turn_stuck(readings: Readings, thresholds: Thresholds) -> Alarm | None:
+    late = readings.overdue
+    if late is None or min(late.overdue_s, readings.can_answer_s) <= thresholds.turn_s:
         return None
     fields: dict[str, object] = {"partition": late.inbound.partition, "offset": late.inbound.offset}
     if late.inbound.failure is None:
@@ -112,60 +116,43 @@ def _turn_stuck(vitals: Vitals, patience: Patience) -> Alarm | None:
     )
 
 
-def _commits_frozen(vitals: Vitals, patience: Patience) -> Alarm | None:
-    if min(vitals.uncommitted_s, vitals.kafka_answers_s) > patience.commit_s:
-        says = f"turns are done, but no commit has succeeded for {vitals.uncommitted_s:.0f} s though Kafka answers"
+def _commits_frozen(readings: Readings, thresholds: Thresholds) -> Alarm | None:
+    if min(readings.uncommitted_s, readings.kafka_answers_s) > thresholds.commit_s:
+        says = f"turns are done, but no commit has succeeded for {readings.uncommitted_s:.0f} s though Kafka answers"
         return Alarm("commits_frozen", says)
-    if vitals.untracked_s > patience.commit_s:
+    if readings.untracked_s > thresholds.commit_s:
         says = (
-            f"for {vitals.untracked_s:.0f} s turns have been neither done, waiting, in flight nor being published:"
+            f"for {readings.untracked_s:.0f} s turns have been neither done, waiting, in flight nor being published:"
             " no commit can pass them"
         )
         return Alarm("commits_frozen", says)
     return None
 
 
-def _left_group(vitals: Vitals, patience: Patience) -> Alarm | None:
+def _left_group(readings: Readings, thresholds: Thresholds) -> Alarm | None:
     for seconds, says in (
-        (vitals.outside_s, "the group's coordinator has not counted this worker among its members for {:.0f} s"),
-        (vitals.unsettled_s, "a rebalance has not ended for {:.0f} s though Kafka answers"),
-        (vitals.unpolled_s, "the consumer has not been polled for {:.0f} s, for which Kafka puts it out of its group"),
+        (readings.outside_s, "the group's coordinator has not counted this worker among its members for {:.0f} s"),
+        (readings.unsettled_s, "a rebalance has not ended for {:.0f} s though Kafka answers"),
+        (
+            readings.unpolled_s,
+            "the consumer has not been polled for {:.0f} s, for which Kafka puts it out of its group",
+        ),
     ):
-        if min(seconds, vitals.kafka_answers_s) > patience.group_s:
+        if min(seconds, readings.kafka_answers_s) > thresholds.group_s:
             return Alarm("left_group", says.format(seconds))
     return None
 
 
-class Lasting:
-    """How long something has been so without a break. Times in seconds of any steady clock."""
-
-    __slots__ = ("_since",)
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def note(self, so: bool, now: float) -> None:
-        """It is so, or not."""
-        if not so:
-            self._since = None
-        elif self._since is None:
-            self._since = now
-
-    def seconds(self, now: float) -> float:
-        """For how long; 0 when it is not so."""
-        return 0.0 if self._since is None else now - self._since
-
-
 def most_overdue(
-    began: Mapping[InboundRecord, float], now: float, wall: float, *, turn_ttl_s: float, call_s: float
+    turns: Iterable[tuple[InboundRecord, float]], now: float, wall: float, *, turn_ttl_s: float, call_s: float
 ) -> TurnInFlight | None:
     """The turn in flight that is furthest beyond its deadline and a last call of ``call_s``.
 
-    ``began`` is in the order in which they began, on the clock of ``now``; ``wall`` is in seconds since the epoch. A turn
+    ``turns`` and when they began are in that order, on the clock of ``now``; ``wall`` is in seconds since the epoch. A turn
     that began after its deadline, such as one that a dead worker left, has as long as a call.
     """
     found: TurnInFlight | None = None
-    for inbound, at in islice(began.items(), _LOOKED_AT):
+    for inbound, at in islice(turns, _LOOKED_AT):
         in_flight_s = now - at
         if in_flight_s <= call_s:
             break

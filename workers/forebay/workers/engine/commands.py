@@ -1,4 +1,4 @@
-"""Commands: what operators tell this worker over ``chat.commands``, and the pauses that are in force because of it.
+"""Commands: what operators tell this worker over ``chat.commands``.
 
 Read without a group, from the topic's beginning, so that a worker which is started during a pause is paused too.
 """
@@ -22,40 +22,6 @@ _RETRY_S = 1.0
 _WAIT_MS = 1_000
 _CATCH_UP_S = 15.0
 """How long reading what is already on the topic may take, in seconds: an hour of an operator's words."""
-
-
-class Pauses:
-    """What operators have paused. Pure.
-
-    The last word counts, whether it was to all workers or to this one. A `resume` that names no partition ends every pause,
-    so that none is forgotten; one that names a partition does not end a pause of everything.
-    """
-
-    __slots__ = ("_partitions", "everything")
-
-    def __init__(self) -> None:
-        self.everything = False
-        """Whether no partition may be worked on."""
-        self._partitions: set[int] = set()
-
-    def obey(self, command: Command) -> None:
-        """Takes note of a `pause` or a `resume`; of nothing else."""
-        partition = command.partition
-        if command.command == "pause":
-            if partition is None:
-                self.everything = True
-            else:
-                self._partitions.add(partition)
-        elif command.command == "resume":
-            if partition is None:
-                self.everything = False
-                self._partitions.clear()
-            else:
-                self._partitions.discard(partition)
-
-    def paused(self, partition: int) -> bool:
-        """Whether this partition is paused, by itself or with all others."""
-        return self.everything or partition in self._partitions
 
 
 class Commands:

@@ -26,7 +26,7 @@ Age plus a constant instead of strict classes: a low turn is overtaken for 20 s 
 _KEEP = 1024
 
 
-class Sender(NamedTuple):
+class Origin(NamedTuple):
     """Whose turn it is, and how urgent."""
 
     tenant: str | None = None
@@ -79,19 +79,19 @@ class FairQueue:
         self._now = 0.0
         self._discarded: set[int] = set()
 
-    def push(self, what: Hashable, ticket: int, at: float, sender: Sender) -> None:
+    def push(self, what: Hashable, ticket: int, at: float, origin: Origin) -> None:
         """Adds one; ``at`` is when it began to wait, ``ticket`` a number of its own, greater than those before."""
-        tenant = self._tenants.get(sender.tenant)
+        tenant = self._tenants.get(origin.tenant)
         if tenant is None:
-            tenant = self._tenants[sender.tenant] = _Tenant(self._weights.get(sender.tenant or "", 1.0))
+            tenant = self._tenants[origin.tenant] = _Tenant(self._weights.get(origin.tenant or "", 1.0))
         if not tenant.waiting:
             tenant.place = max(tenant.place, self._now)
-            heapq.heappush(self._order, (tenant.place, ticket, sender.tenant))
+            heapq.heappush(self._order, (tenant.place, ticket, origin.tenant))
         tenant.waiting += 1
-        line = tenant.lines.get(sender.priority)
+        line = tenant.lines.get(origin.priority)
         if line is None:
-            line = tenant.lines[sender.priority] = _Line()
-        line.push(sender.user, at, ticket, what)
+            line = tenant.lines[origin.priority] = _Line()
+        line.push(origin.user, at, ticket, what)
 
     def discard(self, ticket: int) -> None:
         """The one with this ticket waits no more."""

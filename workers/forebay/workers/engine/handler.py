@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .inbound import InboundRecord
 from .permit import Permit
 from .publication import Publication
+
+SendDelta = Callable[[bytes, bytes], None]
+"""Publishes a fragment of a reply, (key, value). A lost one is not missed, for the reply itself has the whole text."""
 
 
 class Handler(Protocol):

@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from forebay.schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity, replayed
 
-from .fairness import Sender
+from .fairness import Origin
 from .ledger import Ledger
 
 
@@ -33,7 +33,7 @@ class InboundRecord:
     """Why it is no turn; None when it is one."""
     lane: Hashable
     """Turns of one lane are answered one at a time: the conversation, or what comes nearest to it in a bad record."""
-    sender: Sender
+    origin: Origin
     """Whose turn it is, and how urgent."""
     size: int
     """Bytes of key, value and headers."""
@@ -63,13 +63,13 @@ class InboundRecord:
 def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
     """Looks into a record; what cannot be decoded is taken in too, with its failure."""
     failure: Failure | None = None
-    sender = Sender()
+    origin = Origin()
     try:
         turn = decode_turn(record.value, record.key)
     except DecodeError as error:
         failure, lane = error.failure, _nearest_lane(record)
     else:
-        lane, sender = turn.conversation_id, Sender(turn.tenant, turn.user_id, turn.priority)
+        lane, origin = turn.conversation_id, Origin(turn.tenant, turn.user_id, turn.priority)
     # Kafka lets a header have no value; for us that is an empty one.
     headers = tuple((name, value or b"") for name, value in record.headers)
     size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
@@ -83,7 +83,7 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
         headers,
         failure,
         lane,
-        sender,
+        origin,
         size,
         ledger,
     )

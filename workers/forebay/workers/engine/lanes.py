@@ -13,20 +13,20 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from .fairness import FairQueue, Sender
+from .fairness import FairQueue, Origin
 
 Item = TypeVar("Item")
 
-_NOBODY = Sender()
+_NOBODY = Origin()
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("current", "held", "sender", "ticket", "waiting")
+    __slots__ = ("current", "held", "origin", "ticket", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[float, Item, Sender]] = deque()
+        self.waiting: deque[tuple[float, Item, Origin]] = deque()
         self.current: Item | None = None
-        self.sender = _NOBODY  # of the current turn
+        self.origin = _NOBODY  # of the current turn
         self.held = False  # whether the current turn holds a permit
         self.ticket = 0  # number of its entry in the ready queue; 0 when it has none
 
@@ -52,15 +52,15 @@ class Lanes(Generic[Item]):
         """Conversations with a turn that waits or runs."""
         return len(self._lanes)
 
-    def offer(self, lane_id: Hashable, item: Item, now: float, sender: Sender = _NOBODY) -> None:
+    def offer(self, lane_id: Hashable, item: Item, now: float, origin: Origin = _NOBODY) -> None:
         """Adds a turn at the end of its lane; ``now`` in seconds of any steady clock."""
         lane = self._lanes.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = _Lane()
-        lane.waiting.append((now, item, sender))
+        lane.waiting.append((now, item, origin))
         self.waiting += 1
         if lane.current is None and not lane.ticket:
-            self._enqueue(lane_id, lane, now, sender)
+            self._enqueue(lane_id, lane, now, origin)
 
     def take(self) -> Item | None:
         """The next turn with its permit, or None when no conversation is ready or no permit is free.
@@ -76,7 +76,7 @@ class Lanes(Generic[Item]):
         lane.ticket = 0
         self.ready -= 1
         if lane.current is None:
-            _, lane.current, lane.sender = lane.waiting.popleft()
+            _, lane.current, lane.origin = lane.waiting.popleft()
             self.waiting -= 1
         lane.held = True
         self.in_flight += 1
@@ -102,7 +102,7 @@ class Lanes(Generic[Item]):
         lane = self._lanes[lane_id]
         if not lane.held and not lane.ticket:
             # It was counted when it began: the turns of its user that came later do not go first.
-            self._enqueue(lane_id, lane, now, lane.sender._replace(user=None))
+            self._enqueue(lane_id, lane, now, lane.origin._replace(user=None))
 
     def finish(self, lane_id: Hashable) -> None:
         """The lane's turn is over, however it ended: its permit is free and the next turn of its lane may go."""
@@ -110,8 +110,8 @@ class Lanes(Generic[Item]):
         lane = self._lanes[lane_id]
         lane.current = None
         if lane.waiting:
-            at, _, sender = lane.waiting[0]
-            self._enqueue(lane_id, lane, at, sender)
+            at, _, origin = lane.waiting[0]
+            self._enqueue(lane_id, lane, at, origin)
         else:
             del self._lanes[lane_id]
 
@@ -121,23 +121,25 @@ class Lanes(Generic[Item]):
             for _, item, _ in lane.waiting:
                 yield item
 
-    def forget(self, unwanted: Callable[[Item], bool]) -> int:
-        """Drops the waiting turns that are unwanted, such as those of a partition that went; returns how many."""
-        before = self.waiting
+    def forget(self, unwanted: Callable[[Item], bool]) -> list[Item]:
+        """Drops the waiting turns that are unwanted, such as those of a partition that went; returns them."""
+        dropped: list[Item] = []
         for lane_id, lane in list(self._lanes.items()):
-            kept = deque(entry for entry in lane.waiting if not unwanted(entry[1]))
-            self.waiting -= len(lane.waiting) - len(kept)
-            lane.waiting = kept
-            if lane.current is None and not kept:
+            before = len(dropped)
+            dropped += (item for _, item, _ in lane.waiting if unwanted(item))
+            if len(dropped) > before:
+                lane.waiting = deque(entry for entry in lane.waiting if not unwanted(entry[1]))
+            if lane.current is None and not lane.waiting:
                 self._dequeue(lane)
                 del self._lanes[lane_id]
-        return before - self.waiting
+        self.waiting -= len(dropped)
+        return dropped
 
-    def _enqueue(self, lane_id: Hashable, lane: _Lane[Item], at: float, sender: Sender) -> None:
+    def _enqueue(self, lane_id: Hashable, lane: _Lane[Item], at: float, origin: Origin) -> None:
         self._tickets += 1
         lane.ticket = self._tickets
         self.ready += 1
-        self._queue.push(lane_id, lane.ticket, at, sender)
+        self._queue.push(lane_id, lane.ticket, at, origin)
 
     def _dequeue(self, lane: _Lane[Item]) -> None:
         if lane.ticket:

@@ -2,8 +2,8 @@
 
 Records are gathered into one batch a partition, and the next batch of a partition is sent when the one before is
 acknowledged: order is kept, an idle reply leaves at once, and under load batches grow by themselves. One future for a
-batch instead of one for each record costs a third of aiokafka's `send`. Rounds of batches are paced (`Pace`), so that a busy
-worker does not spend itself on small requests.
+batch instead of one for each record costs a third of aiokafka's `send`. Rounds of batches are paced (`BatchPacing`), so that
+a busy worker does not spend itself on small requests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OutboxError(ClusterError):
     """Kafka will not take a record, whatever is tried: the worker must stop and start from what is committed."""
 
 
-class Outgoing(NamedTuple):
+class OutboundRecord(NamedTuple):
     """One record to publish."""
 
     topic: str
@@ -38,7 +38,7 @@ class Outgoing(NamedTuple):
     headers: Headers = ()
 
 
-class Pace:
+class BatchPacing:
     """How often a round of batches leaves: a token bucket. A few replies leave at once; many leave together."""
 
     ROUNDS_A_SECOND = 100.0
@@ -55,7 +55,7 @@ class Pace:
         return max(0.0, -self._tokens / self.ROUNDS_A_SECOND)
 
 
-class _Parcel:
+class _Pending:
     """Records that belong together, such as a dead letter and the reply that says so."""
 
     __slots__ = ("acked", "left")
@@ -70,7 +70,7 @@ class _Parcel:
             self.acked()
 
 
-Pile = deque[tuple[Outgoing, _Parcel]]
+Pile = deque[tuple[OutboundRecord, _Pending]]
 
 
 class Outbox:
@@ -92,7 +92,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(self._loop.time())
+        self._pace = BatchPacing(self._loop.time())
         self.waiting = 0
         """Records given and not yet acknowledged."""
 
@@ -110,9 +110,9 @@ class Outbox:
             self._producer._message_accumulator.fail_all(OutboxError("the worker stopped before Kafka took it"))
         await self._producer.stop()
 
-    def publish(self, records: Sequence[Outgoing], acked: Callable[[], None]) -> None:
+    def publish(self, records: Sequence[OutboundRecord], acked: Callable[[], None]) -> None:
         """Takes records to be sent; ``acked`` is called once when all of them are durable."""
-        parcel = _Parcel(len(records), acked)
+        parcel = _Pending(len(records), acked)
         for record in records:
             place = record.topic, self._partition(record)
             pile = self._piles.get(place)
@@ -122,6 +122,10 @@ class Outbox:
         self.waiting += len(records)
         self._idle.clear()
         self._work.set()
+
+    def send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Takes one record that nobody waits for."""
+        self.publish([OutboundRecord(topic, key, value)], lambda: None)
 
     async def flushed(self) -> None:
         """Waits until everything given so far is acknowledged."""
@@ -175,6 +179,6 @@ class Outbox:
         for _, parcel in sent:
             parcel.one_acked()
 
-    def _partition(self, record: Outgoing) -> int:
+    def _partition(self, record: OutboundRecord) -> int:
         known = self._partitions[record.topic]
         return 0 if len(known) == 1 else partition_of(record.key, len(known))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
-from forebay.schemas import Failure, Headers, Outcome
+from forebay.schemas import Failure, Headers, Outcome, Topics, carried, dead_letter_headers
+
+from .inbound import InboundRecord
+from .outbox import OutboundRecord
+
+_CARRIED_BYTES = 16 * 1024
+"""Headers larger than this in all are not carried to a reply, which must fit its topic."""
 
 
 class Publication(NamedTuple):
@@ -19,3 +26,40 @@ class Publication(NamedTuple):
     handoff: bytes | None = None
     headers: Headers = ()
     """Of the reply."""
+
+
+def outbound_records(
+    inbound: InboundRecord, publication: Publication, topics: Topics, worker_id: str, now: datetime
+) -> list[OutboundRecord]:
+    """The records that a publication consists of; ``now`` is aware of its time zone."""
+    records: list[OutboundRecord] = []
+    key = publication.conversation_id.encode()
+    if publication.failure is not None:
+        records.append(_dead_letter(inbound, publication.failure, topics, worker_id, now))
+    if publication.reply is not None:
+        headers = _carried(inbound) + publication.headers
+        records.append(OutboundRecord(topics.replies, key, publication.reply, headers))
+    if publication.handoff is not None:
+        records.append(OutboundRecord(topics.handoffs, key, publication.handoff))
+    return records
+
+
+def _carried(inbound: InboundRecord) -> Headers:
+    headers = carried(inbound.headers) if inbound.headers else ()
+    return headers if sum(len(value) for _, value in headers) <= _CARRIED_BYTES else ()
+
+
+def _dead_letter(
+    inbound: InboundRecord, failure: Failure, topics: Topics, worker_id: str, now: datetime
+) -> OutboundRecord:
+    headers = dead_letter_headers(
+        inbound.headers,
+        failure,
+        topic=inbound.topic,
+        partition=inbound.partition,
+        offset=inbound.offset,
+        timestamp=inbound.timestamp,
+        failed_at=now,
+        worker=worker_id,
+    )
+    return OutboundRecord(topics.dead_letters, inbound.key, inbound.value, headers)

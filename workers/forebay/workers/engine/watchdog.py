@@ -1,6 +1,6 @@
 """The watchdog: notices what only a restart mends, names it for ``/livez``, and logs where it hangs.
 
-With every beat of its loop a worker tells its `Vitals`, which are judged at once. A thread listens for the beat itself:
+With every beat of its loop a worker tells its `Readings`, which are judged at once. A thread listens for the beat itself:
 a blocked loop can neither notice nor tell.
 """
 
@@ -20,7 +20,7 @@ import structlog
 
 from forebay.workers import metrics
 
-from .alarms import PATIENCE, Alarm, Code, Patience, Vitals, alarms
+from .alarms import THRESHOLDS, Alarm, Code, Readings, Thresholds, alarms
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ for _code in get_args(Code):
     metrics.ALARM.labels(_code).set(0)
 
 
-class Stillness:
+class StallTimer:
     """How long a loop has not beaten, for a listener that may itself have slept too long.
 
     Of what it slept only so much counts: in a process that was stopped whole (SIGSTOP, a suspended machine) no loop was
@@ -55,8 +55,8 @@ class Stillness:
         self._beats = -1
         self._still_s = 0.0
 
-    def listen(self, beats: int, slept_s: float) -> float:
-        """Seconds without a beat, with so many ``beats`` in all and ``slept_s`` since it listened last."""
+    def measure(self, beats: int, slept_s: float) -> float:
+        """Seconds without a beat; ``beats`` counts all of them so far, ``slept_s`` is the time since the last measurement."""
         self._still_s = 0.0 if beats != self._beats else self._still_s + min(slept_s, 2 * BEAT_S)
         self._beats = beats
         return self._still_s
@@ -65,8 +65,8 @@ class Stillness:
 class Watchdog:
     """Watches the event loop in whose thread it is entered, and what that loop tells it."""
 
-    def __init__(self, patience: Patience = PATIENCE) -> None:
-        self.patience = patience
+    def __init__(self, thresholds: Thresholds = THRESHOLDS) -> None:
+        self.thresholds = thresholds
         self._told: tuple[Alarm, ...] = ()
         self._loop_alarm: Alarm | None = None
         self._beats = 0
@@ -86,20 +86,20 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
-    def beat(self, vitals: Vitals) -> None:
+    def beat(self, readings: Readings) -> None:
         """The loop goes on, and this is how its worker is."""
         self._beats += 1
-        self._told = alarms(vitals, self.patience)
-        metrics.OLDEST_TURN.set(vitals.oldest_turn_s)
-        metrics.COMMIT_AGE.set(vitals.uncommitted_s)
-        metrics.GROUP_MEMBER.set(not (vitals.outside_s or vitals.unsettled_s))
+        self._told = alarms(readings, self.thresholds)
+        metrics.OLDEST_TURN.set(readings.oldest_turn_s)
+        metrics.COMMIT_AGE.set(readings.uncommitted_s)
+        metrics.GROUP_MEMBER.set(not (readings.outside_s or readings.unsettled_s))
         for code in _TOLD_BY_LOOP:
             self._tell(code, next((alarm for alarm in self._told if alarm.code == code), None))
 
     def live(self) -> str | None:
         """Why this process should be restarted, or None. May be asked from any thread, and never waits."""
         loop, silent_s = self._loop_alarm, time.monotonic() - self._listened_at
-        if silent_s > self.patience.loop_s and not self._ended.is_set():
+        if silent_s > self.thresholds.loop_s and not self._ended.is_set():
             loop = Alarm(
                 "loop_blocked", f"the process, or the writing of its log, has stood still for {silent_s:.0f} s"
             )
@@ -107,23 +107,23 @@ class Watchdog:
         return "; ".join(f"{alarm.code}: {alarm.says}" for alarm in found) or None
 
     def _listen(self) -> None:
-        stillness, at = Stillness(), time.monotonic()
+        stall, at = StallTimer(), time.monotonic()
         while not self._ended.wait(BEAT_S):
             before, at = at, time.monotonic()
             self._listened_at = at
             try:
-                self._judge_loop(stillness.listen(self._beats, at - before), at - before)
+                self._judge_loop(stall.measure(self._beats, at - before), at - before)
             except Exception:
                 log.exception("watchdog.failed")
 
     def _judge_loop(self, still_s: float, slept_s: float) -> None:
-        stack_s, blocked = self.patience.stack_s, None
+        stack_s, blocked = self.thresholds.stack_s, None
         if still_s > stack_s:
             stack = stack_of_thread(self._loop_thread)
             blocked = Alarm("loop_blocked", f"the event loop has stood still for {still_s:.0f} s", {"stack": stack})
             metrics.LOOP_LAG.set(still_s)
         # Before anything is logged: a full pipe holds up whoever logs, and may be what holds up the loop.
-        self._loop_alarm = blocked if still_s > self.patience.loop_s else None
+        self._loop_alarm = blocked if still_s > self.thresholds.loop_s else None
         if slept_s > stack_s + BEAT_S:
             # Not even threads ran: native code kept the interpreter's lock, or the process was stopped.
             metrics.LOOP_BLOCKED.inc()

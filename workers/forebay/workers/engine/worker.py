@@ -1,62 +1,41 @@
-"""The worker: one process's life, from joining the group to leaving it.
-
-One turn's way is `_offer` (its conversation's lane), `_dispatch` (a permit is free), `_run` (its answer), the outbox
-(acknowledged by all replicas), the ledger (done), the next commit.
-"""
+"""The worker: one process's life, from joining the group to leaving it. `dispatch` has one turn's way."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 import structlog
 
-from forebay.schemas import (
-    Cluster,
-    Command,
-    Failure,
-    Reason,
-    Spending,
-    Topics,
-    WorkerState,
-    carried,
-    dead_letter_headers,
-)
-from forebay.telemetry.rate import Rate
-from forebay.workers import metrics, spans
-from forebay.workers.mistakes import MISTAKES, raise_if_ours
+from forebay.schemas import Cluster, Command, WorkerState
 from forebay.workers.settings import WorkerSettings
 
-from .alarms import PATIENCE, Lasting, Patience, Vitals, most_overdue
-from .commands import Commands, Pauses
-from .handler import Handler
-from .inbound import InboundRecord
-from .intake import Intake, IntakeTuning, within
-from .lanes import Lanes
-from .outbox import Outbox, Outgoing
-from .permit import Permit
-from .processing import Processing
-from .publication import Publication
-from .self_report import RATE_S, Identity, KnowsModels, Moment, Reports, Tally, state_of
-from .watchdog import BEAT_S, Watchdog, stack_of_task
+from .alarms import THRESHOLDS, Thresholds
+from .closing import close_within_bounds
+from .commands import Commands
+from .dispatch import Dispatch
+from .handler import Handler, SendDelta
+from .heartbeat import Heartbeat
+from .intake import Intake, IntakeTuning
+from .outbox import Outbox
+from .pauses import Pauses
+from .self_report import SelfReport, WorkerIdentity
+from .state_publisher import StatePublisher
+from .watchdog import Watchdog
 
 log = structlog.get_logger()
 
-COMMIT_S = 0.25
-"""Between two commits, in seconds: how much a crash may publish again (never call again: replies are stored)."""
-REBALANCE_DRAIN_S = 1.0
-"""How long a rebalance waits for turns in flight, in seconds: the whole group stands still meanwhile."""
 _POLL_S = 0.5
-_CARRIED_BYTES = 16 * 1024
-"""Headers larger than this in all are not carried to a reply, which must fit its topic."""
+_FLUSH_S = 5.0
+"""How long the last replies may take to be acknowledged, in seconds."""
+_UNACKNOWLEDGED_S = 5.0
+"""After how many seconds without an acknowledgement a worker is not ready."""
 
 
 def worker_name() -> str:
@@ -71,349 +50,134 @@ class Worker:
         self,
         cluster: Cluster,
         settings: WorkerSettings,
-        handler: Callable[[Worker], Handler],
+        handler: Callable[[SendDelta], Handler],
         *,
         name: str | None = None,
         tuning: IntakeTuning = IntakeTuning(),
-        patience: Patience = PATIENCE,
+        thresholds: Thresholds = THRESHOLDS,
     ) -> None:
-        """``handler`` builds what answers turns, given this worker (for its `send_delta`)."""
+        """``handler`` builds what answers turns, given what publishes their deltas."""
         self.name = name or worker_name()
-        self._topics: Topics = cluster.topics
-        self._settings = settings
-        self._lanes: Lanes[InboundRecord] = Lanes(settings.concurrency, settings.weights())
+        self._topics, self._settings = cluster.topics, settings
+        self._stopping = asyncio.Event()
         self._pauses = Pauses()
+        self._outbox = Outbox(cluster, self.name)
+        self._handler = handler(partial(self._outbox.send, self._topics.deltas))
+        self._dispatch = Dispatch(settings, self._topics, self._handler, self._outbox, self.name)
         self._intake = Intake(
             cluster,
             settings.group,
             self.name,
             most_held=settings.max_waiting,
             pauses=self._pauses,
-            before_revoke=self._before_revoke,
-            lost=self._lost,
+            before_revoke=self._dispatch.before_revoke,
+            after_rebalance=self._dispatch.after_rebalance,
             tuning=tuning,
         )
-        self._outbox = Outbox(cluster, self.name)
-        self._handler = handler(self)
-        self._running: dict[InboundRecord, tuple[asyncio.Task[None], Permit]] = {}
-        self._held_bytes = 0
-        self._typical_bytes = 1024
-        self._holding = False
-        self._stop = asyncio.Event()
-        self._room = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()
-        self._watchdog = Watchdog(patience)
-        self._began: dict[InboundRecord, float] = {}  # the turns in flight and when each began, oldest first
-        self._can_answer, self._untracked = Lasting(), Lasting()
-        self._publishing_since: float | None = None
-        self._consumed = metrics.CONSUMED.labels("kafka", "poll", self._topics.requests, settings.group)
-        self._identity = Identity(self.name, settings.group, settings.concurrency, datetime.now(UTC))
-        self._tally, self._rate = Tally(), Rate(RATE_S)
-        self._rate.note(0, self._loop.time())
-        self._reports = Reports(cluster, self.name)
-        self._commands = Commands(cluster, self.name, self._identity.started_at, self._obey)
-
-    # -- life ------------------------------------------------------------------------------------------------------
+        self._watchdog = Watchdog(thresholds)
+        self._heartbeat = Heartbeat(
+            settings, self._watchdog, self._intake, self._dispatch, self._outbox, self._handler, self._stopping
+        )
+        identity = WorkerIdentity(self.name, settings.group, settings.concurrency, datetime.now(UTC))
+        self._self_report = SelfReport(
+            identity, self._intake, self._dispatch, self._outbox, self._handler, self._pauses
+        )
+        self._states = StatePublisher(cluster, self.name)
+        self._commands = Commands(cluster, self.name, identity.started_at, self._obey)
 
     async def run(self) -> None:
         """Works until `stop`, then drains. Raises what made going on impossible."""
-        topics, tasks = self._topics, list[asyncio.Task[None]]()
+        tasks = list[asyncio.Task[None]]()
         try:
-            await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
-            await self._reports.start()
-            await self._commands.start()
-            await self._intake.start()
-            log.info("worker.started", group=self._settings.group, concurrency=self._settings.concurrency)
-            works = (self._take_in, self._commit, self._outbox.run, self._feel_pulse, self._intake.probe)
-            for work in (*works, self._report, self._commands.run):
-                tasks.append(asyncio.create_task(work(), name=f"worker.{work.__name__.strip('_')}"))
-            tasks.append(asyncio.create_task(self._stop_wished(), name="worker.stop"))
+            await self._start()
+            for name, work in {
+                "intake": self._poll(),
+                "commit": self._intake.commits.run(),
+                "outbox": self._outbox.run(),
+                "heartbeat": self._heartbeat.run(),
+                "probe": self._intake.probe.run(),
+                "report": self._states.run(self.state),
+                "commands": self._commands.run(),
+                "stop": self._until_stop(),
+            }.items():
+                tasks.append(asyncio.create_task(work, name=f"worker.{name}"))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                task.result()  # a side task ends only by what it raises
-            await self._drain(tasks[0])
+                task.result()  # all but the last end only by what they raise
+            tasks[0].cancel()
+            await self._drain()
         finally:
-            await self._end([*tasks, *(task for task, _ in self._running.values())])
+            await self._end(tasks)
 
     def stop(self) -> None:
         """No new turns; those in flight may finish. Safe to call from a signal handler, and twice."""
-        if not self._stop.is_set():
-            log.info("worker.stopping", in_flight=len(self._running), waiting=self._lanes.waiting)
-        self._stop.set()
-
-    async def _stop_wished(self) -> None:
-        await self._stop.wait()
-
-    async def _drain(self, intake: asyncio.Task[None]) -> None:
-        """Turns in flight finish within the bound; what waits goes back to Kafka by not being committed."""
-        intake.cancel()
-        self._intake.put_back(self._forget(self._intake.can_put_back))
-        self._lanes.forget(lambda _: True)
-        tasks = [task for task, _ in self._running.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._settings.drain_s)
-        left = len(self._running)
-        leaving = asyncio.create_task(self._reports.leave())  # where Kafka is away, both wait for it at once
-        try:
-            await asyncio.wait_for(self._outbox.flushed(), 5.0)
-        except TimeoutError:
-            log.warning("drain.unpublished", records=self._outbox.waiting)
-        await leaving
-        log.info("worker.drained", unfinished=left)
-
-    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        self._holding = True  # the end of one turn must not be the beginning of the next
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await within(self._handler.close(), "store")
-        await self.close()
-        log.info("worker.stopped")
+        if not self._stopping.is_set():
+            log.info("worker.stopping", in_flight=len(self._dispatch.running), waiting=self._dispatch.waiting)
+        self._stopping.set()
 
     async def close(self) -> None:
         """Leaves the group and closes the connections; `run` does it by itself."""
         await self._intake.stop()
         await asyncio.gather(
-            within(self._outbox.stop(), "producer"),
-            within(self._reports.stop(), "reports"),
-            within(self._commands.stop(), "commands"),
+            close_within_bounds(self._outbox.stop(), "producer"),
+            close_within_bounds(self._states.stop(), "reports"),
+            close_within_bounds(self._commands.stop(), "commands"),
         )
 
-    # -- one turn's way ----------------------------------------------------------------------------------------------
+    async def _start(self) -> None:
+        topics, settings = self._topics, self._settings
+        await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
+        await self._states.start()
+        await self._commands.start()
+        await self._intake.start()
+        log.info("worker.started", group=settings.group, concurrency=settings.concurrency)
 
-    async def _take_in(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            if self._crowded:
-                # A full house is polled with no room only when it lasts: pausing throws away what was fetched.
-                self._room.clear()
-                try:
-                    async with asyncio.timeout(_POLL_S):
-                        await self._room.wait()
-                    continue
-                except TimeoutError:
-                    await self._intake.poll(0, 0.0)
-                continue
-            polled = await self._intake.poll(self._appetite, _POLL_S)
-            for inbound in polled:
-                self._offer(inbound)
-            if polled:
-                self._consumed.inc(len(polled))
-                self._typical_bytes = sum(inbound.size for inbound in polled) // len(polled) + 1
-            self._dispatch()
+            if await self._dispatch.has_room(_POLL_S):
+                self._dispatch.accept(await self._intake.poll(self._dispatch.appetite, _POLL_S))
+            else:
+                # Polled with no room only when that lasts: pausing throws away what was fetched.
+                await self._intake.poll(0, 0.0)
 
-    @property
-    def _appetite(self) -> int:
-        """Turns to ask for: enough for every permit, and no more than the memory left has room for."""
-        left = self._settings.max_waiting_mib * 1024 * 1024 - self._held_bytes
-        return max(1, min(max(100, self._settings.concurrency), left // self._typical_bytes))
+    async def _until_stop(self) -> None:
+        await self._stopping.wait()
 
-    @property
-    def _crowded(self) -> bool:
-        """Memory is at its bound: looking far ahead lets others pass a flood at the front of a partition.
-
-        While nobody can answer, what is in memory is enough: turns wait in Kafka.
-        """
-        lanes, settings = self._lanes, self._settings
-        return (
-            (lanes.ready >= settings.concurrency and self._handler.ready() is not None)
-            or lanes.waiting + len(self._running) >= settings.max_waiting
-            or self._held_bytes >= settings.max_waiting_mib * 1024 * 1024
-        )
-
-    def _offer(self, inbound: InboundRecord) -> None:
-        self._held_bytes += inbound.size
-        # By the age of its record: what a rebalance brings came here all at once. Clocks differ, so within reason.
-        waited_s = min(max(0.0, time.time() - inbound.timestamp / 1000), self._settings.turn_ttl_s)
-        self._lanes.offer(inbound.lane, inbound, self._loop.time() - waited_s, inbound.sender)
-
-    def _dispatch(self) -> None:
-        """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
-        self._lanes.permits = min(self._settings.concurrency, self._handler.permits())
-        while not self._holding and (inbound := self._lanes.take()) is not None:
-            if running := self._running.get(inbound):
-                running[1].granted()
-                continue
-            permit = Permit(self._lanes, inbound.lane, self._dispatch)
-            # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
-            task = self._loop.create_task(self._run(inbound, permit), context=self._context.copy())
-            self._running[inbound] = (task, permit)
-        if not self._room.is_set() and not self._crowded:
-            self._room.set()
-
-    async def _run(self, inbound: InboundRecord, permit: Permit) -> None:
-        self._began[inbound] = time.monotonic()
+    async def _drain(self) -> None:
+        """Turns in flight finish within the bound; what waits goes back to Kafka by not being committed."""
+        self._intake.put_back(self._dispatch.forget(self._intake.can_put_back))
+        self._dispatch.forget(lambda _: True)
+        await self._dispatch.drain(self._settings.drain_s)
+        left = len(self._dispatch.running)
+        leaving = asyncio.create_task(self._states.leave())  # where Kafka is away, both wait for it at once
         try:
-            with Processing(inbound, self._settings.group) as processing:
-                try:
-                    answer = await self._handler.answer(inbound, permit)
-                except MISTAKES as error:
-                    # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
-                    raise_if_ours(error)
-                    log.exception("turn.handler_error", partition=inbound.partition, offset=inbound.offset)
-                    failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
-                    answer = Publication(None, failure, "", "failed")
-                self._publish(inbound, answer)
-                processing.ended(answer)
-        finally:
-            self._held_bytes -= inbound.size
-            del self._running[inbound], self._began[inbound]
-            self._lanes.finish(inbound.lane)
-            self._dispatch()
-
-    def _publish(self, inbound: InboundRecord, answer: Publication) -> None:
-        outgoing: list[Outgoing] = []
-        if answer.failure is not None:
-            metrics.DEAD_LETTERS.labels(answer.failure.reason.value).inc()
-            self._tally.dead_letters[answer.failure.reason.value] += 1
-            outgoing.append(self._dead_letter(inbound, answer.failure))
-        if answer.reply is not None:
-            headers = carried(inbound.headers) if inbound.headers else ()
-            if sum(len(value) for _, value in headers) > _CARRIED_BYTES:
-                headers = ()
-            headers += answer.headers
-            outgoing.append(Outgoing(self._topics.replies, answer.conversation_id.encode(), answer.reply, headers))
-        if answer.handoff is not None:
-            outgoing.append(Outgoing(self._topics.handoffs, answer.conversation_id.encode(), answer.handoff))
-        metrics.TURNS.labels(answer.outcome).inc()
-        self._tally.outcomes[answer.outcome] += 1
-        sending = spans.send(outgoing)
-
-        def acknowledged() -> None:
-            inbound.ledger.done(inbound.offset)
-            for span in sending:
-                span.end()
-
-        self._outbox.publish(outgoing, acknowledged)
-
-    def _dead_letter(self, inbound: InboundRecord, failure: Failure) -> Outgoing:
-        headers = dead_letter_headers(
-            inbound.headers,
-            failure,
-            topic=inbound.topic,
-            partition=inbound.partition,
-            offset=inbound.offset,
-            timestamp=inbound.timestamp,
-            failed_at=datetime.now(UTC),
-            worker=self.name,
-        )
-        return Outgoing(self._topics.dead_letters, inbound.key, inbound.value, headers)
-
-    def send_delta(self, key: bytes, value: bytes) -> None:
-        """Publishes a fragment of a streamed turn: a lost one is not missed, for the final reply has the whole text."""
-        self._outbox.publish([Outgoing(self._topics.deltas, key, value)], lambda: None)
-
-    # -- around it ---------------------------------------------------------------------------------------------------
-
-    async def _before_revoke(self) -> None:
-        """A rebalance begins: nothing new starts, and what is nearly done may finish."""
-        self._holding = True
-        tasks = [task for task, _ in self._running.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=REBALANCE_DRAIN_S)
-        try:
-            await asyncio.wait_for(self._outbox.flushed(), REBALANCE_DRAIN_S)
+            await asyncio.wait_for(self._outbox.flushed(), _FLUSH_S)
         except TimeoutError:
-            log.warning("rebalance.unpublished", records=self._outbox.waiting)
+            log.warning("drain.unpublished", records=self._outbox.waiting)
+        await leaving
+        log.info("worker.drained", unfinished=left)
 
-    def _lost(self, partitions: set[int]) -> None:
-        """The rebalance is over: turns of partitions that went are somebody else's now."""
-        self._forget(lambda inbound: inbound.partition in partitions)
-        for inbound, (task, _) in list(self._running.items()):
-            if inbound.partition in partitions:
-                task.cancel()
-        self._holding = False
-        self._dispatch()
-
-    def _forget(self, unwanted: Callable[[InboundRecord], bool]) -> list[InboundRecord]:
-        """Drops waiting turns; returns them."""
-        forgotten: list[InboundRecord] = []
-
-        def gone(inbound: InboundRecord) -> bool:
-            if unwanted(inbound):
-                forgotten.append(inbound)
-                return True
-            return False
-
-        self._lanes.forget(gone)
-        self._held_bytes -= sum(inbound.size for inbound in forgotten)
-        return forgotten
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        self._dispatch.hold()  # the end of one turn must not be the beginning of the next
+        tasks = [*tasks, *(turn.task for turn in self._dispatch.running.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await close_within_bounds(self._handler.close(), "store")
+        await self.close()
+        log.info("worker.stopped")
 
     def _obey(self, command: Command) -> None:
-        """An operator's word. What a pause finds waiting goes back to Kafka; what has begun ends as always."""
+        """An operator's command. What a pause finds waiting goes back to Kafka; what has begun ends as always."""
         if command.command == "drain":
             self.stop()
             return
         self._pauses.obey(command)
         pauses, intake = self._pauses, self._intake
-        intake.put_back(self._forget(lambda turn: pauses.paused(turn.partition) and intake.can_put_back(turn)))
-        self._dispatch()
+        intake.put_back(self._dispatch.forget(lambda turn: pauses.paused(turn.partition) and intake.can_put_back(turn)))
+        self._dispatch.start_ready()
 
-    async def _report(self) -> None:
-        await self._reports.run(self.state)
-
-    def state(self) -> WorkerState:
-        """This worker at this moment, as it reports itself."""
-        handler, outcomes = self._handler, self._tally.outcomes
-        known = handler if isinstance(handler, KnowsModels) else None
-        moment = Moment(
-            joined=self._intake.joined,
-            stopping=self._stop.is_set(),
-            trouble=self.ready(),
-            alarm=self.live(),
-            permits=min(self._settings.concurrency, handler.permits()),
-            ledgers=self._intake.ledgers,
-            waiting=self._lanes.untaken(),
-            running=self._running,
-            pauses=self._pauses,
-            tally=self._tally,
-            answered_a_second=self._rate.note(outcomes.total(), self._loop.time()),
-            models=known.models() if known else (),
-            spending=known.spending() if known else Spending(),
-        )
-        return state_of(self._identity, moment, datetime.now(UTC))
-
-    async def _commit(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_S)
-            await self._intake.commit()
-
-    async def _feel_pulse(self) -> None:
-        """Feels the pulse of the event loop and of all that must not stand still, for `/livez`, `/readyz` and the metrics."""
-        with self._watchdog:
-            while True:
-                due = self._loop.time() + BEAT_S
-                await asyncio.sleep(BEAT_S)
-                metrics.LOOP_LAG.set(self._loop.time() - due)
-                if not self._outbox.waiting:
-                    self._publishing_since = None
-                elif self._publishing_since is None:
-                    self._publishing_since = self._loop.time()
-                self._watchdog.beat(self._vitals(time.monotonic()))
-
-    def _vitals(self, now: float) -> Vitals:
-        intake, settings = self._intake, self._settings
-        self._can_answer.note(self._handler.ready() is None, now)
-        self._untracked.note(intake.held > self._lanes.waiting + len(self._running) + self._outbox.waiting, now)
-        oldest, overdue = next(iter(self._began.values()), now), None
-        if (can_answer_s := self._can_answer.seconds(now)) > self._watchdog.patience.turn_s:
-            overdue = most_overdue(
-                self._began, now, time.time(), turn_ttl_s=settings.turn_ttl_s, call_s=settings.call_timeout_s
-            )
-        if overdue is not None:
-            overdue = replace(overdue, stack=stack_of_task(self._running[overdue.inbound][0]))
-        return Vitals(
-            draining=self._stop.is_set(),
-            kafka_answers_s=intake.answering.seconds(now),
-            can_answer_s=can_answer_s,
-            oldest_turn_s=now - oldest,
-            overdue=overdue,
-            uncommitted_s=intake.uncommitted.seconds(now),
-            untracked_s=self._untracked.seconds(now),
-            outside_s=intake.outside.seconds(now),
-            unsettled_s=intake.unsettled.seconds(now),
-            unpolled_s=now - intake.polled_at,
-        )
+    # What others ask
 
     def live(self) -> str | None:
         """Why this process should be restarted, or None. May be asked from any thread."""
@@ -421,21 +185,20 @@ class Worker:
 
     def ready(self) -> str | None:
         """Why this worker does no work now, or None."""
-        if self._stop.is_set():
+        if self._stopping.is_set():
             return "stopping"
-        if not self._intake.joined:
+        if not self._intake.rebalances.joined:
             return "not in the consumer group yet"
-        if trouble := self._intake.trouble or self._handler.ready():
+        if trouble := self._intake.probe.trouble or self._handler.ready():
             return trouble
-        if self._publishing_since is not None and self._loop.time() - self._publishing_since > 5:
-            return f"Kafka has not acknowledged a reply for {self._loop.time() - self._publishing_since:.0f} s"
+        if (seconds := self._heartbeat.publishing.seconds(time.monotonic())) > _UNACKNOWLEDGED_S:
+            return f"Kafka has not acknowledged a reply for {seconds:.0f} s"
         return None
+
+    def state(self) -> WorkerState:
+        """This worker at this moment, as it reports itself."""
+        return self._self_report.state(stopping=self._stopping.is_set(), trouble=self.ready(), alarm=self.live())
 
     def refresh_metrics(self) -> None:
         """Sets the gauges to what is true now."""
-        metrics.IN_FLIGHT.set(self._lanes.in_flight)
-        metrics.WAITING.set(self._lanes.waiting)
-        oldest = min((inbound.timestamp for inbound in self._lanes.untaken()), default=None)
-        metrics.OLDEST_WAITING.set(0.0 if oldest is None else max(0.0, time.time() - oldest / 1000))
-        metrics.UNPUBLISHED.set(self._outbox.waiting)
-        metrics.PARTITIONS.set(len(self._intake.partitions))
+        self._self_report.refresh_metrics()

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from forebay.telemetry import tracing
-from forebay.workers import metrics, spans
+from forebay.telemetry.tracing import NOTHING, Span
+from forebay.workers import metrics
 from forebay.workers.models import Completion, ModelError, OnText
 
 from .upstream import Upstream
@@ -27,7 +28,7 @@ class Operation:
         """To be called in place of the one that was given."""
         self._first_chunk_s: float | None = None
         self._completion: Completion | None = None
-        self._span = spans.chat(upstream, streamed=on_text is not None)
+        self._span = chat_span(upstream, streamed=on_text is not None)
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -37,7 +38,7 @@ class Operation:
     def answered(self, completion: Completion) -> Completion:
         """The call was answered."""
         self._completion = completion
-        spans.answered(self._span, completion, self._first_chunk_s)
+        _tell_answer(self._span, completion, self._first_chunk_s)
         return completion
 
     def __exit__(
@@ -67,6 +68,41 @@ class Operation:
             self._first_chunk_s = time.perf_counter() - self._began
         if self._on_text is not None:
             self._on_text(text)
+
+
+def chat_span(upstream: Upstream, *, streamed: bool) -> Span:
+    """One call of a model; each further try is a further span."""
+    if tracing.tracer is None:
+        return NOTHING
+    attributes: dict[str, str | bool] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": upstream.known.provider,
+        "gen_ai.request.model": upstream.model.name,
+        "gen_ai.request.stream": streamed,
+        "forebay.upstream": upstream.name,
+    }
+    if turn := tracing.TURN.get():
+        attributes["gen_ai.conversation.id"] = turn[1]
+    return tracing.tracer.start(f"chat {upstream.model.name}", "client", attributes)
+
+
+def _tell_answer(span: Span, completion: Completion, first_chunk_s: float | None) -> None:
+    """What a model call came to. The conventions count cached tokens among those of the input."""
+    if not span.recording:
+        return
+    usage = completion.usage
+    span.set(
+        {
+            "gen_ai.response.finish_reasons": [completion.finish_reason],
+            "gen_ai.usage.input_tokens": usage.input_tokens + usage.cache_read_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
+        }
+    )
+    if completion.model is not None:
+        span.set({"gen_ai.response.model": completion.model})
+    if first_chunk_s is not None:
+        span.set({"gen_ai.response.time_to_first_chunk": first_chunk_s})
 
 
 def _code(error: BaseException | None) -> str:

@@ -1,0 +1,221 @@
+"""Dispatch: a turn's way from the intake to its handler, and from there to the outbox.
+
+`accept` (into its conversation's lane), `start_ready` (a permit is free), `_run` (its answer), `_publish` (and when that is
+acknowledged, its ledger says that it is done).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+
+from forebay.schemas import Failure, Reason, Topics
+from forebay.workers import metrics
+from forebay.workers.mistakes import MISTAKES, raise_if_ours
+from forebay.workers.settings import WorkerSettings
+
+from .handler import Handler
+from .inbound import InboundRecord
+from .lanes import Lanes
+from .outbox import Outbox
+from .outcome_counts import OutcomeCounts
+from .permit import Permit
+from .processing import Processing, sending_spans
+from .publication import Publication, outbound_records
+
+log = structlog.get_logger()
+
+REBALANCE_DRAIN_S = 1.0
+"""How long a rebalance waits for turns in flight, in seconds: the whole group stands still meanwhile."""
+_MIB = 1024 * 1024
+
+
+class RunningTurn(NamedTuple):
+    """A turn in flight."""
+
+    task: asyncio.Task[None]
+    permit: Permit
+    began: float
+    """In seconds of `time.monotonic`."""
+
+
+class Dispatch:
+    """The turns in the memory of a worker: those that wait, and those in flight."""
+
+    def __init__(
+        self, settings: WorkerSettings, topics: Topics, handler: Handler, outbox: Outbox, worker_id: str
+    ) -> None:
+        self._settings, self._topics, self._worker_id = settings, topics, worker_id
+        self._handler = handler
+        self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._lanes: Lanes[InboundRecord] = Lanes(settings.concurrency, settings.weights())
+        self._most_bytes = settings.max_waiting_mib * _MIB
+        self._held_bytes = 0
+        self._typical_bytes = 1024
+        self._held = False
+        self._room = asyncio.Event()
+        self._consumed = metrics.CONSUMED.labels("kafka", "poll", topics.requests, settings.group)
+        self.running: dict[InboundRecord, RunningTurn] = {}
+        """Turns in flight, oldest first."""
+        self.counts = OutcomeCounts()
+
+    # Bounds
+
+    @property
+    def appetite(self) -> int:
+        """Turns to ask for: enough for every permit, and no more than the memory left has room for."""
+        left = (self._most_bytes - self._held_bytes) // self._typical_bytes
+        return max(1, min(max(100, self._settings.concurrency), left))
+
+    @property
+    def crowded(self) -> bool:
+        """Memory is at its bound: looking far ahead lets others pass a flood at the front of a partition.
+
+        While nobody can answer, what is in memory is enough: turns wait in Kafka.
+        """
+        lanes, settings = self._lanes, self._settings
+        return (
+            (lanes.ready >= settings.concurrency and self._handler.ready() is not None)
+            or lanes.waiting + len(self.running) >= settings.max_waiting
+            or self._held_bytes >= self._most_bytes
+        )
+
+    async def has_room(self, timeout_s: float) -> bool:
+        """Waits so long until there is room for more turns; False when there is none."""
+        while self.crowded:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._room.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    # One turn's way
+
+    def accept(self, polled: Sequence[InboundRecord]) -> None:
+        """Takes turns in, each at the end of its conversation's lane."""
+        if polled:
+            for inbound in polled:
+                self._offer(inbound)
+            self._consumed.inc(len(polled))
+            self._typical_bytes = sum(inbound.size for inbound in polled) // len(polled) + 1
+        self.start_ready()
+
+    def _offer(self, inbound: InboundRecord) -> None:
+        self._held_bytes += inbound.size
+        # By the age of its record: what a rebalance brings came here all at once. Clocks differ, so within reason.
+        waited_s = min(max(0.0, time.time() - inbound.timestamp / 1000), self._settings.turn_ttl_s)
+        self._lanes.offer(inbound.lane, inbound, self._loop.time() - waited_s, inbound.origin)
+
+    def start_ready(self) -> None:
+        """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
+        self._lanes.permits = self.permits
+        while not self._held and (inbound := self._lanes.take()) is not None:
+            if running := self.running.get(inbound):
+                running.permit.granted()
+                continue
+            permit = Permit(self._lanes, inbound.lane, self.start_ready)
+            # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
+            task = self._loop.create_task(self._run(inbound, permit), context=self._context.copy())
+            self.running[inbound] = RunningTurn(task, permit, time.monotonic())
+        if not self._room.is_set() and not self.crowded:
+            self._room.set()
+
+    async def _run(self, inbound: InboundRecord, permit: Permit) -> None:
+        try:
+            with Processing(inbound, self._settings.group) as processing:
+                publication = await self._answer(inbound, permit)
+                self._publish(inbound, publication)
+                processing.ended(publication)
+        finally:
+            self._held_bytes -= inbound.size
+            del self.running[inbound]
+            self._lanes.finish(inbound.lane)
+            self.start_ready()
+
+    async def _answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+        try:
+            return await self._handler.answer(inbound, permit)
+        except MISTAKES as error:
+            # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
+            raise_if_ours(error)
+            log.exception("turn.handler_error", partition=inbound.partition, offset=inbound.offset)
+            failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+            return Publication(None, failure, "", "failed")
+
+    def _publish(self, inbound: InboundRecord, publication: Publication) -> None:
+        records = outbound_records(inbound, publication, self._topics, self._worker_id, datetime.now(UTC))
+        self.counts.count(publication)
+        spans = sending_spans(records)
+
+        def acknowledged() -> None:
+            inbound.ledger.done(inbound.offset)
+            for span in spans:
+                span.end()
+
+        self._outbox.publish(records, acknowledged)
+
+    # Around it
+
+    async def before_revoke(self) -> None:
+        """A rebalance begins: nothing new starts, and what is nearly done may finish."""
+        self.hold()
+        await self.drain(REBALANCE_DRAIN_S)
+        try:
+            await asyncio.wait_for(self._outbox.flushed(), REBALANCE_DRAIN_S)
+        except TimeoutError:
+            log.warning("rebalance.unpublished", records=self._outbox.waiting)
+
+    def after_rebalance(self, lost: set[int]) -> None:
+        """The rebalance is over: turns of partitions that went are somebody else's now."""
+        self.forget(lambda inbound: inbound.partition in lost)
+        for inbound, running in list(self.running.items()):
+            if inbound.partition in lost:
+                running.task.cancel()
+        self._held = False
+        self.start_ready()
+
+    def hold(self) -> None:
+        """Starts no turn from now on."""
+        self._held = True
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits so long for the turns in flight to end."""
+        if tasks := [turn.task for turn in self.running.values()]:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    def forget(self, unwanted: Callable[[InboundRecord], bool]) -> list[InboundRecord]:
+        """Drops waiting turns; returns them."""
+        forgotten = self._lanes.forget(unwanted)
+        self._held_bytes -= sum(inbound.size for inbound in forgotten)
+        return forgotten
+
+    # What is to be seen of it
+
+    @property
+    def permits(self) -> int:
+        """Turns that may be in flight at once."""
+        return min(self._settings.concurrency, self._handler.permits())
+
+    @property
+    def holding_permits(self) -> int:
+        """Turns in flight that hold a permit."""
+        return self._lanes.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Turns that have not begun."""
+        return self._lanes.waiting
+
+    def untaken(self) -> Iterator[InboundRecord]:
+        """The turns that have not begun."""
+        return self._lanes.untaken()
