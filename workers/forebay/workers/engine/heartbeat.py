@@ -35,8 +35,6 @@ class Heartbeat:
         self._intake, self._dispatch, self._outbox, self._handler = intake, dispatch, outbox, handler
         self._stopping = stopping
         self._can_answer, self._untracked = Since(), Since()
-        self.publishing = Since()
-        """Kafka has not acknowledged all that it was given."""
 
     async def run(self) -> None:
         """Beats until cancelled."""
@@ -50,7 +48,6 @@ class Heartbeat:
 
     def _readings(self, now: float) -> Readings:
         intake, dispatch = self._intake, self._dispatch
-        self.publishing.note(self._outbox.waiting > 0, now)
         self._can_answer.note(self._handler.ready() is None, now)
         self._untracked.note(intake.held > dispatch.waiting + len(dispatch.running) + self._outbox.waiting, now)
         can_answer_s = self._can_answer.seconds(now)

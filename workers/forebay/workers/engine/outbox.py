@@ -87,7 +87,7 @@ class Outbox:
         )
         self._partitions: dict[str, list[int]] = {}
         self._piles: dict[tuple[str, int], Pile] = {}
-        self._in_flight: set[tuple[str, int]] = set()
+        self._in_flight: dict[tuple[str, int], float] = {}  # when the batch of a partition was sent, oldest first
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._error: BaseException | None = None
@@ -127,6 +127,11 @@ class Outbox:
         """Takes one record that nobody waits for."""
         self.publish([OutboundRecord(topic, key, value)], lambda: None)
 
+    def unacknowledged_s(self, now: float) -> float:
+        """For how long the oldest batch has waited for its acknowledgement; ``now`` on the clock of the event loop."""
+        oldest = next(iter(self._in_flight.values()), None)
+        return 0.0 if oldest is None else now - oldest
+
     async def flushed(self) -> None:
         """Waits until everything given so far is acknowledged."""
         if self.waiting:
@@ -156,13 +161,12 @@ class Outbox:
         if not pile:
             del self._piles[place]
         batch.close()
-        self._in_flight.add(place)
-        began = self._loop.time()
+        began = self._in_flight[place] = self._loop.time()
         delivery = await self._producer.send_batch(batch, topic, partition=partition)
         delivery.add_done_callback(lambda done: self._delivered(place, sent, began, done))
 
     def _delivered(self, place: tuple[str, int], sent: Pile, began: float, delivery: asyncio.Future[object]) -> None:
-        self._in_flight.discard(place)
+        self._in_flight.pop(place, None)
         if place in self._piles:
             self._work.set()
         if delivery.cancelled():

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -191,7 +190,7 @@ class Worker:
             return "not in the consumer group yet"
         if trouble := self._intake.probe.trouble or self._handler.ready():
             return trouble
-        if (seconds := self._heartbeat.publishing.seconds(time.monotonic())) > _UNACKNOWLEDGED_S:
+        if (seconds := self._outbox.unacknowledged_s(asyncio.get_running_loop().time())) > _UNACKNOWLEDGED_S:
             return f"Kafka has not acknowledged a reply for {seconds:.0f} s"
         return None
 
