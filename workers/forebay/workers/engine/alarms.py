@@ -1,7 +1,7 @@
 """Alarms: what is wrong with a worker, by what it reads of itself at one beat of its loop. Pure: times are arguments.
 
-An alarm is what only a restart mends. Kafka, the store or a provider that is away is none: no restart brings them back,
-so readiness tells of them, and while they are away what depends on them is not judged.
+An alarm is what only a restart repairs. That Kafka, the store or a provider is away is no alarm: no restart brings them
+back, so readiness tells of them, and while they are away what depends on them is not judged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TurnInFlight:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """For how many seconds each of these has been so; 0 is not so now."""
+    """For how many seconds each of these has been true; 0 when it is not true now."""
 
     draining: bool = False
     """The worker ends by itself, in bounded time."""

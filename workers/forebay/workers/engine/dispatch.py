@@ -60,7 +60,7 @@ class Dispatch:
         self._most_bytes = settings.max_waiting_mib * _MIB
         self._held_bytes = 0
         self._typical_bytes = 1024
-        self._held = False
+        self._on_hold = False
         self._room = asyncio.Event()
         self._consumed = metrics.CONSUMED.labels("kafka", "poll", topics.requests, settings.group)
         self.running: dict[InboundRecord, RunningTurn] = {}
@@ -119,7 +119,7 @@ class Dispatch:
     def start_ready(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
         self._lanes.permits = self.permits
-        while not self._held and (inbound := self._lanes.take()) is not None:
+        while not self._on_hold and (inbound := self._lanes.take()) is not None:
             if running := self.running.get(inbound):
                 running.permit.granted()
                 continue
@@ -164,7 +164,7 @@ class Dispatch:
 
         self._outbox.publish(records, acknowledged)
 
-    # Around it
+    # Rebalances and the end
 
     async def before_revoke(self) -> None:
         """A rebalance begins: nothing new starts, and what is nearly done may finish."""
@@ -181,12 +181,12 @@ class Dispatch:
         for inbound, running in list(self.running.items()):
             if inbound.partition in lost:
                 running.task.cancel()
-        self._held = False
+        self._on_hold = False
         self.start_ready()
 
     def hold(self) -> None:
         """Starts no turn from now on."""
-        self._held = True
+        self._on_hold = True
 
     async def drain(self, timeout_s: float) -> None:
         """Waits so long for the turns in flight to end."""
@@ -199,7 +199,7 @@ class Dispatch:
         self._held_bytes -= sum(inbound.size for inbound in forgotten)
         return forgotten
 
-    # What is to be seen of it
+    # What others read of it
 
     @property
     def permits(self) -> int:

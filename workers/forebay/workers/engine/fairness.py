@@ -1,13 +1,14 @@
 """Fairness: whose turn is next. Pure: times are arguments.
 
-Between tenants, and between the users of a tenant, start-time fair queueing (Goyal, Vin, Cheng, 1996): everyone who waits
-has a place in virtual time; who was served moves back by one turn over their weight; who comes new begins where those
-are who are served now. So a flood of one of them waits behind its own turns, not in front of the others'.
+Start-time fair queueing (Goyal, Vin, Cheng, 1996) between tenants, and between the users of a tenant. Everyone who waits
+has a place in virtual time. Each turn that is served moves its tenant and its user back, by one over the weight; a newcomer
+begins at the place that is being served. So a flood of turns of one of them waits behind its own turns, not in front of the
+others'.
 
-Virtual time goes on with every turn, by one over the number that wait (as in weighted fair queueing): otherwise those who
-always come new would starve those who wait for their second turn.
+Virtual time goes on with every turn, by one over the number that wait (as in weighted fair queueing): otherwise a stream of
+newcomers would starve those who wait for their second turn.
 
-Within that, age decides, and priority is a head start in age: nothing starves.
+Within that, age decides. A priority is a head start in age, so nothing starves.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Origin(NamedTuple):
 
     tenant: str | None = None
     user: str | None = None
-    """None is somebody nobody knows: each such turn counts as one of a new user."""
+    """None where the user is not known: each such turn counts as one of a new user."""
     priority: Priority = "normal"
 
 
@@ -72,7 +73,7 @@ class FairQueue:
     """What waits, each with a ticket; `pop` gives the next, `discard` takes one out."""
 
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
-        """``weights`` of tenants; who is not named weighs 1."""
+        """``weights`` of tenants; one that is not named weighs 1."""
         self._weights = weights or {}
         self._tenants: dict[str | None, _Tenant] = {}
         self._order: list[tuple[float, int, str | None]] = []  # the tenants that have turns waiting
@@ -94,7 +95,7 @@ class FairQueue:
         line.push(origin.user, at, ticket, what)
 
     def discard(self, ticket: int) -> None:
-        """The one with this ticket waits no more."""
+        """Takes out the one with this ticket."""
         self._discarded.add(ticket)
 
     def pop(self) -> Hashable | None:
@@ -137,7 +138,7 @@ class FairQueue:
         return entry
 
     def _forget(self, name: str | None, tenant: _Tenant) -> None:
-        """Who has no turns left is remembered only while others wait and its place lies ahead of theirs."""
+        """A tenant without turns is remembered only while others wait and its place lies behind theirs."""
         if not self._order:
             self._tenants.clear()  # nobody waits: all begin anew
             self._now = 0.0

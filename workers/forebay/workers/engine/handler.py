@@ -1,4 +1,4 @@
-"""A handler: what answers the records that the engine carries. The engine knows nothing else of it."""
+"""A handler answers the records that the engine carries. The engine knows nothing else of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An inbound record: one record of ``chat.requests`` with what is needed to answer it, commit it, or bury it."""
+"""An inbound record: one of ``chat.requests``, with what is needed to answer it, commit it or make it a dead letter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class InboundRecord:
     value: bytes | None
     headers: Headers
     failure: Failure | None
-    """Why it is no turn; None when it is one."""
+    """Why it cannot be decoded as a turn; None when it can."""
     lane: Hashable
     """Turns of one lane are answered one at a time: the conversation, or what comes nearest to it in a bad record."""
     origin: Origin
@@ -45,9 +45,9 @@ class InboundRecord:
         return decode_turn(self.value, self.key)
 
     def deadline(self, turn_ttl_s: float, turn: Turn | None = None) -> float:
-        """When the time of its turn is over, in seconds since the epoch; ``turn`` spares decoding it once more.
+        """When its turn expires, in seconds since the epoch; with ``turn`` it is not decoded once more.
 
-        What is no turn needs no time. The time of a replayed turn begins anew with its replay.
+        A record that is no turn expires at once. The time of a replayed turn begins anew with its replay.
         """
         taken = self.timestamp / 1000
         if self.failure is not None:
@@ -61,7 +61,7 @@ class InboundRecord:
 
 
 def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
-    """Looks into a record; what cannot be decoded is taken in too, with its failure."""
+    """Reads what the engine needs of a record; one that cannot be decoded keeps its failure."""
     failure: Failure | None = None
     origin = Origin()
     try:
@@ -90,7 +90,7 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
 
 
 def _nearest_lane(record: ConsumerRecord) -> Hashable:
-    """So that the failed reply of a bad record does not overtake the replies of the turns before it."""
+    """The lane of a bad record: its failed reply must not overtake the replies of the turns before it."""
     if names := identity(record.value):
         return names[1]
     if record.key is not None:

@@ -4,7 +4,7 @@ Pure: the time is an argument and nothing here waits. The promises it keeps, pro
 
 - turns of one lane are taken in the order they were offered, one at a time;
 - never more turns hold a permit than there are permits, and each permit comes back exactly once;
-- a lane that waits is taken after a bounded number of others (`flow.fairness` says which one is next).
+- a lane that waits is taken after a bounded number of others (`fairness` decides which one is next).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Lanes(Generic[Item]):
     """The waiting turns of a worker and the permits for those that run."""
 
     def __init__(self, permits: int, weights: Mapping[str, float] | None = None) -> None:
-        """``weights`` of tenants among each other; who is not named weighs 1."""
+        """``weights`` of tenants; one that is not named weighs 1."""
         self.permits = permits
         """Turns that may run at once. May be changed at any time; a lower number takes effect as permits come back."""
         self.waiting = 0

@@ -73,7 +73,7 @@ class Ledger:
         return False
 
     def done(self, offset: int) -> None:
-        """The turn at this offset has its durable reply or dead letter. Saying it twice is harmless."""
+        """The turn at this offset has its durable reply or dead letter. Calling it twice is harmless."""
         self._pending.discard(offset)
 
     def put_back(self, offsets: Iterable[int]) -> None:

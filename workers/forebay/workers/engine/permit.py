@@ -21,7 +21,7 @@ class Permit:
         self._regained: asyncio.Future[None] | None = None
 
     def give_back(self) -> None:
-        """No model is called now: another conversation may. Saying it twice is harmless."""
+        """No model is called now: another conversation may. Calling it twice is harmless."""
         self._lanes.give_back(self._lane)
         self._dispatch()
 

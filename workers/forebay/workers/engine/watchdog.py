@@ -1,7 +1,7 @@
-"""The watchdog: notices what only a restart mends, names it for ``/livez``, and logs where it hangs.
+"""The watchdog: notices what only a restart repairs, names it for ``/livez``, and logs where it hangs.
 
-With every beat of its loop a worker tells its `Readings`, which are judged at once. A thread listens for the beat itself:
-a blocked loop can neither notice nor tell.
+At every beat of its loop a worker gives its `Readings`, which are judged at once. A thread watches the beat itself: a
+blocked loop can do neither.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ for _code in get_args(Code):
 
 
 class StallTimer:
-    """How long a loop has not beaten, for a listener that may itself have slept too long.
+    """How long a loop has stood still, measured by a thread that may itself have slept too long.
 
-    Of what it slept only so much counts: in a process that was stopped whole (SIGSTOP, a suspended machine) no loop was
-    blocked.
+    Such a sleep counts only in part: in a process that was stopped whole (SIGSTOP, a suspended machine) no loop was blocked.
     """
 
     def __init__(self) -> None:
