@@ -17,7 +17,7 @@ from forebay.workers.settings import WorkerSettings
 
 from .alarms import THRESHOLDS, Thresholds
 from .closing import close_within_bounds
-from .commands import Commands
+from .command_listener import CommandListener
 from .dispatch import Dispatch
 from .handler import Handler, SendDelta
 from .heartbeat import Heartbeat
@@ -82,7 +82,7 @@ class Worker:
             identity, self._intake, self._dispatch, self._outbox, self._handler, self._pauses
         )
         self._states = StatePublisher(cluster, self.name)
-        self._commands = Commands(cluster, self.name, identity.started_at, self._obey)
+        self._commands = CommandListener(cluster, self.name, identity.started_at, self._obey)
 
     async def run(self) -> None:
         """Works until `stop`, then drains. Raises what made going on impossible."""

@@ -1,4 +1,4 @@
-"""Commands: what operators tell this worker over ``chat.commands``.
+"""The listener to what operators command this worker over ``chat.commands``.
 
 Read without a group, from the topic's beginning, so that a worker which is started during a pause is paused too.
 """
@@ -24,7 +24,7 @@ _CATCH_UP_S = 15.0
 """How long reading what is already on the topic may take, in seconds: an hour of an operator's words."""
 
 
-class Commands:
+class CommandListener:
     """Follows the commands to one worker. What is no command, or to another, changes nothing."""
 
     def __init__(self, cluster: Cluster, worker: str, started_at: datetime, obey: Callable[[Command], None]) -> None:
