@@ -27,6 +27,15 @@ _NAMES = frozenset(
 )
 """Fields that are never redacted: ids and codes that people search for."""
 
+_LIBRARIES = {
+    # aiokafka tells every step of a rebalance and every refused connection of every retry; we tell what follows.
+    "aiokafka": logging.CRITICAL,
+    "aiohttp.access": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "mcp": logging.WARNING,  # it tells session ids
+}
+"""The least level at which these libraries log."""
+
 
 def configure(
     form: Literal["json", "console"],
@@ -39,28 +48,16 @@ def configure(
     ``hide`` removes personal data from texts: a provider's error may quote what a customer wrote.
     """
 
-    def without_personal_data(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-        for name, value in event.items():
-            if isinstance(value, str) and name not in _NAMES and hide is not None:
-                event[name] = hide(value)
-        return event
-
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _about_turn,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Tracebacks become text before they are searched; with the values of local variables they would tell too much.
+        structlog.processors.format_exc_info,
     ]
-    render: Any
-    # Tracebacks become text before they are searched; with the values of local variables they would tell too much.
-    shared += [structlog.processors.format_exc_info, without_personal_data]
-    if form == "json":
-        render = structlog.processors.JSONRenderer(
-            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
-        )
-    else:
-        plain = structlog.dev.plain_traceback
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    if hide is not None:
+        shared.append(_hiding(hide))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -71,16 +68,34 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(form)],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # aiokafka tells every step of a rebalance and every refused connection of every retry; we tell what follows.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells session ids
+    for name, least in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(least)
     structlog.contextvars.bind_contextvars(**context)
+
+
+def _renderer(form: Literal["json", "console"]) -> Any:
+    if form == "json":
+        return structlog.processors.JSONRenderer(
+            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+        )
+    plain = structlog.dev.plain_traceback
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+
+
+def _hiding(hide: Callable[[str], str]) -> Any:
+    """Applies ``hide`` to the texts of a log line."""
+
+    def without_personal_data(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        for name, value in event.items():
+            if isinstance(value, str) and name not in _NAMES:
+                event[name] = hide(value)
+        return event
+
+    return without_personal_data
 
 
 def _about_turn(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
