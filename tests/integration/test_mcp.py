@@ -426,4 +426,4 @@ async def test_without_servers_the_package_is_not_imported() -> None:
     )
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
     _, said = await child.communicate()
-    assert b"SettingsError: McpServer(a): the package mcp is not installed: pip install 'forebay[mcp]'" in said
+    assert b"SettingsError: McpServer(a) needs more than was installed: pip install 'forebay[mcp]'" in said

@@ -344,7 +344,7 @@ async def test_an_endpoint_without_the_extra_is_one_line(cluster: Cluster, tmp_p
         done = await asyncio.to_thread(forebay, *command, cwd=tmp_path, **environment)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1] == (
-            "forebay: OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "forebay: OTEL_EXPORTER_OTLP_ENDPOINT needs more than was installed: "
             "pip install 'forebay[otel]', or unset it"
         )
 

@@ -12,7 +12,7 @@ import typer
 from .ask import ask
 from .assistant import assistant
 from .broker import broker
-from .command import CommandFailed, fail
+from .command import end, read_dotenv
 from .contract import contract
 from .costs import costs
 from .demo import demo
@@ -49,23 +49,13 @@ for command in (worker, gateway, ask, costs, status, plan, rehearse, contract):
 
 def main() -> NoReturn:
     """Runs the command line. Exit status: 0 done, 1 failed, 2 wrong use or settings, 130 interrupted."""
-    from aiokafka.errors import KafkaError
-    from dotenv import load_dotenv
-
-    from forebay.schemas import ClusterError, SettingsError
-
     try:
-        load_dotenv(Path(".env"))
-    except UnicodeDecodeError as error:
-        fail(SettingsError(f".env is not UTF-8: {error}"), 2)
-    # aiokafka logs every retry of every connection; what a person must know, the commands say themselves.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
+        read_dotenv(Path(".env"))
+        # aiokafka logs every retry of every connection; what a person must know, the commands say themselves.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         app(standalone_mode=True)
-    except SettingsError as error:
-        fail(error, 2)
-    except (ClusterError, KafkaError, OSError, CommandFailed) as error:
-        fail(error, 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        end(error)
     sys.exit(0)

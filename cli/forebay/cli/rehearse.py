@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from forebay.schemas.extras import needs
+
 from .command import CommandFailed, Json, print_json
 
 if TYPE_CHECKING:
@@ -104,9 +106,7 @@ def _check_report(file: Path) -> None:
     from forebay.schemas import SettingsError
 
     if find_spec("plotly") is None:
-        raise SettingsError(
-            "the report's plots need the extra `console`: pip install 'forebay[console]', or --no-report"
-        )
+        raise SettingsError(f"{needs('the report', 'console')}, or --no-report")
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise SettingsError(f"--report {file}: cannot be written there; name another, or --no-report")
 

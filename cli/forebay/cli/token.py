@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
+from forebay.schemas.extras import needs
+
 from .command import CommandFailed
 
 token = typer.Typer(help="Keys and tokens of the gateway.", no_args_is_help=True, rich_markup_mode=None)
@@ -87,7 +89,9 @@ def _ed25519() -> dict[str, str]:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
-        raise CommandFailed("EdDSA needs the extra: pip install 'forebay[eddsa]'") from error
+        from forebay.schemas import SettingsError
+
+        raise SettingsError(needs("EdDSA", "eddsa")) from error
     key = Ed25519PrivateKey.generate()
     public, private = key.public_key().public_bytes_raw(), key.private_bytes_raw()
     return {"kty": "OKP", "crv": "Ed25519", "x": _base64(public), "d": _base64(private)}

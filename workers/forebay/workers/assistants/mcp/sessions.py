@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from forebay.schemas import SettingsError
+from forebay.schemas.extras import needs
 from forebay.workers.assistants.definition import Assistant
 from forebay.workers.assistants.tools import Tool
 
@@ -44,10 +45,7 @@ class McpSessions:
         except ModuleNotFoundError as error:
             if error.name and error.name.startswith("forebay."):
                 raise
-            raise SettingsError(
-                f"McpServer({self._servers[0].label}): the package {error.name} is not installed: "
-                "pip install 'forebay[mcp]'"
-            ) from None
+            raise SettingsError(needs(f"McpServer({self._servers[0].label})", "mcp")) from None
         self._sessions = tuple(McpSession(server) for server in self._servers)
         try:
             listed = await asyncio.gather(*(session.open() for session in self._sessions))

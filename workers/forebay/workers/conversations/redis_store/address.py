@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from forebay.schemas import SettingsError
+from forebay.schemas.extras import needs
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -41,7 +42,7 @@ class RedisAddress:
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
         except ImportError:
-            raise SettingsError("FOREBAY_STORE needs the extra `redis`: pip install 'forebay[redis]'") from None
+            raise SettingsError(needs("FOREBAY_STORE", "redis")) from None
         try:
             self._pool = ConnectionPool.from_url(
                 plain,
