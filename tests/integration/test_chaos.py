@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forebay.rehearsal.chaos import EventKind, SeededRun, run
+from forebay.rehearsal.chaos.chaos_run import SeededRun, run
+from forebay.rehearsal.chaos.schedule import EventKind
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 
 KINDS = frozenset({EventKind.SIGKILL, EventKind.SIGTERM, EventKind.OVERLOADED, EventKind.CUT})

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import orjson
 import pytest
 
-from forebay.rehearsal.chaos import Counts, Line, Poison
 from forebay.rehearsal.chaos.count import count
+from forebay.rehearsal.chaos.counts import Counts
 from forebay.rehearsal.chaos.evidence import Blow, Evidence, TopicRecord
+from forebay.rehearsal.chaos.script import Line, Poison
 from forebay.rehearsal.chaos.watched_model_api import AnsweredCall
 from forebay.rehearsal.model_api import reply_text
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rehearsal.chaos import EventKind, Poison, ScheduledEvent, schedule, script
-from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, RATE, SESSION_S
+from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, RATE, SESSION_S, EventKind, ScheduledEvent, schedule
+from forebay.rehearsal.chaos.script import Poison, script
 
 seeds = st.integers(0, 2**63)
 lengths = st.integers(0, 8_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -17,9 +16,10 @@ def contract(
     """The contract for frontends as JSON: an AsyncAPI 3 document, or the JSON Schemas of the messages."""
     from forebay.schemas import Cluster
     from forebay.schemas.contract import asyncapi, json_schemas
+    from forebay.schemas.version import VERSION
 
     print_json(
         json_schemas()
         if schemas
-        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, version("forebay"))
+        else asyncapi(Cluster.read({"topic_prefix": "--prefix"}, topic_prefix=prefix).topic_prefix, VERSION)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import signal
 import sys
@@ -28,6 +27,8 @@ from .dlq_options import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from forebay.operations import DeadLetter, Purge, Replayed, ReplayPlan
     from forebay.schemas import Cluster
 
@@ -232,6 +233,8 @@ def _ask(question: str) -> None:
 
 def _stop_on_signals(heard: list[int]) -> asyncio.Event:
     """The first signal ends it after what is in hand; a second Ctrl-C ends it at once, and Kafka undoes the rest."""
+    import asyncio
+
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def hear(number: int) -> None:

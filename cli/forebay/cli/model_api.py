@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import Annotated
 
@@ -68,6 +67,8 @@ def model_api(
         raise typer.BadParameter(str(error)) from error
 
     async def until_stopped() -> None:
+        import asyncio
+
         stop = asyncio.Event()
         for wish in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(wish, stop.set)

@@ -1,6 +1,18 @@
 """The front door over HTTP: turns in, events out, for clients that speak no Kafka."""
 
-from .gateway import Gateway
-from .settings import GatewaySettings
+from typing import TYPE_CHECKING
+
+from forebay.schemas.lazy import lazily
+
+_MODULES = {
+    ".gateway": "Gateway",
+    ".settings": "GatewaySettings",
+}
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+    from .settings import GatewaySettings
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = ["Gateway", "GatewaySettings"]

@@ -10,7 +10,9 @@ from aiohttp import hdrs, web
 
 from forebay.schemas import ClusterError
 
-from . import console, metrics, openapi
+from . import metrics, openapi
+from .console import console
+from .console.routes import routes as console_routes
 from .http.context import KEY, Door
 from .http.problem import Problem
 from .http.tracing import traced
@@ -42,7 +44,7 @@ def application(door: Door) -> web.Application:
             web.get("/v1/conversations/{conversation_id}/events", events, allow_head=False),
             web.get("/v1/conversations/{conversation_id}/ws", websocket, allow_head=False),
             web.get("/v1/turns/{turn_id}", get_turn, allow_head=False),
-            *console.routes(),
+            *console_routes(),
             *chat_completions.routes(),
             *message_stream.routes(),
             *openapi.routes(),

@@ -1,0 +1,1 @@
+"""The world around Forebay, simulated: embedded Kafka and Redis, model API, customers, sales, chaos."""

@@ -3,27 +3,49 @@
 Every other package may import this one; it imports none of them and does no I/O.
 """
 
-from .cluster import Cluster, ClusterError
-from .codec import (
-    DecodeError,
-    decode_command,
-    decode_delta,
-    decode_reply,
-    decode_turn,
-    decode_worker_state,
-    encode,
-    identity,
-)
-from .command import EVERYBODY, Command
-from .deadletter import Failure, Reason, dead_letter_headers
-from .delta import Delta
-from .environment import Environment, SettingsError
-from .handoff import Handoff, Said
-from .headers import Headers, carried, replayed
-from .reply import Action, Outcome, Reply, ReplyError, Usage
-from .topics import Topics, TopicSpec
-from .turn import MAX_TEXT, ONLY, Confirm, Priority, Turn, new_id
-from .worker_state import ModelState, PartitionState, Spending, WorkerState
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
+
+_MODULES = {
+    ".cluster": "Cluster ClusterError",
+    ".codec": "DecodeError decode_command decode_delta decode_reply decode_turn decode_worker_state encode identity",
+    ".command": "EVERYBODY Command",
+    ".deadletter": "Failure Reason dead_letter_headers",
+    ".delta": "Delta",
+    ".environment": "Environment SettingsError",
+    ".handoff": "Handoff Said",
+    ".headers": "Headers carried replayed",
+    ".reply": "Action Outcome Reply ReplyError Usage",
+    ".topics": "Topics TopicSpec",
+    ".turn": "MAX_TEXT ONLY Confirm Priority Turn new_id",
+    ".worker_state": "ModelState PartitionState Spending WorkerState",
+}
+
+if TYPE_CHECKING:
+    from .cluster import Cluster, ClusterError
+    from .codec import (
+        DecodeError,
+        decode_command,
+        decode_delta,
+        decode_reply,
+        decode_turn,
+        decode_worker_state,
+        encode,
+        identity,
+    )
+    from .command import EVERYBODY, Command
+    from .deadletter import Failure, Reason, dead_letter_headers
+    from .delta import Delta
+    from .environment import Environment, SettingsError
+    from .handoff import Handoff, Said
+    from .headers import Headers, carried, replayed
+    from .reply import Action, Outcome, Reply, ReplyError, Usage
+    from .topics import Topics, TopicSpec
+    from .turn import MAX_TEXT, ONLY, Confirm, Priority, Turn, new_id
+    from .worker_state import ModelState, PartitionState, Spending, WorkerState
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = [
     "EVERYBODY",

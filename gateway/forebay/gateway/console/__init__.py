@@ -1,6 +1,1 @@
 """The operations console: what the fleet does now, and an operator's hand on it. Served at ``/console`` by every gateway."""
-
-from .console import attach
-from .routes import routes
-
-__all__ = ["attach", "routes"]

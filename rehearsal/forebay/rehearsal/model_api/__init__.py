@@ -26,14 +26,31 @@ A key that contains `invalid` is refused. A `gullible` model (`ModelApiSettings`
 tools' results tell it to, so that a test can show what an injected instruction achieves.
 """
 
-from forebay.rehearsal.model_api.answers.echo import Echo, echo_of, parse_reply, reply_text
-from forebay.rehearsal.model_api.limits.provider_limits import Limits, Outage, read_outage
+from typing import TYPE_CHECKING
 
-from .api_server import ModelApi, serve
-from .api_settings import ModelApiSettings
-from .errors import ModelApiError
-from .faults import Fault
-from .stats import KeyStats, Stats, turn_key
+from forebay.schemas.lazy import lazily
+
+_MODULES = {
+    "forebay.rehearsal.model_api.answers.echo": "Echo echo_of parse_reply reply_text",
+    "forebay.rehearsal.model_api.limits.provider_limits": "Limits Outage read_outage",
+    ".api_server": "ModelApi serve",
+    ".api_settings": "ModelApiSettings",
+    ".errors": "ModelApiError",
+    ".faults": "Fault",
+    ".stats": "KeyStats Stats turn_key",
+}
+
+if TYPE_CHECKING:
+    from forebay.rehearsal.model_api.answers.echo import Echo, echo_of, parse_reply, reply_text
+    from forebay.rehearsal.model_api.limits.provider_limits import Limits, Outage, read_outage
+
+    from .api_server import ModelApi, serve
+    from .api_settings import ModelApiSettings
+    from .errors import ModelApiError
+    from .faults import Fault
+    from .stats import KeyStats, Stats, turn_key
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = [
     "Echo",

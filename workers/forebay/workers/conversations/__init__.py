@@ -1,13 +1,23 @@
 """Conversations and their stores: history, state, stored replies, claims."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from forebay.schemas import SettingsError
+from forebay.schemas.lazy import lazily
 
-from .exchange import Exchange
-from .sqlite import SQLiteStore
-from .state import CLAIM_S, Claim, Conversation, Pending, State
-from .store import Entry, Loaded, Store, StoredReply, StoreError
+_MODULES = {
+    ".exchange": "Exchange",
+    ".state": "CLAIM_S Claim Conversation Pending State",
+    ".store": "Entry Loaded Store StoredReply StoreError",
+    ".stores": "open_store",
+}
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .state import CLAIM_S, Claim, Conversation, Pending, State
+    from .store import Entry, Loaded, Store, StoredReply, StoreError
+    from .stores import open_store
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = [
     "CLAIM_S",
@@ -23,22 +33,3 @@ __all__ = [
     "StoredReply",
     "open_store",
 ]
-
-
-def open_store(url: str) -> Store:
-    """The store at ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or an address of `RedisAddress`.
-
-    Raises SettingsError.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
-        return SQLiteStore(rest[1:])
-    if scheme in ("redis", "rediss", "unix"):
-        from .redis_store import RedisStore  # an extra, which SQLite does without
-
-        return RedisStore(url)
-    # What is no address of ours may still hold somebody's password.
-    shown = f"{scheme}://..." if rest else repr(url)
-    raise SettingsError(
-        f"FOREBAY_STORE={shown}: not a store this version knows; write sqlite:///file.db or redis://host:port/0"
-    )

@@ -1,18 +1,32 @@
 """Models: one file for each provider, a catalogue of names and prices, and what all models have in common."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from collections.abc import Callable
-from typing import Any
+from forebay.schemas.lazy import lazily
 
-from forebay.workers.messages import Message, ToolCall, ToolResult
+_MODULES = {
+    "forebay.workers.messages": "Message ToolCall ToolResult",
+    ".catalogue": "Catalogue CatalogueModel",
+    ".clients": "Clients",
+    ".keys": "keys_of",
+    ".model": "RETRYABLE Completion Model ModelError OnText Trouble",
+    ".options": "ModelOptions",
+    ".prompt": "Prompt ToolSpec",
+    ".timeouts": "Timeouts",
+}
 
-from .catalogue import Catalogue, CatalogueModel, Provider
-from .keys import keys_of
-from .model import RETRYABLE, Completion, Model, ModelError, OnText, Trouble
-from .options import ModelOptions
-from .prompt import Prompt, ToolSpec
-from .timeouts import Timeouts
+if TYPE_CHECKING:
+    from forebay.workers.messages import Message, ToolCall, ToolResult
+
+    from .catalogue import Catalogue, CatalogueModel
+    from .clients import Clients
+    from .keys import keys_of
+    from .model import RETRYABLE, Completion, Model, ModelError, OnText, Trouble
+    from .options import ModelOptions
+    from .prompt import Prompt, ToolSpec
+    from .timeouts import Timeouts
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = [
     "RETRYABLE",
@@ -33,46 +47,3 @@ __all__ = [
     "Trouble",
     "keys_of",
 ]
-
-
-class Clients:
-    """The SDK clients of a worker, one for each API key with its own connection pool, shared by all models of that key."""
-
-    def __init__(self, connections: int, timeouts: Timeouts = Timeouts()) -> None:
-        self._connections, self._timeouts = connections, timeouts
-        self._clients: dict[tuple[str, str], Any] = {}
-        self._agencies: dict[str, Any] = {}
-
-    def model(self, name: str, provider: Provider, key: str, options: ModelOptions = ModelOptions()) -> Model:
-        """A model with one key; a name that begins with ``managed:`` means Claude Managed Agents."""
-        # Each SDK takes 30 MB and half a second to import: only the one that is used.
-        if provider == "anthropic" and name.startswith("managed:"):
-            return self._managed(name.removeprefix("managed:"), key, options)
-        if provider == "anthropic":
-            from . import anthropic
-
-            client = self._client(provider, key, anthropic.client)
-            return anthropic.AnthropicModel(name, client, self._timeouts, options)
-        from . import openai
-
-        return openai.OpenAIModel(name, self._client(provider, key, openai.client), self._timeouts, options)
-
-    def _managed(self, name: str, key: str, options: ModelOptions) -> Model:
-        from . import managed_agent
-        from .sessions import agency
-
-        client = self._client("managed", key, managed_agent.client)
-        if key not in self._agencies:
-            self._agencies[key] = agency.Agency(client)
-        return managed_agent.ManagedAgentModel(name, client, self._agencies[key], self._timeouts, options)
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        for client in self._clients.values():
-            await client.close()
-
-    def _client(self, provider: str, key: str, make: Callable[[str, int, Timeouts], Any]) -> Any:
-        client = self._clients.get((provider, key))
-        if client is None:
-            client = self._clients[provider, key] = make(key, self._connections, self._timeouts)
-        return client

@@ -1,10 +1,22 @@
 """Redaction: personal data leaves the text before it goes to a model or a log, and comes back in the answer. Pure, no I/O."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from .redactor import KINDS, Redactor
-from .restoring import RestoringStream, restore, restore_value
-from .span import Detector, Span
-from .vault import Vault
+from forebay.schemas.lazy import lazily
+
+_MODULES = {
+    ".redactor": "KINDS Redactor",
+    ".restoring": "RestoringStream restore restore_value",
+    ".span": "Detector Span",
+    ".vault": "Vault",
+}
+
+if TYPE_CHECKING:
+    from .redactor import KINDS, Redactor
+    from .restoring import RestoringStream, restore, restore_value
+    from .span import Detector, Span
+    from .vault import Vault
+else:
+    __getattr__ = lazily(__name__, _MODULES)
 
 __all__ = ["KINDS", "Detector", "Redactor", "RestoringStream", "Span", "Vault", "restore", "restore_value"]
