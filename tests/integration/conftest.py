@@ -54,8 +54,8 @@ class Fleet:
 
         ``more`` are other settings of the worker.
         """
-        given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting}
-        settings = WorkerSettings(drain_s=10, **given | more)
+        given: dict[str, Any] = {"model": model, "concurrency": concurrency, "max_waiting": max_waiting, "drain_s": 10}
+        settings = WorkerSettings(**given | more)
         name = worker_name()
         answers = answers or await self._answering(name, settings, assistant, store, retry)
         worker = Worker(self.cluster, settings, answers, name=name)

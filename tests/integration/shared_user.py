@@ -1,6 +1,7 @@
 """One user of shared limits: a chain with one simulated model that notes when it was called and what that used.
 
-python -m tests.integration.shared_user '{"url": ..., "name": ..., ...}' runs one and writes its calls to standard output.
+python -m tests.integration.shared_user '{"url": ..., "name": ..., ...}' says "ready", reads until when it is to call, and writes
+its calls to standard output.
 """
 
 from __future__ import annotations
@@ -108,10 +109,12 @@ def used(calls: Calls, marks: Sequence[float]) -> list[int]:
     return [sum(tokens for at, tokens in calls if start <= at < end) for start, end in pairwise(marks)]
 
 
-async def _main(until: float, **fields: object) -> None:
+async def _main(**fields: object) -> None:
     user = User(**fields)  # type: ignore[arg-type]
     user.calls = _Printed()
-    await user.run(until)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await user.run(float(await asyncio.to_thread(sys.stdin.readline)))
     await user.shared.close()
 
 

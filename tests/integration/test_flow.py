@@ -217,7 +217,7 @@ def shown(heard: list[Any]) -> str:
 
 async def test_requests_a_minute_are_kept(fleet: Fleet, chat: ChatClient, model_api: ModelApi) -> None:
     """The limit is the operator's, however much more the provider says it would take."""
-    await fleet.start(rpm=10.0)
+    await fleet.start(rpm=10.0, drain_s=0)
     asking = await spread(chat, conversations=25, each=1)
     await asyncio.wait(asking[:10], timeout=20)
     began = time.monotonic()

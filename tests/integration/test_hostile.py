@@ -138,7 +138,7 @@ async def test_a_flood_in_one_partition_does_not_stop_the_others(
 ) -> None:
     calls = Counter[str]()
     answers = Echo(lasting(0.0, {"0": 600.0}), calls=calls)
-    worker = await fleet.start(answers=answers, max_waiting=600)
+    worker = await fleet.start(answers=answers, max_waiting=600, drain_s=0)
     await chat.send_many([new_turn(str(number), conversation_id="flood") for number in range(2_000)])
     await until(lambda: worker.state().waiting > 150)
     await chat.send_many([new_turn(str(number), conversation_id=f"c-{number}") for number in range(5_000, 5_200)])

@@ -258,9 +258,9 @@ async def test_an_http_server_killed_and_back(http: HttpShop) -> None:
 async def test_an_http_server_that_hangs_holds_nobody_up(http: HttpShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_session, "_CHECK_S", 0.2)
     monkeypatch.setattr(mcp_session, "_CLOSE_S", 0.2)
-    monkeypatch.setattr(mcp_session, "_OPEN_S", 0.5)
     assert http.process is not None
     async with tools_of(McpServer(url=http.url)) as tools:
+        monkeypatch.setattr(mcp_session, "_OPEN_S", 0.5)  # of what is opened again: a first one may take its time
         http.process.send_signal(signal.SIGSTOP)
         try:
             with pytest.raises(TimeoutError):

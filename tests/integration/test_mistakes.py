@@ -222,6 +222,7 @@ async def test_a_stopped_worker_does_not_put_an_old_state_in_place_of_a_new_one(
     """It wakes up in the middle of an action that another worker has told and settled meanwhile."""
     actions = Actions()
     slow, awake = asyncio.Event(), asyncio.Event()
+    saved: list[bool] = []
     store = open_store(fleet.store_url)
 
     class Sleeping(Failing):
@@ -229,6 +230,8 @@ async def test_a_stopped_worker_does_not_put_an_old_state_in_place_of_a_new_one(
             if state.pending and state.pending.result is not None:
                 slow.set()
                 await awake.wait()
+                saved.append(await self._store.save_state(claim, state))
+                return saved[-1]
             return await self._store.save_state(claim, state)
 
     await fleet.start(assistant=actions.assistant(), store=Sleeping(store))
@@ -243,7 +246,8 @@ async def test_a_stopped_worker_does_not_put_an_old_state_in_place_of_a_new_one(
     newer = State(vault={"EMAIL_1": "jo@example.com"})
     assert await store.save_state(Claim("c-1", word.turn_id, "another"), newer)
     awake.set()
-    await asyncio.sleep(0.3)
+    await until(lambda: bool(saved))
+    assert saved[0] is False
     assert (await store.load("c-1", "x", 5)).conversation.state == newer
     await store.release(Claim("c-1", word.turn_id, "another"))
     await told

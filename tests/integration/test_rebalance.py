@@ -113,7 +113,7 @@ async def committed_beyond(worker: Worker) -> bool:
 
 async def test_one_slow_conversation_holds_nobody_up(fleet: Fleet, chat: ChatClient, cluster: Cluster) -> None:
     calls = Counter[str]()
-    await fleet.start(answers=Echo(lasting(0.0, {"0": 600.0}), calls=calls), concurrency=4)
+    await fleet.start(answers=Echo(lasting(0.0, {"0": 600.0}), calls=calls), concurrency=4, drain_s=0)
     slow = [new_turn(str(number), conversation_id="slow") for number in range(2_000)]
     others = [new_turn(str(number), conversation_id=f"c-{number}") for number in range(2_000, 2_100)]
     await chat.send_many([*slow, *others])

@@ -328,7 +328,7 @@ async def test_a_collector_that_is_away_slows_no_turn_and_no_end(
         assert took_s < 10, "200 turns of 20 ms, 50 at once"
         began = time.monotonic()
         assert await asyncio.to_thread(worker.stop) == 0
-        assert time.monotonic() - began < 8, "a drain of nothing, and 3 s for the last spans"
+        assert time.monotonic() - began < 15, "a drain of nothing, and 3 s for the last spans; drain_s is 25"
 
 
 async def test_an_endpoint_without_the_extra_is_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -141,4 +141,4 @@ def test_it_takes_less_than_a_tenth_of_a_millisecond() -> None:
 def test_a_hostile_text_takes_no_longer_than_a_page(unit: str) -> None:
     began = time.thread_time()
     complexity(Signals(text=(unit * 32_768)[:32_768], tools=1))
-    assert time.thread_time() - began < 0.05
+    assert time.thread_time() - began < 0.5  # what is quadratic takes seconds

@@ -207,10 +207,10 @@ def test_a_snapshot_of_a_large_fleet_is_quick_and_small() -> None:
         states=states,
     )
     ages = Ages()
-    began = time.perf_counter()
+    began = time.process_time()
     partitions = partitions_of(seen, ages)
     written = orjson.dumps(snapshot_of(seen, partitions, point_of(seen, partitions)))
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
     assert len(written) < 64 * 1024
     told = orjson.loads(written)
     assert told["now"]["waiting"] == 96 * 150

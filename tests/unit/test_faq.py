@@ -289,7 +289,7 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     assert time.thread_time() - began < 2.0  # the square of it would be minutes
     began = time.thread_time()
     assert FAQ.answer(hostile) is None
-    assert time.thread_time() - began < 0.01
+    assert time.thread_time() - began < 0.1
 
 
 def test_two_hundred_entries_take_less_than_a_millisecond() -> None:

@@ -137,10 +137,10 @@ def test_any_text_is_read_the_same_twice(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["a", "1", "单", "1 ", "A1", "有没有", "find ", "cancel order 1", "多少钱"])
 def test_a_long_text_takes_no_longer_than_a_page(unit: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     choose(unit * 100_000, OFFERS)
     obey(unit * 100_000, OFFERS)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.5  # measured: 0.03; what is quadratic takes minutes
 
 
 def prompts(text: str, **more: Any) -> list[CallPrompt]:
