@@ -7,6 +7,7 @@ import json
 import signal
 import urllib.request
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -16,6 +17,7 @@ from forebay.schemas import Cluster
 from .conftest import Customers, Spawn
 
 
+@pytest.mark.takes(14)
 async def test_a_killed_worker_loses_nothing(spawn: Spawn, customers: Customers, model_api: ModelApi) -> None:
     doomed, other = spawn(), spawn()
     await asyncio.gather(doomed.ready(), other.ready())

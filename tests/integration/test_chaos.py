@@ -13,7 +13,7 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka
 KINDS = frozenset({EventKind.SIGKILL, EventKind.SIGTERM, EventKind.OVERLOADED, EventKind.CUT})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.takes(24)
 async def test_a_seed_of_chaos_breaks_no_promise(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     rehearsal = SeededRun(seed=8, seconds=10.0, rate=40.0, kinds=KINDS)
     assert {event.kind for event in rehearsal.events} >= KINDS

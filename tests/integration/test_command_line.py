@@ -289,6 +289,7 @@ def test_kafka_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     raise AssertionError("Kafka outlived its parent")
 
 
+@pytest.mark.takes(10)
 def test_topics_survive_a_restart(tmp_path: Path) -> None:
     broker = EmbeddedKafka(data=tmp_path / "a,b 数据" / "kafka")
     for expected in ("created", "exists"):

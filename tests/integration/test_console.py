@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
@@ -164,6 +165,7 @@ async def test_the_live_numbers_are_true(
     assert sum(row[1] for row in idle["partitions"]) == len(records) == 30 + poisoned
 
 
+@pytest.mark.takes(8)
 async def test_what_waits_is_counted_and_grows_old(
     fleet: Fleet, chat: ChatClient, api: Api, model_api: ModelApi
 ) -> None:

@@ -584,6 +584,7 @@ async def test_a_kafka_without_transactions_is_named(cluster: Cluster, monkeypat
             await letters.replay(plan)
 
 
+@pytest.mark.takes(23)
 async def test_kafka_goes_away_in_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -697,6 +698,7 @@ async def test_a_failed_turn_is_answered_when_replayed_and_only_once(
         assert model_api.stats().begun == calls
 
 
+@pytest.mark.takes(9)
 async def test_a_replay_that_fails_comes_back_and_counts_until_it_is_left_alone(
     cluster: Cluster, worker: WorkerProcess, model_api: ModelApi, tmp_path: Path
 ) -> None:

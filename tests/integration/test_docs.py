@@ -81,7 +81,7 @@ async def _letters(cluster: Cluster) -> tuple[str, ...]:
         return tuple([str(letter.id) async for letter in letters.browse()])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.takes(53)
 async def test_what_the_pages_say_works(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     """All pages in one test, a few at once: they mostly wait."""
     seats = asyncio.Semaphore(AT_ONCE)

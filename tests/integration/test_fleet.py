@@ -178,6 +178,7 @@ async def test_turns_that_have_begun_finish_in_a_pause(
     await assert_each_once_in_order(cluster, echo.calls, 20)
 
 
+@pytest.mark.takes(10)
 async def test_one_partition_is_paused_and_the_others_go_on(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:
@@ -202,6 +203,7 @@ async def test_one_partition_is_paused_and_the_others_go_on(
     await assert_each_once_in_order(cluster, calls, 3_000)
 
 
+@pytest.mark.takes(14)
 async def test_any_pauses_and_resumes_while_workers_come_and_go(
     fleet: Workers, chat: ChatClient, cluster: Cluster, seen: Fleet
 ) -> None:

@@ -114,6 +114,7 @@ async def test_of_two_keys_the_refused_one_is_left_alone(
 
 
 @pytest.mark.parametrize("outage", ["503", "refuse", "drop"])
+@pytest.mark.takes(12)
 async def test_an_outage_leaves_no_dead_letters(
     cluster: Cluster,
     fleet: Fleet,

@@ -114,6 +114,7 @@ async def _all_done(clients: list[Client], turns: list[str]) -> bool:
     return {told["status"] for _, told, _ in await asyncio.gather(*asking)} == {"done"}
 
 
+@pytest.mark.takes(26)
 async def test_while_kafka_is_away_turns_are_refused_and_what_was_accepted_is_there(tmp_path: Path) -> None:
     with EmbeddedKafka.running(data=tmp_path / "kafka") as kafka:
         cluster = Cluster(kafka=kafka.bootstrap_servers)

@@ -243,7 +243,7 @@ async def _well(gateway: Gateway) -> None:
         assert response.status == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.takes(15)
 async def test_schemathesis_finds_nothing(cluster: Cluster, fleet: Fleet, model_api: ModelApi) -> None:
     """Every operation that is described, with what is described and what is not."""
     await fleet.start()

@@ -12,6 +12,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.util import calc_crc32c
@@ -178,6 +179,7 @@ async def test_a_map_of_another_log_is_not_believed(cluster: Cluster, fleet: Fle
     await until(lambda: len(calls) == 60)
 
 
+@pytest.mark.takes(25)
 async def test_sigterm_while_kafka_is_away(tmp_path: Path, model_api: ModelApi) -> None:
     broker = EmbeddedKafka(data=tmp_path / "kafka")
     broker.start()

@@ -106,7 +106,7 @@ def codes(status: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in status["findings"]]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.takes(22)
 async def test_the_operators_path(operator: Operator, cluster: Cluster, tmp_path: Path) -> None:
     status, said = await operator.step()
     assert status == 0, said

@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.schemas import Cluster, decode_turn
@@ -121,6 +123,7 @@ async def test_one_slow_conversation_holds_nobody_up(fleet: Fleet, chat: ChatCli
     assert calls["1"] == 0
 
 
+@pytest.mark.takes(21)
 async def test_the_broker_restarts(tmp_path: Path) -> None:
     broker = EmbeddedKafka(data=tmp_path / "kafka")
     broker.start()

@@ -25,7 +25,7 @@ async def rehearse(folder: Path, *arguments: str, **environment: str) -> subproc
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
 
 
@@ -38,6 +38,7 @@ async def held(folder: Path, scenario: str, *arguments: str, passed: bool = True
     return document
 
 
+@pytest.mark.takes(60)
 async def test_a_fleet_grows_is_struck_and_shrinks_and_every_turn_is_answered(tmp_path: Path) -> None:
     document = await held(
         tmp_path,
@@ -73,6 +74,7 @@ targets: {success_share: ">= 1", latency_p99_s: 60, peak_pods: ">= 2", total: ">
     assert report.count("Plotly.newPlot(") >= 6
 
 
+@pytest.mark.takes(30)
 async def test_a_missed_target_ends_with_1_and_streams_are_compared(tmp_path: Path) -> None:
     document = await held(
         tmp_path,
@@ -149,6 +151,7 @@ async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path
     assert "Kafka at 127.0.0.1:9 does not answer" in done.stderr
 
 
+@pytest.mark.takes(42)
 async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
@@ -156,7 +159,7 @@ async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=115,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

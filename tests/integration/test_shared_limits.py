@@ -62,6 +62,7 @@ def all_calls(users: list[User]) -> Calls:
     return [call for user in users for call in user.calls]
 
 
+@pytest.mark.takes(12)
 async def test_three_use_the_whole_quota_and_not_more(join: Join) -> None:
     users, began = [join() for _ in range(3)], time.time()
     await asyncio.gather(*(user.run(began + 3 * WINDOW_S) for user in users))
@@ -72,6 +73,7 @@ async def test_three_use_the_whole_quota_and_not_more(join: Join) -> None:
     assert min(shares) > 0.25, "none goes short"
 
 
+@pytest.mark.takes(13)
 async def test_the_quota_of_a_killed_process_goes_to_the_others(redis: EmbeddedRedis) -> None:
     fields = {"url": redis.url, "name": uuid4().hex, "quota": QUOTA, "window_s": WINDOW_S}
     processes = [await started(fields | {"seed": seed}) for seed in range(3)]
@@ -105,6 +107,7 @@ def output_of(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
     return process.stdout
 
 
+@pytest.mark.takes(16)
 async def test_each_keeps_to_its_share_while_redis_is_away(join: Join) -> None:
     with EmbeddedRedis.running() as own, capture_logs() as logs:
         users, began = [join(url=own.url) for _ in range(3)], time.time()
@@ -168,6 +171,7 @@ async def test_a_worker_on_its_own_has_its_share_of_a_limit_that_it_learns() -> 
     await shared.close()
 
 
+@pytest.mark.takes(8)
 async def test_a_count_that_was_lost_is_told_again(join: Join, redis: EmbeddedRedis) -> None:
     users, began = [join() for _ in range(3)], time.time()
     running = asyncio.gather(*(user.run(began + 2 * WINDOW_S) for user in users))
@@ -179,6 +183,7 @@ async def test_a_count_that_was_lost_is_told_again(join: Join, redis: EmbeddedRe
     assert not any(user.limit.alone for user in users)
 
 
+@pytest.mark.takes(8)
 async def test_large_calls_are_not_crowded_out(join: Join) -> None:
     users = [join(longest=100_000, concurrency=2), *(join(longest=300) for _ in range(2))]
     await asyncio.gather(*(user.run(time.time() + 2 * WINDOW_S) for user in users))
@@ -272,6 +277,7 @@ def test_a_worker_without_its_redis_says_so(cluster: Cluster, tmp_path: Path, li
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.takes(8)
 async def test_three_workers_fill_a_minute_and_no_call_is_refused(
     cluster: Cluster, redis: EmbeddedRedis, model_api: ModelApi, tmp_path: Path
 ) -> None:

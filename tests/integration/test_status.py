@@ -119,6 +119,7 @@ async def test_an_outage_and_dead_letters_which_are_gone_when_they_were_replayed
         await seen(look, lambda status: not [code for code in codes(status) if code != "rate-limited"])
 
 
+@pytest.mark.takes(10)
 async def test_where_kafka_goes_away_it_is_told_in_time_and_seen_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

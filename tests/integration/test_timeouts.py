@@ -238,6 +238,7 @@ async def test_the_pool_has_a_connection_for_each_permit(
 
 
 @pytest.mark.parametrize(("provider", "cancels"), [("anthropic", 10_000), ("openai", 2_000)])
+@pytest.mark.takes(18)
 async def test_cancelling_leaves_nothing_behind(
     clients: Connections, provider: Provider, cancels: int, model_api: ModelApi
 ) -> None:

@@ -299,6 +299,7 @@ async def test_without_traces_the_lines_exemplars_and_replies_still_tell_the_cal
 
 
 @pytest.mark.parametrize("collector", ["refuses", "hangs"])
+@pytest.mark.takes(9)
 async def test_a_collector_that_is_away_slows_no_turn_and_no_end(
     cluster: Cluster, processes: Processes, model_api: ModelApi, collector: str
 ) -> None:

@@ -159,6 +159,7 @@ async def test_a_turn_that_never_ends_is_named(cluster: Cluster, chat: ChatClien
     assert len(await read_topic(cluster, cluster.topics.replies)) == 3
 
 
+@pytest.mark.takes(22)
 async def test_commits_that_the_broker_refuses(tmp_path: Path) -> None:
     """A broker that takes no completion maps, while one slow turn has others done behind it."""
     broker = EmbeddedKafka(data=tmp_path / "kafka", settings={"offset.metadata.max.bytes": "1"})
@@ -207,6 +208,7 @@ async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
         assert gauge(metrics, 'forebay_alarm{code="commits_frozen"}') == 1
 
 
+@pytest.mark.takes(9)
 async def test_a_worker_that_its_group_has_put_out(cluster: Cluster, chat: ChatClient) -> None:
     """aiokafka waits for an answer to a heartbeat that never comes, and does not notice."""
     enough = asyncio.Event()
@@ -291,6 +293,7 @@ async def joined_and_left(cluster: Cluster) -> None:
         pass
 
 
+@pytest.mark.takes(7)
 async def test_a_member_without_a_partition_is_well(cluster: Cluster) -> None:
     async with (
         working(cluster) as first,
@@ -307,6 +310,7 @@ async def test_a_member_without_a_partition_is_well(cluster: Cluster) -> None:
         assert [worker._intake.probe.answering.seconds(time.monotonic()) > asked for worker in workers] == [True] * 4
 
 
+@pytest.mark.takes(10)
 async def test_a_process_that_was_stopped_joins_again(cluster: Cluster, model_api: ModelApi, tmp_path: Path) -> None:
     """SIGSTOP for longer than the session, as a suspended machine or a frozen container: no loop was blocked."""
     admin = AIOKafkaAdminClient(**cluster.connection())

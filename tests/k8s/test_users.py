@@ -122,6 +122,7 @@ async def forebay(broker: EmbeddedKafka, folder: Path, user: str, *words: str) -
     return done.stdout
 
 
+@pytest.mark.takes(12)
 async def test_worker_gateway_and_operator_can_do_their_work(
     site: aiohttp.ClientSession, guarded: EmbeddedKafka, tmp_path: Path
 ) -> None:
