@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
 from aiokafka import ConsumerRecord
+from cachetools import FIFOCache
 
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, DecodeError, decode_reply
@@ -28,14 +28,14 @@ async def read_costs(
     known.find(accounts.against)
     async with await TopicReader.of(cluster, cluster.topics.replies) as reader:
         spans = await reader.spans(since_ms)
-        seen: OrderedDict[str, None] = OrderedDict()
+        seen = FIFOCache[str, None](_REMEMBERED)
         async for records in reader.by_partition(spans):
             for record in records:
                 _add(accounts, record, seen, tenant)
     return accounts
 
 
-def _add(accounts: Accounts, record: ConsumerRecord, seen: OrderedDict[str, None], tenant: str | None) -> None:
+def _add(accounts: Accounts, record: ConsumerRecord, seen: FIFOCache[str, None], tenant: str | None) -> None:
     try:
         reply = decode_reply(record.value)
     except DecodeError:
@@ -43,8 +43,6 @@ def _add(accounts: Accounts, record: ConsumerRecord, seen: OrderedDict[str, None
     if reply.reply_id in seen:
         return
     seen[reply.reply_id] = None
-    if len(seen) > _REMEMBERED:
-        seen.popitem(last=False)
     of = _header(record.headers, names.TENANT)
     if tenant is None or of == tenant:
         left_out = _header(record.headers, names.LEFT_OUT) or "0"

@@ -1,8 +1,9 @@
-"""Who can be driven through a schedule: Forebay, and what a team would write without it."""
+"""What can be driven through a schedule: Forebay's worker, and what a team would write without it."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -36,33 +37,41 @@ def _python(*module: str) -> Callable[[], list[str]]:
     return lambda: [sys.executable, "-m", *module]
 
 
+_CHECKOUT = Path(__file__).resolve().parents[4]
+"""The repository, where this runs from one: the peers stand beside its benchmarks, and what is installed has neither."""
+_PEERS = _CHECKOUT / "benchmarks" / "peers"
+_LIBRARIES = _PEERS / "parallel_consumer" / "target" / "lib"
+
+
+def _peers_missing() -> str | None:
+    return None if _PEERS.is_dir() else "needs a checkout of Forebay: what is installed brings no other engines"
+
+
 def _faststream_missing() -> str | None:
+    if reason := _peers_missing():
+        return reason
     return None if importlib.util.find_spec("faststream") else "needs `pip install 'faststream[kafka]'`"
+
+
+def _java_missing() -> str | None:
+    if reason := _peers_missing():
+        return reason
+    if shutil.which("java") is None:
+        return "needs a JDK 17 or newer (`java` is not on the path)"
+    if not _LIBRARIES.is_dir():
+        return "needs its libraries, which `python -m benchmarks --only parallel-consumer` fetches with Maven"
+    return None
 
 
 def _java() -> list[str]:
     """Java compiles the one file as it starts it."""
-    source = _peers() / "chaos" / "ParallelConsumer.java"
-    return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", str(_libraries() / "*"), str(source)]
+    source = _PEERS / "chaos" / "ParallelConsumer.java"
+    return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", str(_LIBRARIES / "*"), str(source)]
 
 
-def _peers() -> Path:
-    """The peers stand beside the benchmarks, in a checkout: what is installed does not bring them."""
-    found = importlib.util.find_spec("benchmarks")
-    places = found.submodule_search_locations if found is not None else None
-    return Path(next(iter(places or ("benchmarks",)))) / "peers"
-
-
-def _libraries() -> Path:
-    return _peers() / "parallel_consumer" / "target" / "lib"
-
-
-def _java_missing() -> str | None:
-    if shutil.which("java") is None:
-        return "needs a JDK 17 or newer (`java` is not on the path)"
-    if not _libraries().is_dir():
-        return "needs its libraries, which `python -m benchmarks --only parallel-consumer` fetches with Maven"
-    return None
+def _peer(name: str, title: str, command: Callable[[], list[str]], missing: Callable[[], str | None]) -> WorkerKind:
+    path = os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")]))
+    return WorkerKind(name, title, command, "peer.started", environment={"PYTHONPATH": path}, missing=missing)
 
 
 FOREBAY = WorkerKind(
@@ -84,26 +93,20 @@ FOREBAY = WorkerKind(
     judged=True,
 )
 
-_PEERS = "benchmarks.peers.chaos"
+_BARE = _python("benchmarks.peers.chaos.bare_aiokafka")
+_FASTSTREAM = "benchmarks.peers.chaos.faststream_app"
 
 ENGINES = (
     FOREBAY,
-    WorkerKind("bare-aiokafka", "aiokafka, batches by key", _python(f"{_PEERS}.bare_aiokafka"), "peer.started"),
-    WorkerKind(
-        "faststream",
-        "FastStream, at least once",
-        _python(f"{_PEERS}.faststream_app", "ack"),
-        "peer.started",
-        missing=_faststream_missing,
-    ),
-    WorkerKind(
+    _peer("bare-aiokafka", "aiokafka, batches by key", _BARE, _peers_missing),
+    _peer("faststream", "FastStream, at least once", _python(_FASTSTREAM, "ack"), _faststream_missing),
+    _peer(
         "faststream-concurrent",
         "FastStream, concurrent (at MOST once)",
-        _python(f"{_PEERS}.faststream_app", "ack_first"),
-        "peer.started",
-        missing=_faststream_missing,
+        _python(_FASTSTREAM, "ack_first"),
+        _faststream_missing,
     ),
-    WorkerKind("parallel-consumer", "Parallel Consumer (Java)", _java, "peer.started", missing=_java_missing),
+    _peer("parallel-consumer", "Parallel Consumer (Java)", _java, _java_missing),
 )
 
 

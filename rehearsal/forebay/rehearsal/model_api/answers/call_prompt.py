@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .offer import Offer
 from .tokens import MESSAGE_TOKENS, estimate
@@ -76,3 +77,16 @@ class Transcript:
     def mark(self) -> None:
         """A cache marker stands here."""
         self.marked = self.tokens
+
+    def prompt(self, body: Mapping[str, Any], offers: Mapping[str, Offer], **more: Any) -> CallPrompt:
+        """What was gathered of a request's body; ``more`` are the fields that only one vendor has."""
+        return CallPrompt(
+            model=body["model"],
+            stream=body.get("stream") is True,
+            user_texts=self.user_texts,
+            tool_results=self.tool_results,
+            tools=frozenset(offers),
+            tokens=self.tokens,
+            offers=offers,
+            **more,
+        )

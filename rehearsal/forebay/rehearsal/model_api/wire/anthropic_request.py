@@ -20,7 +20,7 @@ def read_request(body: object) -> CallPrompt:
     """The prompt of a decoded body. Raises Refused with a 400."""
     if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary")
-    model = _field(body, "model", str, "a valid string")
+    _field(body, "model", str, "a valid string")
     max_tokens = _field(body, "max_tokens", int, "a valid integer")
     messages = _field(body, "messages", list, "a valid list")
     if max_tokens < 1:
@@ -34,18 +34,7 @@ def read_request(body: object) -> CallPrompt:
     if body.get("cache_control"):
         transcript.mark()
     read, write = cached(transcript)
-    return CallPrompt(
-        model=model,
-        stream=body.get("stream") is True,
-        user_texts=transcript.user_texts,
-        tool_results=transcript.tool_results,
-        tools=frozenset(offers),
-        tokens=transcript.tokens,
-        cache_read=read,
-        cache_write=write,
-        max_tokens=max_tokens,
-        offers=offers,
-    )
+    return transcript.prompt(body, offers, cache_read=read, cache_write=write, max_tokens=max_tokens)
 
 
 def cached(transcript: Transcript) -> tuple[int, int]:

@@ -40,17 +40,12 @@ def read_request(body: object) -> CallPrompt:
     _MessageReader(transcript).read(messages)
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     options = body.get("stream_options")
-    return CallPrompt(
-        model=model,
-        stream=body.get("stream") is True,
-        user_texts=transcript.user_texts,
-        tool_results=transcript.tool_results,
-        tools=frozenset(offers),
-        tokens=transcript.tokens,
+    return transcript.prompt(
+        body,
+        offers,
         cache_read=cached(transcript.sent_before),
         max_tokens=limit if isinstance(limit, int) else None,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        offers=offers,
     )
 
 
