@@ -85,3 +85,8 @@ def with_event(request: HttpRequest, plan: ResponsePlan, event: bytes, gap_s: fl
     end = LAST_CHUNK if request.http_1_1 else b""
     plan.steps.append((gap_s, chunk(request, event) + end))
     return plan
+
+
+def ending_after(request: HttpRequest) -> Ending:
+    """What becomes of the connection after an answer: it stays open where its client lets it."""
+    return Ending.KEEP if request.keep_alive else Ending.CLOSE
