@@ -17,8 +17,8 @@ _HEAD = """\
 <!-- Written by `make docs` from the settings classes. Change the docstring of the field, not this file. -->
 
 Settings are read once at the start, from the environment or from a `.env` file in the current folder; the environment wins. A
-wrong one ends the command with its name, its value and the rule (exit status 2). An empty one counts as not set. Options of a
-command win over both: `forebay worker --help`.
+wrong setting ends the command with its name, its value and the rule (exit status 2). An empty value counts as not set.
+Command-line options win over both: `forebay worker --help`.
 """
 
 _VARIABLES = """
@@ -73,15 +73,15 @@ SECTIONS = (
     ),
     Section("Topics", "For topics that do not exist yet.", TopicSettings, ("topics apply",)),
     Section(
-        "Worker: who answers",
+        "Worker: assistant, model, store",
         "[assistant.md](assistant.md), [stores.md](stores.md). `handoffs return` reads the store, `costs` the catalogue.",
         WorkerSettings,
         _FLEET,
         ("assistant", "model", "fallbacks", "catalogue", "store"),
     ),
-    Section("Worker: its life", "[delivery.md](delivery.md), [watchdog.md](watchdog.md).", WorkerSettings, _FLEET),
+    Section("Worker: process", "[delivery.md](delivery.md), [watchdog.md](watchdog.md).", WorkerSettings, _FLEET),
     Section(
-        "Worker: how much at once",
+        "Worker: concurrency and quotas",
         "[flow.md](flow.md).",
         WorkerSettings,
         _FLEET,
@@ -98,7 +98,7 @@ SECTIONS = (
         ),
     ),
     Section(
-        "Worker: providers that fail or hang",
+        "Worker: breakers and timeouts",
         "[flow.md](flow.md#a-failed-call).",
         WorkerSettings,
         _FLEET,
@@ -127,7 +127,7 @@ SECTIONS = (
         ),
     ),
     Section(
-        "Gateway: where and for whom",
+        "Gateway: address and access",
         "[gateway.md](gateway.md#access).",
         GatewaySettings,
         _GATEWAY,
@@ -143,10 +143,10 @@ SECTIONS = (
             "gateway_model",
         ),
     ),
-    Section("Gateway: when too many come", "[gateway.md](gateway.md#when-too-many-come).", GatewaySettings, _GATEWAY),
+    Section("Gateway: limits", "[gateway.md](gateway.md#limits).", GatewaySettings, _GATEWAY),
     Section(
-        "Gateway: its life",
-        "The group and the time to live are to be the workers'.",
+        "Gateway: process",
+        "Group and time to live must be the same as for the workers.",
         GatewaySettings,
         _GATEWAY,
         ("group", "turn_ttl_s", "health_port", "log"),

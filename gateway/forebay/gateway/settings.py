@@ -21,7 +21,7 @@ class GatewaySettings(Environment):
     gateway_open: bool = False
     """Ask for no token or key. On loopback only."""
     gateway_open_user: str | None = None
-    """Whom an open gateway takes its callers for who do not say who they are."""
+    """User id of an open gateway's callers that do not send one."""
     gateway_keys: Path | None = None
     """File with the JSON Web Key Set that tokens are checked with; read again when it changes."""
     gateway_api_keys: SecretStr = SecretStr("")

@@ -32,7 +32,7 @@ class WorkerSettings(Environment):
     limits: str = ""
     """``redis://host:port/0``, where the fleet shares each key's quota; empty divides it by ``limit_workers``."""
     tenant_weights: str = ""
-    """Shares of the tenants among each other, such as ``shop-eu=3,shop-us=1``; who is not named weighs 1."""
+    """Shares of the tenants among each other, such as ``shop-eu=3,shop-us=1``; others weigh 1."""
     budget_hour_usd: float | None = Field(default=None, ge=0)
     """Most USD to spend in a clock hour (UTC), by all workers of one store."""
     budget_day_usd: float | None = Field(default=None, ge=0)
@@ -44,9 +44,9 @@ class WorkerSettings(Environment):
     budget_near: float = Field(default=0.8, gt=0, le=1)
     """Share of a ceiling after which the cheapest model of the chain answers."""
     breaker_failures: int = Field(default=10, ge=1)
-    """Failures in a row after which a model is left alone for a while."""
+    """Failures in a row that open a model's circuit breaker."""
     breaker_open_s: float = Field(default=30.0, gt=0)
-    """How long a model is left alone, in seconds, until one call tries it again."""
+    """How long a breaker stays open, in seconds, before one call tries the model again."""
     hedge_share: float = Field(default=0.0, ge=0, le=0.5)
     """Most second calls for each call, beside those slower than the 95th percentile; 0 is none. 0.05 costs 5% more."""
     connect_timeout_s: float = Field(default=3.0, gt=0)
