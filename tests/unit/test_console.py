@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.gateway.console.audit import Audit
-from forebay.gateway.console.letters.jobs import Job, Jobs
-from forebay.gateway.console.letters.views import handoff
+from forebay.gateway.console.jobs import Job, Jobs
 from forebay.gateway.console.live.snapshot import snapshot_of
 from forebay.gateway.console.live.timeline import KEPT as POINTS
 from forebay.gateway.console.live.timeline import History, Point, point_of
 from forebay.gateway.console.page import content_policy, find_plotly, style_hash
 from forebay.gateway.console.params import Letters, Purge, Replay, Say
+from forebay.gateway.console.views import handoff
 from forebay.gateway.http.messages import parse
 from forebay.gateway.http.problem import Problem
 from forebay.operations.fleet_totals import models_of, spending_of

@@ -11,14 +11,14 @@ from aiohttp import hdrs, web
 from forebay.schemas import ClusterError
 
 from . import metrics, openapi
-from .console import console
-from .console.routes import routes as console_routes
+from .console.api.routes import routes as console_routes
+from .console.console import attach as attach_console
 from .http.context import KEY, Door
+from .http.event_stream import events
 from .http.problem import Problem
-from .http.tracing import traced
+from .http.trace_middleware import traced
 from .openai import chat_completions
 from .pages import static
-from .turns.event_stream import events
 from .turns.turns import get_turn, post_confirm, post_turn
 from .turns.websocket import websocket
 from .ui import message_stream
@@ -51,7 +51,7 @@ def application(door: Door) -> web.Application:
             *static.routes(),
         ]
     )
-    console.attach(app, door)
+    attach_console(app, door)
     return app
 
 

@@ -1,1 +1,1 @@
-"""The operations console: what the fleet does now, and an operator's hand on it. Served at ``/console`` by every gateway."""
+"""The operations console, served at ``/console`` by every gateway: what the fleet does now, and what an operator can do."""

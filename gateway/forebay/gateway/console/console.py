@@ -7,11 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
+from forebay.gateway.console.live.sampler import Sampler
 from forebay.gateway.http.context import Door
 
 from .audit import Audit
-from .letters.jobs import Jobs
-from .live.sampler import Sampler
+from .jobs import Jobs
 
 
 class Console:

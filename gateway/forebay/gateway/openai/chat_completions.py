@@ -13,19 +13,19 @@ from aiohttp import web
 from forebay.gateway import metrics
 from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import Door
+from forebay.gateway.http.event_stream import HEADERS, connected, send
 from forebay.gateway.http.messages import TurnIn
 from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, turn_of
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.event import Event
 from forebay.gateway.stream.words import PARAGRAPH, Draft, Shown
-from forebay.gateway.turns.event_stream import HEADERS, connected, send
 from forebay.gateway.turns.following import HEARTBEAT, Underway, data, following
 from forebay.gateway.turns.turns import json_response
 from forebay.schemas import ClusterError, Turn
 
 from .attempts import Refused, earlier_attempt, is_retry, mark_of, marked_id
+from .completion import Completion, error_of, failure, refusal
 from .completion_request import ChatIn, conversation_of
-from .shapes import Completion, error_of, failure, refusal
 
 log = structlog.get_logger()
 

@@ -12,14 +12,13 @@ from aiohttp import WSMsgType, web
 
 from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import Door
+from forebay.gateway.http.event_stream import STUCK_S, cursor_of, subscribed
 from forebay.gateway.http.messages import ConfirmIn, TurnIn, parse
 from forebay.gateway.http.parsing import caller_of, conversation_of, turn_of
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.event import Event
 from forebay.gateway.stream.place import as_json
 from forebay.gateway.stream.subscription import Subscription
-
-from .event_stream import STUCK_S, cursor_of, subscribed
 
 PROTOCOL = "forebay.v1"
 SILENT_S = 60.0

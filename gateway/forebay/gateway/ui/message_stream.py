@@ -12,13 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from forebay.gateway.http.context import Door
+from forebay.gateway.http.event_stream import HEADERS, connected, send
 from forebay.gateway.http.messages import parse
 from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, checked_id, turn_of
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.openai.shapes import extension, finish_reason
+from forebay.gateway.openai.completion import extension, finish_reason
 from forebay.gateway.stream.event import Event
 from forebay.gateway.stream.words import Draft, Shown
-from forebay.gateway.turns.event_stream import HEADERS, connected, send
 from forebay.gateway.turns.following import HEARTBEAT, Underway, data, following
 
 from .chat_request import UiChatIn, answer_id

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from forebay.gateway.console.admin import admin_of
+from forebay.gateway.console.audit import SHOWN
+from forebay.gateway.console.console import Console
+from forebay.gateway.console.latest_records import latest
 from forebay.gateway.http.context import Door
 from forebay.schemas import Cluster, Command, DecodeError, decode_command
-
-from .audit import SHOWN
-from .console import Console
-from .console_access import admin_of
-from .letters.latest import latest
 
 
 async def audit(request: web.Request) -> web.Response:

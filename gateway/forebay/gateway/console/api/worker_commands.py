@@ -6,6 +6,10 @@ import time
 
 from aiohttp import web
 
+from forebay.gateway.console.admin import admin_of, explained
+from forebay.gateway.console.audit import target
+from forebay.gateway.console.console import Console
+from forebay.gateway.console.params import Say
 from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import Door
 from forebay.gateway.http.messages import parse
@@ -13,11 +17,6 @@ from forebay.gateway.http.parsing import body_of
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.record import Stream
 from forebay.schemas import EVERYBODY, ClusterError
-
-from .audit import target
-from .console import Console
-from .console_access import admin_of, explained
-from .params import Say
 
 MOST_NAME = 256
 

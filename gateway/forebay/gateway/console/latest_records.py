@@ -9,10 +9,11 @@ from contextlib import aclosing
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from forebay.gateway.console.console_access import explained
 from forebay.gateway.http.problem import Problem
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, ClusterError
+
+from .admin import explained
 
 READ_S = 15.0
 

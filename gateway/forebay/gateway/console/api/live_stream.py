@@ -7,12 +7,12 @@ import time
 
 from aiohttp import web
 
+from forebay.gateway.console.admin import admin_of
 from forebay.gateway.console.console import Console
-from forebay.gateway.console.console_access import admin_of
 from forebay.gateway.console.page import find_plotly
 from forebay.gateway.http.context import Door
+from forebay.gateway.http.event_stream import HEADERS, STUCK_S
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.turns.event_stream import HEADERS, STUCK_S
 
 MOST_CONSOLES = 100
 

@@ -6,8 +6,10 @@ from functools import partial
 
 from aiohttp import web
 
+from forebay.gateway.console import views
+from forebay.gateway.console.admin import admin_of
 from forebay.gateway.console.console import Console
-from forebay.gateway.console.console_access import admin_of
+from forebay.gateway.console.jobs import Job
 from forebay.gateway.console.params import Letters, Purge, Replay
 from forebay.gateway.http.context import Door
 from forebay.gateway.http.messages import parse
@@ -16,9 +18,7 @@ from forebay.gateway.http.problem import Problem
 from forebay.operations.dead_letters.dead_letters import DeadLetters
 from forebay.operations.dead_letters.replay_plan import ReplayPlan
 
-from . import views
 from .browsing import reading
-from .jobs import Job
 
 COUNT_S = 60.0
 """How long counting what is meant may take while a request waits; a replay itself may count for as long as it needs."""

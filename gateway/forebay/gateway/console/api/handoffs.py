@@ -7,13 +7,12 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from forebay.gateway.console import views
+from forebay.gateway.console.admin import admin_of
+from forebay.gateway.console.latest_records import latest as latest_records
+from forebay.gateway.console.params import count_of
 from forebay.gateway.http.context import Door
 from forebay.schemas import Handoff
-
-from .console_access import admin_of
-from .letters import views
-from .letters.latest import latest as latest_records
-from .params import count_of
 
 SHOWN = 50
 MOST = 200

@@ -9,14 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
-from forebay.gateway.console.console_access import admin_of, explained
+from forebay.gateway.console import views
+from forebay.gateway.console.admin import admin_of, explained
 from forebay.gateway.console.params import count_of, filter_of, letter_id
 from forebay.gateway.http.context import Door
 from forebay.gateway.http.problem import Problem
 from forebay.operations.dead_letters.dead_letters import DeadLetters, NoSuchLetterError
 from forebay.schemas import ClusterError
-
-from . import views
 
 READ_S = 20.0
 """How long looking for a page may take: a filter that matches little reads the whole topic."""

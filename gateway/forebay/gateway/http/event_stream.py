@@ -10,12 +10,13 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from aiohttp import web
 
 from forebay.gateway import metrics
-from forebay.gateway.http.access import Caller
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.parsing import caller_of, conversation_of
-from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.cursor import Cursor, CursorError
 from forebay.gateway.stream.subscription import Subscription
+
+from .access import Caller
+from .context import Door
+from .parsing import caller_of, conversation_of
+from .problem import Problem
 
 STUCK_S = 60.0
 """How long a client may take nothing before its connection is closed, in seconds."""

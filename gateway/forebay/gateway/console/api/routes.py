@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import commands, handoffs, history, page
-from .letters import browsing, replaying
-from .live import broadcast
+from forebay.gateway.console import page
+
+from . import browsing, handoffs, history, live_stream, replaying, worker_commands
 
 
 def routes() -> list[web.RouteDef]:
@@ -15,8 +15,8 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/console", page.console_page),
         web.get("/console/plotly.min.js", page.plotly),
-        web.get(f"{api}/whoami", broadcast.whoami, allow_head=False),
-        web.get(f"{api}/live", broadcast.live, allow_head=False),
+        web.get(f"{api}/whoami", live_stream.whoami, allow_head=False),
+        web.get(f"{api}/live", live_stream.live, allow_head=False),
         web.get(f"{api}/dead-letters", browsing.browse, allow_head=False),
         web.post(f"{api}/dead-letters/replay", replaying.replay),
         web.post(f"{api}/dead-letters/purge", replaying.purge),
@@ -25,5 +25,5 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{api}/jobs/{{id}}/stop", replaying.stop),
         web.get(f"{api}/handoffs", handoffs.latest, allow_head=False),
         web.get(f"{api}/audit", history.audit, allow_head=False),
-        web.post(f"{api}/commands", commands.say),
+        web.post(f"{api}/commands", worker_commands.say),
     ]

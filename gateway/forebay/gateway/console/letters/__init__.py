@@ -1,1 +1,0 @@
-"""Dead letters in the console: browse them, send them again, delete them."""
