@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -63,7 +62,7 @@ class Client:
 
     async def queue_known(self) -> None:
         """Until the gateway has seen where the workers stand."""
-        await until(lambda: bool(self._gateway._door.hub.backlog.queue.partitions))
+        await until(lambda: bool(self._gateway._context.hub.backlogs))
 
     def _url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
@@ -333,9 +332,7 @@ async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
             assert status == 202
 
         async def crowded() -> bool:
-            hub = gateway._door.hub
-            partition = hub.tail.partition(Stream.REQUESTS, b"f-1")
-            return (hub.backlog.queue.next_wait_s(partition, time.monotonic()) or 0.0) > 2.0
+            return (gateway._context.hub.entry("f-1").wait_s or 0.0) > 2.0
 
         async with asyncio.timeout(20):
             while not await crowded():
@@ -568,8 +565,8 @@ async def test_two_conversations_may_give_a_turn_the_same_id(
         for name in ("c-1", "c-2"):
             await server.turn(name, name, turn_id="t")
             await hand.reply((name, "t"), name)
-        replies = gateway._door.hub.tail.recent[Stream.REPLIES]
-        await until(lambda: len(replies.of_turns("t")) == 2)
+        hub = gateway._context.hub
+        await until(lambda: [record.stream for record in hub.records("t")].count(Stream.REPLIES) == 2)
         for name in ("c-1", "c-2"):
             mine = Client(gateway, session, Authorization=f"Bearer {token(name)}")
             prefixed = Client(gateway, session, Authorization=f"Bearer {token(name + '*')}")
@@ -597,7 +594,7 @@ async def test_while_the_workers_are_paused_nobody_is_told_when_it_goes_on(
 ) -> None:
     await fleet.start()
     await client.queue_known()
-    await client._gateway._door.fleet.command("pause")
+    await client._gateway._context.fleet.command("pause")
 
     async def unknown() -> bool:
         place = (await client.turn("c-1", "Hello", turn_id=new_id()))["place"]

@@ -14,7 +14,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
 
 from forebay.gateway import Gateway
-from forebay.gateway.turns import following
+from forebay.gateway.turns import underway
 from forebay.rehearsal.model_api import ModelApi, parse_reply
 from forebay.schemas import Cluster, decode_turn
 from forebay.workers.assistants import Assistant, HandOff, tool
@@ -209,7 +209,7 @@ async def test_failed_and_expired_turns_are_not_sent_twice(
 
 
 async def test_no_reply_in_time(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "GRACE_S", 0.1)
+    monkeypatch.setattr(underway, "GRACE_S", 0.1)
     async with serving(cluster, turn_ttl_s=0.1) as gateway, sdk(gateway, max_retries=2) as client:
         with pytest.raises(openai.InternalServerError, match="no reply came in time") as overdue:
             await ask(client)

@@ -11,7 +11,7 @@ import pytest
 
 from forebay.gateway import Gateway
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.openai.completion import refusal
+from forebay.gateway.openai.refusals import refusal
 from forebay.schemas import Cluster
 
 from .gateway import gateway

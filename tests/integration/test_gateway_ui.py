@@ -18,7 +18,6 @@ import aiohttp
 import pytest
 
 from forebay.gateway import Gateway
-from forebay.gateway.stream.record import Stream
 from forebay.rehearsal.model_api import ModelApi, parse_reply
 from forebay.schemas import Cluster, decode_turn
 from forebay.workers.assistants import Assistant, HandOff, tool
@@ -196,9 +195,7 @@ async def test_a_page_that_is_opened_again_goes_on(
         await chat.do("send", message={"text": "Hello"})
         submitted = await chat.until(lambda said: said.get("status") == "submitted" and said["messages"])
         turn = ("c-1", submitted["messages"][0]["id"])
-        await until(
-            lambda: gateway._door.hub.tail.recent[Stream.REQUESTS].of_turn(turn[1], turn[0].encode()) is not None
-        )
+        await until(lambda: [one.turn_id for one in gateway._context.hub.requests(turn[0])] == [turn[1]])
         await hand.delta(turn, 0, "It is ")
         await chat.until(lambda said: said.get("status") == "streaming")
         assert chat.data("data-started") == [{"turn_id": turn[1]}]

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from forebay.cli.status_screen import document
 from forebay.operations import DeadLetters, Filter
-from forebay.operations.fleet_status import Lookout, Status
+from forebay.operations.fleet_status import FleetStatus, FleetStatusReader
 from forebay.producers import ChatClient, TopicSettings, apply_topics
 from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.child_process import free_port
@@ -34,23 +34,23 @@ from .test_command_line import forebay
 GROUP = "forebay-workers"
 
 
-def lookout(cluster: Cluster) -> Lookout:
-    return Lookout(cluster, GROUP, 120.0)
+def reading(cluster: Cluster) -> FleetStatusReader:
+    return FleetStatusReader(cluster, GROUP, 120.0)
 
 
-async def seen(lookout: Lookout, holds: Any) -> Status:
+async def seen(reader: FleetStatusReader, holds: Any) -> FleetStatus:
     """The first look at which that is so."""
     async with asyncio.timeout(30):
-        while not holds(status := await lookout.look()):
+        while not holds(status := await reader.read()):
             await asyncio.sleep(0.2)
     return status
 
 
-def answered(status: Status) -> int:
+def answered(status: FleetStatus) -> int:
     return sum(worker.outcomes.get("answered", 0) for worker in status.workers)
 
 
-def codes(status: Status) -> list[str]:
+def codes(status: FleetStatus) -> list[str]:
     return [finding.code for finding in status.findings]
 
 
@@ -61,11 +61,11 @@ def at(cluster: Cluster) -> dict[str, str]:
 async def test_a_fleet_that_works_then_is_killed(
     cluster: Cluster, fleet: Fleet, chat: ChatClient, model_api: ModelApi
 ) -> None:
-    async with lookout(cluster) as look:
-        assert codes(await look.look()) == ["no-workers"], "a cluster without a group is no error"
+    async with reading(cluster) as reader:
+        assert codes(await reader.read()) == ["no-workers"], "a cluster without a group is no error"
         workers = [await fleet.start(), await fleet.start()]
         await asyncio.gather(*(chat.ask("hello", conversation_id=f"c-{number}") for number in range(30)))
-        status = await seen(look, lambda status: status.lag == 0 and not status.findings and answered(status) == 30)
+        status = await seen(reader, lambda status: status.lag == 0 and not status.findings and answered(status) == 30)
         told = document(status)
         assert told["healthy"]
         assert told["turns"]["waiting"] == told["turns"]["in_flight"] == 0
@@ -73,7 +73,7 @@ async def test_a_fleet_that_works_then_is_killed(
         assert [one["state"] for one in told["workers"]] == ["working", "working"]
         assert told["permits"] == {"now": 100, "most": 100}
         await fleet.crash(workers[0])
-        status = await seen(look, lambda status: "silent-worker" in codes(status))
+        status = await seen(reader, lambda status: "silent-worker" in codes(status))
         assert workers[0].name in status.findings[0].text
 
 
@@ -84,11 +84,11 @@ async def test_turns_that_no_worker_has_ever_seen_are_counted_and_their_age_is_r
     async with AIOKafkaProducer(**cluster.connection()) as producer:
         for number in range(20):
             turn = {"turn_id": f"t-{number}", "conversation_id": f"c-{number}", "text": "hello"}
-            moment = written + number * 3_000
+            at_ms = written + number * 3_000
             topic, key = cluster.topics.requests, turn["conversation_id"].encode()
-            await producer.send_and_wait(topic, json.dumps(turn).encode(), key=key, timestamp_ms=moment)
-    async with Lookout(cluster, "never-seen", 120.0) as look:
-        status = await look.look()
+            await producer.send_and_wait(topic, json.dumps(turn).encode(), key=key, timestamp_ms=at_ms)
+    async with FleetStatusReader(cluster, "never-seen", 120.0) as reader:
+        status = await reader.read()
     assert (status.waiting, status.in_flight, status.lag) == (20, 0, 20)
     assert status.oldest_waiting_s == pytest.approx(70, abs=10)
     assert codes(status) == ["no-workers", "queue-growing"]
@@ -102,21 +102,21 @@ async def test_an_outage_and_dead_letters_which_are_gone_when_they_were_replayed
     model_api.add_fault("context_too_long", match="voucher")
     assert (await chat.ask("Where is my voucher?")).outcome == "failed"
     model_api.clear_faults()
-    async with lookout(cluster) as look:
-        status = await seen(look, lambda status: "dead-letters" in codes(status))
+    async with reading(cluster) as reader:
+        status = await seen(reader, lambda status: "dead-letters" in codes(status))
         assert status.dead_letters.recent == {"rejected_by_model": 1}
         async with DeadLetters(cluster) as dead:
             await dead.replay(await dead.plan(Filter()))
-        status = await seen(look, lambda status: status.lag == 0 and not status.findings)
+        status = await seen(reader, lambda status: status.lag == 0 and not status.findings)
         assert status.waiting == 0, "the mark of a transaction is no turn that waits"
 
         model_api.set_limits(outage="refuse")
         asked = [asyncio.create_task(chat.ask("hello", conversation_id=f"c-{number}")) for number in range(8)]
-        status = await seen(look, lambda status: "breaker-open" in codes(status))
+        status = await seen(reader, lambda status: "breaker-open" in codes(status))
         assert "anthropic/claude-haiku-4-5 at 1 of 1 workers" in status.findings[0].text
         model_api.set_limits(outage=None)
         await asyncio.gather(*asked)
-        await seen(look, lambda status: not [code for code in codes(status) if code != "rate-limited"])
+        await seen(reader, lambda status: not [code for code in codes(status) if code != "rate-limited"])
 
 
 @pytest.mark.takes(10)
@@ -129,19 +129,19 @@ async def test_where_kafka_goes_away_it_is_told_in_time_and_seen_again_when_it_i
     try:
         cluster = Cluster(kafka=kafka.bootstrap_servers)
         await apply_topics(cluster, TopicSettings(topic_partitions=3))
-        async with lookout(cluster) as look:
-            before = await seen(look, lambda status: True)
+        async with reading(cluster) as reader:
+            before = await seen(reader, lambda status: True)
             kafka.stop()
             began = time.monotonic()
             with pytest.raises(ClusterError, match="has not answered for 2 s"):
-                await look.look()
+                await reader.read()
             assert time.monotonic() - began < 15, "aiokafka by itself asks for 40 s"
             assert codes(before.without_kafka(2.0))[0] == "kafka-away"
             kafka.start()
             async with asyncio.timeout(30):
                 while True:
                     with suppress(ClusterError):
-                        assert codes(await look.look()) == ["no-workers"]
+                        assert codes(await reader.read()) == ["no-workers"]
                         break
     finally:
         kafka.stop()
@@ -149,8 +149,10 @@ async def test_where_kafka_goes_away_it_is_told_in_time_and_seen_again_when_it_i
 
 async def test_the_documented_fields_are_those_there_are(cluster: Cluster, fleet: Fleet, model_api: ModelApi) -> None:
     worker: Worker = await fleet.start()
-    async with lookout(cluster) as look:
-        told = document(await seen(look, lambda status: status.workers and status.partitions[0].worker == worker.name))
+    async with reading(cluster) as reader:
+        told = document(
+            await seen(reader, lambda status: status.workers and status.partitions[0].worker == worker.name)
+        )
     text = (ROOT / "docs" / "runbook.md").read_text().partition("## Status as JSON")[2]
     named = set(re.findall(r"`(\w+)(?:\[\])?`", text))
     fields = set(told)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.gateway.http.admission import Admission, Connections, Refusal, Streaming, TokenBucket
+from forebay.gateway.http.admission import LimitReached, TokenBucket, TurnAdmission
+from forebay.gateway.http.connections import Connections
+from forebay.gateway.http.streaming import Streaming
 
 TIMES = st.lists(st.floats(0, 0.5), min_size=1, max_size=300)
 
@@ -34,13 +37,13 @@ def test_waiting_as_long_as_it_says_is_enough(gaps: list[float], rate: float, bu
         bucket.take()
 
 
-def admission(**rates: float) -> Admission:
-    return Admission(**{"everyone": 100.0, "tenant": 50.0, "user": 1.0, "user_burst": 3.0, "now": 0.0} | rates)
+def admission(**rates: float) -> TurnAdmission:
+    return TurnAdmission(**{"everyone": 100.0, "tenant": 50.0, "user": 1.0, "user_burst": 3.0, "now": 0.0} | rates)
 
 
 def test_a_user_who_sends_too_much_is_refused_and_others_are_not() -> None:
     one = admission()
-    assert [one.admit("u", "t", 0.0) for _ in range(4)] == [None, None, None, Refusal("user u", 1.0)]
+    assert [one.admit("u", "t", 0.0) for _ in range(4)] == [None, None, None, LimitReached("user u", 1.0)]
     assert one.admit("v", "t", 0.0) is None
     assert one.admit("u", "t", 1.0) is None
 
@@ -49,7 +52,7 @@ def test_what_one_bucket_refuses_is_taken_from_none() -> None:
     one = admission(tenant=1.0)
     assert [one.admit("u", "t", 0.0) for _ in range(2)] == [None, None]
     for _ in range(5):
-        assert one.admit("v", "t", 0.0) == Refusal("tenant t", 1.0)
+        assert one.admit("v", "t", 0.0) == LimitReached("tenant t", 1.0)
     assert one.admit("v", None, 0.0) is None  # nothing was taken of user v's
 
 
@@ -58,9 +61,9 @@ def test_everyone_together_is_bounded() -> None:
     assert [one.admit(f"u-{n}", None, 0.0) is None for n in range(6)] == [True] * 4 + [False] * 2
 
 
-def test_memory_of_users_is_bounded() -> None:
+def test_memory_of_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TurnAdmission, "REMEMBERED", 100)
     one = admission(everyone=1e9)
-    one.REMEMBERED = 100
     for number in range(1000):
         one.admit(f"u-{number}", None, 0.0)
     assert len(one._buckets) == 100

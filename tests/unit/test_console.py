@@ -1,4 +1,4 @@
-"""What the console works out by itself: percentiles, ages, the moment, the snapshot, and what it asks of a body."""
+"""What the console works out by itself: percentiles, ages, the view of the fleet, the snapshot, and what it asks of a body."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from forebay.gateway.console.audit import Audit
 from forebay.gateway.console.jobs import Job, Jobs
 from forebay.gateway.console.live.snapshot import snapshot_of
 from forebay.gateway.console.live.timeline import KEPT as POINTS
-from forebay.gateway.console.live.timeline import History, Point, point_of
+from forebay.gateway.console.live.timeline import Point, Timeline, point_of
 from forebay.gateway.console.page import content_policy, find_plotly, style_hash
-from forebay.gateway.console.params import Letters, Purge, Replay, Say
+from forebay.gateway.console.params import CommandParams, LetterParams, PurgeParams, ReplayParams
 from forebay.gateway.console.views import handoff
-from forebay.gateway.http.messages import parse
+from forebay.gateway.http.parsing import parse
 from forebay.gateway.http.problem import Problem
 from forebay.operations.fleet_totals import models_of, spending_of
-from forebay.operations.fleet_view import Moment, partitions_of
-from forebay.operations.latencies import KEPT_A_SECOND, Latencies, Spread, Window
+from forebay.operations.fleet_view import FleetView, partitions_of
+from forebay.operations.latencies import KEPT_A_SECOND, Latencies, RecentReplies, Spread
 from forebay.operations.offset_ages import KEPT, STEP_MS, Age, Ages
 from forebay.operations.partition_backlog import PartitionBacklog
 from forebay.schemas import Command, Handoff, ModelState, PartitionState, Said, Spending, WorkerState
 
 NOW = 1_800_000_000.0
-QUIET = Window(0, Spread(), Spread(), {}, {})
+QUIET = RecentReplies(0, Spread(), Spread(), {}, {})
 
 
 def worker(name: str = "w-1", *, age_s: float = 0.0, **fields: Any) -> WorkerState:
@@ -51,12 +51,12 @@ def partition(
     )
 
 
-def moment(**fields: Any) -> Moment:
+def view(**fields: Any) -> FleetView:
     given: dict[str, Any] = {
         "now": NOW, "group": "g", "log_ends": {0: 0}, "backlogs": {}, "states": (), "silent": frozenset(),
-        "offered": 0.0, "answered": 0.0, "window": QUIET,
+        "offered": 0.0, "answered": 0.0, "replies": QUIET,
     }  # fmt: skip
-    return Moment(**given | fields)
+    return FleetView(**given | fields)
 
 
 # Latencies
@@ -138,7 +138,7 @@ def test_notes_are_bounded() -> None:
 
 
 def test_the_history_keeps_half_an_hour_in_columns() -> None:
-    history = History()
+    history = Timeline()
     assert history.columns() == {name: [] for name in Point._fields}
     for second in range(POINTS + 10):
         history.add(Point(NOW + second, 1.234, 0.0, 5, 1, 0.0, None, None, None, None, 0))
@@ -149,14 +149,14 @@ def test_the_history_keeps_half_an_hour_in_columns() -> None:
     assert columns["queued_p50"][0] is None
 
 
-# The moment
+# The view of the fleet
 
 
 def test_what_is_committed_tells_what_waits() -> None:
     own = partition(0, position=90, waiting=10, in_flight=4)
     ages = Ages()
     ages.heard(0, 0, int((NOW - 30) * 1000))
-    seen = moment(
+    seen = view(
         log_ends={0: 100, 1: 7},
         backlogs={0: PartitionBacklog((60, 70), 80, 100)},
         states=(worker(partitions=(own,)),),
@@ -171,13 +171,13 @@ def test_what_is_committed_tells_what_waits() -> None:
 
 def test_before_the_first_commit_the_worker_tells() -> None:
     own = partition(0, position=40, waiting=30, in_flight=10)
-    (found,) = partitions_of(moment(log_ends={0: 100}, states=(worker(partitions=(own,)),)), Ages())
+    (found,) = partitions_of(view(log_ends={0: 100}, states=(worker(partitions=(own,)),)), Ages())
     assert (found.waiting, found.in_flight) == (90, 10)
 
 
 def test_what_a_worker_said_a_second_ago_does_not_make_turns_of_nothing() -> None:
     own = partition(0, position=100, waiting=0, in_flight=8)
-    done = moment(log_ends={0: 100}, backlogs={0: PartitionBacklog((), 100, 100)}, states=(worker(partitions=(own,)),))
+    done = view(log_ends={0: 100}, backlogs={0: PartitionBacklog((), 100, 100)}, states=(worker(partitions=(own,)),))
     (found,) = partitions_of(done, Ages())
     assert (found.waiting, found.in_flight, found.oldest) == (0, 0, None)
 
@@ -188,7 +188,7 @@ def test_a_silent_worker_owns_only_what_nobody_else_owns() -> None:
         worker("dead", age_s=60, partitions=(partition(0, position=1), partition(1, position=1))),
         worker("foreign", group="other", partitions=(partition(2, position=1),)),
     )
-    seen = moment(log_ends={0: 1, 1: 1, 2: 1}, states=states, silent=frozenset({"dead"}))
+    seen = view(log_ends={0: 1, 1: 1, 2: 1}, states=states, silent=frozenset({"dead"}))
     assert [found.worker for found in partitions_of(seen, Ages())] == ["alive", "dead", None]
 
 
@@ -201,7 +201,7 @@ def test_a_snapshot_of_a_large_fleet_is_quick_and_small() -> None:
         )
         for number in range(50)
     )
-    seen = moment(
+    seen = view(
         log_ends=dict.fromkeys(range(96), 1_100),
         backlogs={n: PartitionBacklog(tuple(range(900, 950)), 1_000, 1_100) for n in range(96)},
         states=states,
@@ -264,20 +264,23 @@ def refused(kind: Any, body: bytes) -> str:
 
 
 def test_bodies_are_strict() -> None:
-    assert "extra" in refused(Replay, b'{"dry_run":true,"reason":"x"}').lower()
-    assert refused(Replay, b'{"dry_run":"yes"}').startswith("dry_run")
-    assert refused(Say, b'{"command":"stop"}').startswith("command")
-    assert refused(Say, b'{"command":"pause","worker":""}').startswith("worker")
-    assert refused(Purge, b'{"dry_run":true,"before":"2026-01-01T00:00:00"}').startswith("before")
-    assert parse(Replay, b'{"dry_run":true,"since":"2026-01-01T00:00:00Z","rate":5}').rate == 5
+    assert "extra" in refused(ReplayParams, b'{"dry_run":true,"reason":"x"}').lower()
+    assert refused(ReplayParams, b'{"dry_run":"yes"}').startswith("dry_run")
+    assert refused(CommandParams, b'{"command":"stop"}').startswith("command")
+    assert refused(CommandParams, b'{"command":"pause","worker":""}').startswith("worker")
+    assert refused(PurgeParams, b'{"dry_run":true,"before":"2026-01-01T00:00:00"}').startswith("before")
+    assert parse(ReplayParams, b'{"dry_run":true,"since":"2026-01-01T00:00:00Z","rate":5}').rate == 5
     with pytest.raises(Problem, match="no dead letter's id"):
-        Letters(ids=["../etc"]).filter("t")
+        LetterParams(ids=["../etc"]).filter("t")
 
 
 def test_letters_are_told_in_words() -> None:
-    assert Letters().words() == "dead letters: all"
-    assert Replay(dry_run=False, reasons=["invalid"], tenant="eu").words() == "dead letters: reasons invalid; tenant eu"
-    assert Letters(ids=[f"0-{n}" for n in range(9)]).words().endswith("0-4, and 4 more")
+    assert LetterParams().words() == "dead letters: all"
+    assert (
+        ReplayParams(dry_run=False, reasons=["invalid"], tenant="eu").words()
+        == "dead letters: reasons invalid; tenant eu"
+    )
+    assert LetterParams(ids=[f"0-{n}" for n in range(9)]).words().endswith("0-4, and 4 more")
 
 
 def test_the_audit_is_bounded_and_the_newest_comes_first() -> None:

@@ -16,7 +16,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from forebay.gateway import metrics as gateway_metrics
-from forebay.gateway.http.admission import Admission, Connections
+from forebay.gateway.http.admission import TurnAdmission
+from forebay.gateway.http.connections import Connections
 from forebay.schemas import Usage
 from forebay.telemetry import metrics as shared_metrics
 from forebay.telemetry import tracing
@@ -173,7 +174,7 @@ async def test_a_scraper_gets_exemplars_when_it_asks_for_openmetrics() -> None:
 
 
 def test_admission_tells_how_full_it_is() -> None:
-    one = Admission(everyone=10.0, tenant=100.0, user=100.0, user_burst=100.0, now=0.0)
+    one = TurnAdmission(everyone=10.0, tenant=100.0, user=100.0, user_burst=100.0, now=0.0)
     assert one.used(0.0) == 0.0
     now = 0.0
     for _ in range(600):  # half of the rate, for two minutes

@@ -13,15 +13,15 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from forebay.cli.status_screen import document, screen, spark
-from forebay.operations.fleet_status import DeadLetters, Status, counted, status_of
-from forebay.operations.fleet_view import Moment
-from forebay.operations.latencies import Spread, Window
+from forebay.operations.fleet_status import DeadLetterCounts, FleetStatus, counted, status_of
+from forebay.operations.fleet_view import FleetView
+from forebay.operations.latencies import RecentReplies, Spread
 from forebay.operations.offset_ages import Ages
 from forebay.operations.partition_backlog import PartitionBacklog
 from forebay.schemas import ModelState, PartitionState, Spending, WorkerState
 
 NOW = 1_800_000_000.0
-NO_LETTERS = DeadLetters({}, 0)
+NO_LETTERS = DeadLetterCounts({}, 0)
 
 
 def worker(name: str = "w-1", **fields: Any) -> WorkerState:
@@ -34,17 +34,19 @@ def worker(name: str = "w-1", **fields: Any) -> WorkerState:
     return WorkerState(worker_id=name, **given | fields)
 
 
-def seen(*workers: WorkerState, letters: DeadLetters = NO_LETTERS, ages: Ages | None = None, **fields: Any) -> Status:
+def seen(
+    *workers: WorkerState, letters: DeadLetterCounts = NO_LETTERS, ages: Ages | None = None, **fields: Any
+) -> FleetStatus:
     told: dict[str, Any] = {
         "now": NOW, "group": "g", "log_ends": {0: 0}, "backlogs": {0: PartitionBacklog((), 0, 0)}, "states": workers,
-        "silent": frozenset(), "offered": 0.0, "answered": 0.0, "window": Window(0, Spread(), Spread(), {}, {}),
+        "silent": frozenset(), "offered": 0.0, "answered": 0.0, "replies": RecentReplies(0, Spread(), Spread(), {}, {}),
     }  # fmt: skip
-    moment = Moment(**told | fields)
-    committed = {number: backlog.end - len(backlog.undone) for number, backlog in moment.backlogs.items()}
-    return status_of(moment, ages or Ages(), committed, letters, 120.0)
+    view = FleetView(**told | fields)
+    committed = {number: backlog.end - len(backlog.undone) for number, backlog in view.backlogs.items()}
+    return status_of(view, ages or Ages(), committed, letters, 120.0)
 
 
-def shown(status: Status, width: int = 80, **more: Any) -> str:
+def shown(status: FleetStatus, width: int = 80, **more: Any) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
         console.print(screen(status, "kafka:9092", **more))
@@ -56,7 +58,7 @@ BUSY = PartitionBacklog(undone=(100, 104), end=110, log_end=150)
 OWNED = PartitionState(partition=0, position=120, begun=110, waiting=10, in_flight=2)
 
 
-def busy(**fields: Any) -> Status:
+def busy(**fields: Any) -> FleetStatus:
     ages = Ages()
     for offset, age_s in ((100, 30.0), (110, 12.0)):
         ages.heard(0, offset, int((NOW - age_s) * 1000))
@@ -112,7 +114,7 @@ def test_kafka_that_goes_away_meanwhile_is_the_first_thing_said() -> None:
 
 def test_the_worst_stands_on_top_and_says_where_to_read_on() -> None:
     open_ = ModelState(name="anthropic/claude-haiku-4-5", breaker="open", reason="529 overloaded")
-    lines = shown(seen(worker(models=(open_,), permits=5), letters=DeadLetters({"invalid": 2}, 9))).splitlines()
+    lines = shown(seen(worker(models=(open_,), permits=5), letters=DeadLetterCounts({"invalid": 2}, 9))).splitlines()
     assert lines[1].startswith("✗ Breaker open: anthropic/claude-haiku-4-5 at 1 of 1 workers: 529 overloaded")
     assert "docs/runbook.md#breaker-open" in " ".join(lines[1:3])
     assert [line[0] for line in lines[1:8] if line[0] in "✗!"] == ["✗", "✗", "!"]
@@ -123,7 +125,7 @@ def test_nothing_that_others_wrote_drives_the_terminal() -> None:
     evil = "w\x1b[2J\u202ex"
     status = seen(
         worker(evil, trouble="\x1b]0;x\x07[bold]", models=(ModelState(name=evil, breaker="open", reason="\x1b[1m"),)),
-        letters=DeadLetters({evil: 3}, 3),
+        letters=DeadLetterCounts({evil: 3}, 3),
     )
     text = shown(status)
     assert "\x1b" not in text
@@ -142,7 +144,7 @@ NAMES = st.text(min_size=1, max_size=60)
 STATUSES = st.builds(
     lambda names, letters, counts, offered: seen(
         *(worker(name, in_flight=counts, waiting=counts, oldest_turn_s=float(counts), trouble=name) for name in names),
-        letters=DeadLetters(letters, counts),
+        letters=DeadLetterCounts(letters, counts),
         log_ends={0: counts},
         backlogs={0: PartitionBacklog((), 0, counts)},
         offered=offered,
@@ -155,7 +157,7 @@ STATUSES = st.builds(
 
 
 @given(STATUSES, st.sampled_from([80, 100, 200]))
-def test_it_fits_the_terminal_whatever_is_so(status: Status, width: int) -> None:
+def test_it_fits_the_terminal_whatever_is_so(status: FleetStatus, width: int) -> None:
     history = [0, 3, status.waiting]
     assert all(cell_len(line) <= width for line in shown(status, width, history=history).splitlines())
     assert orjson.loads(orjson.dumps(document(status)))["severe"] == status.severe

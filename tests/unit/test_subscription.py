@@ -10,29 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.gateway.stream.cursor import Cursor
-from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.place import Place
-from forebay.gateway.stream.record import Record, Stream
-from forebay.gateway.stream.subscription import MOST_BYTES, SLOW_BYTES, Held, Subscription
+from forebay.gateway.stream.record import Stream, TopicRecord
+from forebay.gateway.stream.subscription import MOST_BYTES, SLOW_BYTES, HeldBytes, Subscription
 
 
-def reply(offset: int, turn_id: str, **fields: Any) -> Record:
+def reply(offset: int, turn_id: str, **fields: Any) -> TopicRecord:
     value = {"turn_id": turn_id, "conversation_id": "c", "outcome": "answered", "text": "whole", **fields}
-    return Record(Stream.REPLIES, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
+    return TopicRecord(Stream.REPLIES, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
 
 
-def delta(offset: int, turn_id: str, sequence: int, text: str = "w", *, restart: bool = False) -> Record:
+def delta(offset: int, turn_id: str, sequence: int, text: str = "w", *, restart: bool = False) -> TopicRecord:
     value = {"turn_id": turn_id, "conversation_id": "c", "sequence": sequence, "text": text, "restart": restart}
-    return Record(Stream.DELTAS, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
+    return TopicRecord(Stream.DELTAS, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
 
 
-def request(offset: int, turn_id: str) -> Record:
-    return Record(Stream.REQUESTS, 0, offset, b"c", b"{}", turn_id, 0)
+def request(offset: int, turn_id: str) -> TopicRecord:
+    return TopicRecord(Stream.REQUESTS, 0, offset, b"c", b"{}", turn_id, 0)
 
 
-def told(subscription: Subscription) -> list[Event]:
+def told(subscription: Subscription) -> list[ConversationEvent]:
     """What waits for its reader; nothing has to be waited for."""
-    events: list[Event] = []
+    events: list[ConversationEvent] = []
     while subscription._events:
         try:
             subscription.events().send(None)
@@ -41,7 +41,7 @@ def told(subscription: Subscription) -> list[Event]:
     return events
 
 
-def names(events: list[Event]) -> list[str]:
+def names(events: list[ConversationEvent]) -> list[str]:
     return [event.name for event in events]
 
 
@@ -144,7 +144,7 @@ def test_one_reply_may_be_larger_than_what_may_wait() -> None:
 
 def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.gateway.stream.subscription.MOST_HELD_BYTES", 500_000)
-    held = Held()
+    held = HeldBytes()
     readers = [Subscription(b"c", Cursor(0, 0), held=held) for _ in range(20)]
     for number in range(10):
         for reader in readers:
@@ -172,7 +172,7 @@ def test_wherever_a_reader_breaks_off_and_goes_on_each_reply_comes_once_and_in_o
     replies = [reply(number, f"t-{number}", text=f"{number}") for number in range(count)]
     deltas = [delta(2 * number + half, f"t-{number}", half) for number in range(count) for half in (0, 1)]
     order = interleaved(data, replies, deltas)
-    one, seen = new(), list[Event]()
+    one, seen = new(), list[ConversationEvent]()
     for at, record in enumerate(order):
         one.take(record)
         if data.draw(st.booleans()):
@@ -192,9 +192,9 @@ def test_wherever_a_reader_breaks_off_and_goes_on_each_reply_comes_once_and_in_o
     ]
 
 
-def interleaved(data: st.DataObject, replies: list[Record], deltas: list[Record]) -> list[Record]:
+def interleaved(data: st.DataObject, replies: list[TopicRecord], deltas: list[TopicRecord]) -> list[TopicRecord]:
     """Each topic in its order, the two of them mixed at will."""
-    left, right, order = list(replies), list(deltas), list[Record]()
+    left, right, order = list(replies), list(deltas), list[TopicRecord]()
     while left or right:
         order.append((left if left and (not right or data.draw(st.booleans())) else right).pop(0))
     return order

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.operations.findings import Finding, runbook, seconds
-from forebay.operations.fleet_status import Status, counted
-from forebay.operations.fleet_view import Moment, PartitionNow
+from forebay.operations.fleet_status import FleetStatus, counted
+from forebay.operations.fleet_view import FleetView, PartitionView
 from forebay.schemas import WorkerState
 
 from .dlq_screen import visible
@@ -24,7 +24,7 @@ _QUOTA = 0.25
 _PARTITIONS = 5
 
 
-def screen(status: Status, kafka: str, history: Sequence[int] = (), most_workers: int = 1_000) -> RenderableType:
+def screen(status: FleetStatus, kafka: str, history: Sequence[int] = (), most_workers: int = 1_000) -> RenderableType:
     """All of it. ``history`` are the turns that waited at the last looks, oldest first."""
     return Group(
         _head(status, kafka),
@@ -55,19 +55,19 @@ def verdict(found: Sequence[Finding]) -> RenderableType:
     return table
 
 
-def _head(status: Status, kafka: str) -> RenderableType:
+def _head(status: FleetStatus, kafka: str) -> RenderableType:
     line = Table.grid(expand=True)
     line.add_column(ratio=1, no_wrap=True)
     line.add_column(justify="right", no_wrap=True)
-    at = datetime.fromtimestamp(status.moment.now, UTC)
-    where = Text(f"{kafka}, group {status.moment.group}", style="dim")
+    at = datetime.fromtimestamp(status.view.now, UTC)
+    where = Text(f"{kafka}, group {status.view.group}", style="dim")
     line.add_row(Text("forebay status  ", style="bold") + where, Text(f"{at:%H:%M:%S} UTC", style="dim"))
     return line
 
 
-def _turns(status: Status, history: Sequence[int]) -> RenderableType:
-    moment, situation = status.moment, status.situation
-    trend = moment.offered - moment.answered
+def _turns(status: FleetStatus, history: Sequence[int]) -> RenderableType:
+    view, situation = status.view, status.situation
+    trend = view.offered - view.answered
     waiting = Text(f"{status.waiting:,}")
     if status.waiting and abs(trend) >= 0.1:
         waiting.append(f"  {trend:+,.1f}/s", style="red" if trend > 0 else "green")
@@ -79,7 +79,7 @@ def _turns(status: Status, history: Sequence[int]) -> RenderableType:
     most = sum(state.concurrency for state in situation.workers)
     in_flight = Text(f"{status.in_flight:,}").append(f"  {permits:,} permits of {most:,}", style="dim")
     table = _grid()
-    table.add_row("offered", Text(f"{moment.offered:,.1f}/s, answered {moment.answered:,.1f}/s"))
+    table.add_row("offered", Text(f"{view.offered:,.1f}/s, answered {view.answered:,.1f}/s"))
     table.add_row("in flight", in_flight)
     table.add_row("waiting", waiting)
     table.add_row("oldest", oldest)
@@ -88,7 +88,7 @@ def _turns(status: Status, history: Sequence[int]) -> RenderableType:
     return table
 
 
-def _partitions(status: Status) -> Text:
+def _partitions(status: FleetStatus) -> Text:
     text = Text(f"{len(status.partitions)}")
     if unowned := [one.number for one in status.partitions if one.worker is None]:
         numbers = ", ".join(map(str, unowned[:_PARTITIONS])) + (", …" if len(unowned) > _PARTITIONS else "")
@@ -101,13 +101,13 @@ def _partitions(status: Status) -> Text:
     return text
 
 
-def _workers(status: Status, most: int) -> RenderableType:
+def _workers(status: FleetStatus, most: int) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("worker", ratio=1, overflow="fold")
     table.add_column("state", no_wrap=True)
     for name in ("turns/s", "in flight", "waiting", "permits", "parts", "oldest"):
         table.add_column(name, justify="right", no_wrap=True)
-    silent = status.moment.silent
+    silent = status.view.silent
     order = sorted(status.workers, key=lambda one: (one.worker_id not in silent, not one.trouble, one.worker_id))
     for state in order[:most]:
         table.add_row(*_worker(state, silent=state.worker_id in silent))
@@ -140,7 +140,7 @@ def _worker(state: WorkerState, *, silent: bool) -> list[Text]:
     ]
 
 
-def _models(status: Status) -> RenderableType:
+def _models(status: FleetStatus) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("model", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("breakers", no_wrap=True)
@@ -156,7 +156,7 @@ def _models(status: Status) -> RenderableType:
     return table
 
 
-def _money(status: Status) -> RenderableType:
+def _money(status: FleetStatus) -> RenderableType:
     table, spending = _grid(), status.spending
     text = Text()
     for name, when in (("hour", "this hour"), ("day", "today")):
@@ -169,7 +169,7 @@ def _money(status: Status) -> RenderableType:
     return table
 
 
-def _letters(status: Status) -> RenderableType:
+def _letters(status: FleetStatus) -> RenderableType:
     letters, table = status.dead_letters, _grid()
     since = counted(state.dead_letters for state in status.workers)
     text = Text(_counts(letters.recent) or "none", style="yellow" if letters.recent else "")
@@ -199,12 +199,12 @@ def spark(values: Sequence[int]) -> str:
     return "".join(_BLOCKS[round(value / top * (len(_BLOCKS) - 1))] for value in values)
 
 
-def document(status: Status) -> dict[str, Any]:
+def document(status: FleetStatus) -> dict[str, Any]:
     """All of it, as data; docs/runbook.md names the fields."""
-    moment = status.moment
+    view = status.view
     return {
-        "at": datetime.fromtimestamp(moment.now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "group": moment.group,
+        "at": datetime.fromtimestamp(view.now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "group": view.group,
         "healthy": not status.findings,
         "severe": status.severe,
         "findings": [finding._asdict() | {"runbook": runbook(finding.code)} for finding in status.findings],
@@ -212,9 +212,9 @@ def document(status: Status) -> dict[str, Any]:
             "lag": status.lag,
             "waiting": status.waiting,
             "in_flight": status.in_flight,
-            "offered_a_second": round(moment.offered, 1),
-            "answered_a_second": round(moment.answered, 1),
-            "trend_a_second": round(moment.offered - moment.answered, 1),
+            "offered_a_second": round(view.offered, 1),
+            "answered_a_second": round(view.answered, 1),
+            "trend_a_second": round(view.offered - view.answered, 1),
             "oldest_waiting_s": _rounded(status.oldest_waiting_s),
             "expire_after_s": status.situation.turn_ttl_s,
         },
@@ -222,7 +222,7 @@ def document(status: Status) -> dict[str, Any]:
             "now": sum(state.permits for state in status.situation.workers),
             "most": sum(state.concurrency for state in status.situation.workers),
         },
-        "workers": [_worker_json(state, moment) for state in status.workers],
+        "workers": [_worker_json(state, view) for state in status.workers],
         "models": status.models,
         "spending": status.spending,
         "dead_letters": {
@@ -235,14 +235,14 @@ def document(status: Status) -> dict[str, Any]:
     }
 
 
-def _worker_json(state: WorkerState, moment: Moment) -> dict[str, Any]:
-    silent = state.worker_id in moment.silent
+def _worker_json(state: WorkerState, view: FleetView) -> dict[str, Any]:
+    silent = state.worker_id in view.silent
     told = ("worker_id", "version", "host", "pid", "state", "trouble", "alarm", "in_flight", "waiting", "permits")
     return {
         **{name: getattr(state, name) for name in told},
         "silent": silent,
-        "reported_s_ago": round(max(0.0, moment.now - state.reported_at.timestamp()), 1),
-        "up_s": round(max(0.0, moment.now - state.started_at.timestamp())),
+        "reported_s_ago": round(max(0.0, view.now - state.reported_at.timestamp()), 1),
+        "up_s": round(max(0.0, view.now - state.started_at.timestamp())),
         "concurrency": state.concurrency,
         "answered_a_second": round(state.answered_a_second, 1),
         "oldest_turn_s": round(state.oldest_turn_s, 1),
@@ -251,7 +251,7 @@ def _worker_json(state: WorkerState, moment: Moment) -> dict[str, Any]:
     }
 
 
-def _partition_json(partition: PartitionNow) -> dict[str, Any]:
+def _partition_json(partition: PartitionView) -> dict[str, Any]:
     age = partition.oldest
     return {
         "partition": partition.number,

@@ -10,7 +10,7 @@ from collections import deque
 from rich.console import Console
 from rich.live import Live
 
-from forebay.operations.fleet_status import Lookout, Status
+from forebay.operations.fleet_status import FleetStatus, FleetStatusReader
 from forebay.schemas import Cluster, ClusterError
 from forebay.workers.settings import WorkerSettings
 
@@ -22,11 +22,11 @@ _HISTORY = 30
 _LINES_BESIDE_WORKERS = 22
 
 
-def show(cluster: Cluster, settings: WorkerSettings, *, watch: bool, every_s: float, as_json: bool) -> Status:
+def show(cluster: Cluster, settings: WorkerSettings, *, watch: bool, every_s: float, as_json: bool) -> FleetStatus:
     """Prints how it is, once or until Ctrl-C; returns what it saw last. Raises ClusterError where Kafka does not answer."""
     if watch:
         return _follow(cluster, settings, every_s)
-    status: Status = run(_once(cluster, settings))
+    status: FleetStatus = run(_once(cluster, settings))
     if as_json:
         sys.stdout.write(json_lines(document(status), indent=True) + "\n")
     else:
@@ -34,18 +34,18 @@ def show(cluster: Cluster, settings: WorkerSettings, *, watch: bool, every_s: fl
     return status
 
 
-async def _once(cluster: Cluster, settings: WorkerSettings) -> Status:
-    async with Lookout(cluster, settings.group, settings.turn_ttl_s) as lookout:
-        return await lookout.look()
+async def _once(cluster: Cluster, settings: WorkerSettings) -> FleetStatus:
+    async with FleetStatusReader(cluster, settings.group, settings.turn_ttl_s) as reader:
+        return await reader.read()
 
 
-def _follow(cluster: Cluster, settings: WorkerSettings, every_s: float) -> Status:
+def _follow(cluster: Cluster, settings: WorkerSettings, every_s: float) -> FleetStatus:
     """Where Kafka goes away meanwhile, that is shown too; it must answer the first look."""
-    console, history, latest = Console(), deque[int](maxlen=_HISTORY), list[Status]()
+    console, history, latest = Console(), deque[int](maxlen=_HISTORY), list[FleetStatus]()
 
     async def follow() -> None:
-        async with Lookout(cluster, settings.group, settings.turn_ttl_s) as lookout:
-            latest[:], answered_at = [await lookout.look()], time.monotonic()
+        async with FleetStatusReader(cluster, settings.group, settings.turn_ttl_s) as reader:
+            latest[:], answered_at = [await reader.read()], time.monotonic()
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 while True:
                     history.append(latest[0].waiting)
@@ -53,7 +53,7 @@ def _follow(cluster: Cluster, settings: WorkerSettings, every_s: float) -> Statu
                     live.update(screen(latest[0], cluster.kafka, history, most), refresh=True)
                     await asyncio.sleep(every_s)
                     try:
-                        latest[:], answered_at = [await lookout.look()], time.monotonic()
+                        latest[:], answered_at = [await reader.read()], time.monotonic()
                     except ClusterError:
                         latest[:] = [latest[0].without_kafka(time.monotonic() - answered_at)]
 

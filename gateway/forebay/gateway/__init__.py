@@ -1,4 +1,4 @@
-"""The front door over HTTP: turns in, events out, for clients that speak no Kafka."""
+"""The HTTP gateway: takes turns and sends events, for clients that do not speak Kafka."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The HTTP application: which address is what, and what holds for every answer."""
+"""The HTTP application: its routes, and what applies to every response."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from forebay.schemas import ClusterError
 from . import metrics, openapi
 from .console.api.routes import routes as console_routes
 from .console.console import attach as attach_console
-from .http.context import KEY, Door
-from .http.event_stream import events
+from .http.context import KEY, GatewayContext
 from .http.problem import Problem
 from .http.trace_middleware import traced
 from .openai import chat_completions
 from .pages import static
+from .turns.events import events
 from .turns.turns import get_turn, post_confirm, post_turn
 from .turns.websocket import websocket
 from .ui import message_stream
@@ -32,10 +32,10 @@ _ALLOWED = (
 _EXPOSED = "Location, Retry-After"
 
 
-def application(door: Door) -> web.Application:
+def application(context: GatewayContext) -> web.Application:
     """Everything that the gateway serves."""
-    app = web.Application(client_max_size=door.settings.gateway_body_kib * 1024, middlewares=[traced, _problems])
-    app[KEY] = door
+    app = web.Application(client_max_size=context.settings.gateway_body_kib * 1024, middlewares=[traced, _problems])
+    app[KEY] = context
     app.on_response_prepare.append(_headers)
     app.add_routes(
         [
@@ -51,13 +51,13 @@ def application(door: Door) -> web.Application:
             *static.routes(),
         ]
     )
-    attach_console(app, door)
+    attach_console(app, context)
     return app
 
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure is one clear answer; what is our mistake is logged whole and told in one line."""
+    """Turns every failure into a problem response; a bug of ours is logged with its traceback."""
     try:
         _same_site(request)
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
@@ -88,27 +88,31 @@ def _from_aiohttp(error: web.HTTPException) -> web.Response:
 
 
 def _same_site(request: web.Request) -> None:
-    """Keeps other pages in the user's browser out, where no token does: raises Problem.
+    """Refuses requests of foreign pages in the user's browser, where no token protects. Raises Problem.
 
-    A page anywhere may open WebSockets to any address, and give an address of its own the name of this machine.
+    Any page may open WebSockets to any address, and may let a name of its own resolve to this machine.
     """
-    door = Door.of(request)
-    if door.settings.gateway_open and urlsplit(f"//{request.host}").hostname not in ("localhost", "127.0.0.1", "::1"):
+    context = GatewayContext.of(request)
+    if context.settings.gateway_open and urlsplit(f"//{request.host}").hostname not in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ):
         raise Problem(403, "an open gateway is called by localhost or 127.0.0.1 only")
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or origin in door.settings.origins or urlsplit(origin).netloc == request.host:
+    if origin is None or origin in context.settings.origins or urlsplit(origin).netloc == request.host:
         return
-    if door.settings.gateway_open or hdrs.UPGRADE in request.headers:
+    if context.settings.gateway_open or hdrs.UPGRADE in request.headers:
         raise Problem(403, "this origin is not in FOREBAY_GATEWAY_CORS")
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What holds for every answer."""
+    """Adds the headers of every response."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers[hdrs.SERVER] = "forebay"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
-    origins = Door.of(request).settings.origins
+    origins = GatewayContext.of(request).settings.origins
     if not origins:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)

@@ -1,4 +1,4 @@
-"""The gateway: one process's life, from connecting to Kafka to the last connection closed."""
+"""The gateway process: from connecting to Kafka until the last connection is closed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from forebay.schemas import Cluster, SettingsError
 from . import metrics
 from .app import application
 from .http.access import ANYBODY, Access, KeySet
-from .http.admission import Connections
-from .http.context import Door
-from .http.submission import Acceptance
+from .http.connections import Connections
+from .http.context import GatewayContext
+from .http.submission import Submission
 from .settings import GatewaySettings, named_keys
 from .stream.hub import Hub
 
@@ -35,10 +35,10 @@ _DELTAS_EVERY_S = 1.0
 
 
 class Gateway:
-    """Serves until it is left. `url` is where."""
+    """A gateway that serves at `url`. Use `running`."""
 
-    def __init__(self, door: Door, site: web.TCPSite, runner: web.AppRunner) -> None:
-        self._door, self._site = door, site
+    def __init__(self, context: GatewayContext, site: web.TCPSite, runner: web.AppRunner) -> None:
+        self._context, self._site = context, site
         host, self.port = runner.addresses[0][:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.leaving = False
@@ -46,25 +46,25 @@ class Gateway:
     @classmethod
     @asynccontextmanager
     async def running(cls, cluster: Cluster, settings: GatewaySettings) -> AsyncIterator[Gateway]:
-        """Serves while the context lasts. Raises ClusterError, SettingsError."""
+        """Serves while the context is entered. Raises ClusterError, SettingsError."""
         access = _access(settings)
         async with Fleet(cluster) as fleet:
             hub = Hub(cluster, settings.group, fleet)
-            acceptance = Acceptance(cluster, settings, hub)
+            submission = Submission(cluster, settings, hub)
             try:
-                await acceptance.start()
+                await submission.start()
                 await hub.start()
             except BaseException as error:
                 await hub.stop()
-                await acceptance.stop()
+                await submission.stop()
                 if isinstance(error, (KafkaError, OSError)):
                     raise cluster.explain(error) from error
                 raise
             connections = Connections(everyone=settings.gateway_connections, user=settings.gateway_user_connections)
-            door = Door(cluster, settings, access, hub, fleet, acceptance, connections)
+            context = GatewayContext(cluster, settings, access, hub, fleet, submission, connections)
             try:
-                async with _listening(door) as (site, runner):
-                    gateway = cls(door, site, runner)
+                async with _listening(context) as (site, runner):
+                    gateway = cls(context, site, runner)
                     log.info("gateway.listening", url=gateway.url, port=gateway.port)
                     weighing = asyncio.create_task(gateway._weigh(), name="gateway.weigh")
                     try:
@@ -74,61 +74,58 @@ class Gateway:
                         await asyncio.gather(weighing, return_exceptions=True)
                         await gateway._leave()
             finally:
-                await acceptance.stop()
+                await submission.stop()
                 await hub.stop()
 
     def live(self) -> str | None:
         """Why this process should be restarted, or None."""
-        return "the topics are no longer followed" if self._door.hub.tail.deaf else None
+        return "the topics are no longer followed" if self._context.hub.deaf else None
 
     def ready(self) -> str | None:
-        """Why it should get no new connections, or None."""
+        """Why this process should get no new connections, or None."""
         if self.leaving:
             return "leaving"
-        away = self._door.hub.backlog.kafka_away_since
-        if away is not None and time.monotonic() - away > _KAFKA_AWAY_S:
-            return f"Kafka has not answered for {time.monotonic() - away:.0f} s"
-        return None
+        away_s = self._context.hub.kafka_away_s()
+        return f"Kafka has not answered for {away_s:.0f} s" if away_s is not None and away_s > _KAFKA_AWAY_S else None
 
     def refresh_metrics(self) -> None:
-        """Sets the gauges to what is true now."""
-        queue = self._door.hub.backlog.queue
-        connections, acceptance, now = self._door.connections, self._door.acceptance, time.monotonic()
+        """Sets the gauges to their current values."""
+        hub, connections, submission = self._context.hub, self._context.connections, self._context.submission
         metrics.CONNECTIONS.set(connections.count)
-        metrics.ADMISSION_USED.set(max(connections.used, acceptance.used(now)))
-        metrics.WAITING.set(queue.waiting)
-        metrics.WAIT.set(queue.longest_wait_s(now))
-        acceptance.refresh_metrics()
+        metrics.ADMISSION_USED.set(max(connections.used, submission.used(time.monotonic())))
+        metrics.WAITING.set(hub.waiting)
+        metrics.WAIT.set(hub.longest_wait_s())
+        submission.refresh_metrics()
 
     async def _weigh(self) -> None:
         """Decides every second whether turns are streamed."""
-        hub, streaming = self._door.hub, self._door.acceptance.streaming
-        before, at = hub.tail.deltas_heard, time.monotonic()
+        hub, streaming = self._context.hub, self._context.submission.streaming
+        before, at = hub.deltas_heard, time.monotonic()
         while True:
             await asyncio.sleep(_DELTAS_EVERY_S)
-            heard, now = hub.tail.deltas_heard, time.monotonic()
-            was, wait_s = streaming.on, hub.backlog.queue.longest_wait_s(now)
+            heard, now = hub.deltas_heard, time.monotonic()
+            was, wait_s = streaming.on, hub.longest_wait_s()
             if streaming.note(wait_s, (heard - before) / (now - at)) != was:
                 log.info("gateway.streaming" if streaming.on else "gateway.whole", wait_s=wait_s, deltas=heard - before)
             before, at = heard, now
 
     async def _leave(self) -> None:
-        """No new connections; events and WebSockets are ended, requests may finish."""
+        """Takes no new connections, and ends events and WebSockets; requests may finish."""
         if self.leaving:
             return
         self.leaving = True
         await self._site.stop()
-        self._door.hub.close()
+        self._context.hub.close()
 
 
 @asynccontextmanager
-async def _listening(door: Door) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
-    settings = door.settings
+async def _listening(context: GatewayContext) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
+    settings = context.settings
     # aiohttp logs a traceback, and what was sent, of all that is no HTTP: anybody could fill the log.
     quiet = logging.getLogger("forebay.gateway.http")
     quiet.setLevel(logging.CRITICAL)
     runner = web.AppRunner(
-        application(door), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
+        application(context), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.gateway_host, settings.gateway_port, backlog=4096)

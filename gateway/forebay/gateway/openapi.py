@@ -1,4 +1,4 @@
-"""The gateway as an OpenAPI 3.1 document, made from the messages that it really parses."""
+"""The OpenAPI 3.1 document of the gateway, made from the models that parse the requests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
-from .http.messages import ConfirmIn, ProblemOut, TurnIn, TurnOut
+from .http.messages import ConfirmIn, ProblemOut, TurnIn, TurnOut, json_response
 from .openai.completion_request import ChatIn
-from .turns.turns import json_response
 from .ui.chat_request import UiChatIn
 
 _IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": 128}
@@ -24,7 +23,7 @@ _EVENTS = (
 
 
 def routes() -> list[web.RouteDef]:
-    """Where the document is."""
+    """Route of the document."""
     return [web.get("/openapi.json", openapi)]
 
 
@@ -105,7 +104,7 @@ def _paths() -> dict[str, Any]:
 
 
 def _foreign() -> dict[str, Any]:
-    """What other people's clients speak: described as far as this gateway reads it."""
+    """The APIs of OpenAI and of the AI SDK, as far as this gateway reads them."""
     naming = [_parameter("X-Conversation-Id", "header", _IDENTIFIER, "The conversation; else `user`, else a new one.")]
     chunks = {"text/event-stream": {"schema": _EVENT}}
     anything = {"application/json": {"schema": {"type": "object"}}}

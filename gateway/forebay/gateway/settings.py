@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -106,14 +107,14 @@ class GatewaySettings(Environment):
             )
         return self
 
-    @property
+    @cached_property
     def origins(self) -> tuple[str, ...]:
         """The origins of ``gateway_cors``."""
         return tuple(origin.strip() for origin in self.gateway_cors.split(",") if origin.strip())
 
 
 def named_keys(secret: SecretStr) -> list[tuple[str, str]]:
-    """(name, key) of ``name=key,...``; a name may come twice, so that keys can be changed without a pause."""
+    """(name, key) pairs of ``name=key,...``; a name may appear twice, so that keys can be changed without an interruption."""
     pairs = (pair.strip().partition("=") for pair in secret.get_secret_value().split(",") if pair.strip())
     return [(name, key) for name, _, key in pairs]
 

@@ -1,4 +1,4 @@
-"""How the fleet is now, from Kafka alone: what the workers say of themselves, the group's commits and the topics' ends."""
+"""State of the fleet from Kafka alone: the reports of the workers, the commits of their group and the ends of the topics."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ from . import Filter, Fleet
 from .dead_letters.survey import survey
 from .findings import Finding, Situation, findings
 from .fleet_totals import models_of, spending_of
-from .fleet_view import Moment, PartitionNow, partitions_of, situation_of
-from .latencies import Spread, Window
+from .fleet_view import FleetView, PartitionView, partitions_of, situation_of
+from .latencies import RecentReplies, Spread
 from .offset_ages import Ages
 from .partition_backlog import PartitionBacklog
 
 RATE_S = 10.0
-"""Over how many seconds the turns offered a second are counted; the workers count what they answer over as many."""
+"""Seconds over which the turns offered a second are counted, as workers count the turns that they answer."""
 LETTERS_S = 600.0
 """How far back dead letters count as recent, in seconds."""
 _LETTERS_READ = 200
-"""Recent dead letters that are read of one partition; what is beyond is only counted."""
+"""Recent dead letters of one partition that are read; more are only counted."""
 _LETTERS_AGAIN_S = 10.0
 _MARKS = 16
-"""Records at the end of a partition that are read, since they may all be marks of transactions."""
+"""Records at the end of a partition that are read, since they may all be transaction markers."""
 _ANSWER_S = 10.0
-_UNKNOWN = Window(0, Spread(), Spread(), {}, {})
+_UNKNOWN = RecentReplies(0, Spread(), Spread(), {}, {})
 
 
-class DeadLetters(NamedTuple):
-    """Those that wait for an operator."""
+class DeadLetterCounts(NamedTuple):
+    """Numbers of dead letters that wait for an operator."""
 
     recent: Mapping[str, int]
-    """Of the last ten minutes and not replayed, by reason."""
+    """Those of the last ten minutes that were not replayed, by reason."""
     records: int
-    """On their topic in all: replayed ones and the marks of replays count too."""
+    """All records of their topic, with replayed ones and the marks of replays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The fleet at one moment."""
+class FleetStatus:
+    """State of the fleet now, with its findings."""
 
-    moment: Moment
-    partitions: tuple[PartitionNow, ...]
+    view: FleetView
+    partitions: tuple[PartitionView, ...]
     lag: int
     """Turns behind the committed offsets, as KEDA counts them: those in flight are among them."""
     oldest_waiting_s: float | None
     """Age of the oldest turn that has not begun; None where none waits."""
     models: list[dict[str, Any]]
     spending: dict[str, Any]
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterCounts
     situation: Situation
     findings: tuple[Finding, ...]
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:
-        """Those of the group."""
-        return tuple(state for state in self.moment.states if state.group == self.moment.group)
+        """The workers of the group."""
+        return tuple(state for state in self.view.states if state.group == self.view.group)
 
     @property
     def waiting(self) -> int:
@@ -81,38 +81,38 @@ class Status:
 
     @property
     def severe(self) -> bool:
-        """Whether something is wrong that costs users their answers."""
+        """Whether a finding costs users their answers."""
         return any(finding.severe for finding in self.findings)
 
-    def without_kafka(self, away_s: float) -> Status:
-        """The same some seconds later, in which Kafka has not answered."""
+    def without_kafka(self, away_s: float) -> FleetStatus:
+        """The same status when Kafka has not answered for so many seconds since."""
         situation = replace(self.situation, kafka_away_s=away_s)
         return replace(self, situation=situation, findings=findings(situation))
 
 
 def status_of(
-    moment: Moment, ages: Ages, committed: Mapping[int, int], letters: DeadLetters, turn_ttl_s: float
-) -> Status:
-    """Puts it together. ``committed`` are offsets by partition. Pure."""
-    partitions = tuple(partitions_of(moment, ages))
-    own = [state for state in moment.states if state.group == moment.group]
-    models = models_of(state for state in own if state.worker_id not in moment.silent)
+    view: FleetView, ages: Ages, committed: Mapping[int, int], letters: DeadLetterCounts, turn_ttl_s: float
+) -> FleetStatus:
+    """The status of a view. ``committed`` are offsets by partition. Pure."""
+    partitions = tuple(partitions_of(view, ages))
+    own = [state for state in view.states if state.group == view.group]
+    models = models_of(state for state in own if state.worker_id not in view.silent)
     spending = spending_of(state.spending for state in own)
     waiting = sum(partition.waiting or 0 for partition in partitions)
     situation = situation_of(
-        moment,
+        view,
         partitions,
         turn_ttl_s=turn_ttl_s,
         models=models,
         spending=spending,
-        wait_s=waiting / moment.answered if moment.answered else 0.0,
+        wait_s=waiting / view.answered if view.answered else 0.0,
         dead_letters=letters.recent,
     )
-    return Status(
-        moment=moment,
+    return FleetStatus(
+        view=view,
         partitions=partitions,
-        lag=sum(max(0, moment.log_ends[number] - offset) for number, offset in committed.items()),
-        oldest_waiting_s=_oldest_waiting_s(partitions, ages, moment.now),
+        lag=sum(max(0, view.log_ends[number] - offset) for number, offset in committed.items()),
+        oldest_waiting_s=_oldest_waiting_s(partitions, ages, view.now),
         models=models,
         spending=spending,
         dead_letters=letters,
@@ -121,14 +121,14 @@ def status_of(
     )
 
 
-def _oldest_waiting_s(partitions: tuple[PartitionNow, ...], ages: Ages, now: float) -> float | None:
+def _oldest_waiting_s(partitions: tuple[PartitionView, ...], ages: Ages, now: float) -> float | None:
     first = ((one.number, one.first_waiting) for one in partitions if one.first_waiting is not None)
     known = [age.seconds for number, offset in first if (age := ages.of(number, offset, now)) is not None]
     return max(known, default=None)
 
 
-class Lookout:
-    """Looks at one cluster as often as it is asked. Use it as a context manager."""
+class FleetStatusReader:
+    """Reads the status of one cluster's fleet. Use it as a context manager."""
 
     def __init__(self, cluster: Cluster, group: str, turn_ttl_s: float) -> None:
         self._cluster, self._group, self._turn_ttl_s = cluster, group, turn_ttl_s
@@ -137,7 +137,7 @@ class Lookout:
         self._ages = Ages()
         self._read: dict[int, int] = {}  # the offset of each partition whose time was read last
         self._bare: dict[int, range] = {}  # what seemed to wait and is no turn
-        self._letters = DeadLetters({}, 0)
+        self._letters = DeadLetterCounts({}, 0)
         self._letters_seen: tuple[float, dict[int, int]] = (0.0, {})
         self._stack = AsyncExitStack()
 
@@ -162,17 +162,17 @@ class Lookout:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def look(self) -> Status:
-        """How it is now. Raises ClusterError when Kafka does not answer."""
+    async def read(self) -> FleetStatus:
+        """The status now. Raises ClusterError when Kafka does not answer."""
         try:
             async with asyncio.timeout(_ANSWER_S):
-                return await self._look()
+                return await self._status()
         except TimeoutError:
             raise ClusterError(f"Kafka at {self._cluster.kafka} has not answered for {_ANSWER_S:g} s") from None
         except (KafkaError, OSError) as error:
             raise self._cluster.explain(error) from error
 
-    async def _look(self) -> Status:
+    async def _status(self) -> FleetStatus:
         now = time.time()
         recent = await self._requests.spans(int((now - RATE_S) * 1000))
         log_ends = {number: span.stop for number, span in recent.items()}
@@ -180,7 +180,7 @@ class Lookout:
         states = self._fleet.workers(now)
         silent = frozenset(state.worker_id for state in self._fleet.silent(now))
         active = (state for state in states if state.group == self._group and state.worker_id not in silent)
-        moment = Moment(
+        view = FleetView(
             now=now,
             group=self._group,
             log_ends=log_ends,
@@ -191,16 +191,16 @@ class Lookout:
             silent=silent,
             offered=sum(map(len, recent.values())) / RATE_S,
             answered=sum(state.answered_a_second for state in active),
-            window=_UNKNOWN,
+            replies=_UNKNOWN,
         )
-        moment = await self._learn_ages(moment)
+        view = await self._learn_ages(view)
         letters = await self._count_letters(now)
         return status_of(
-            moment, self._ages, {number: offset for number, (offset, _) in commits.items()}, letters, self._turn_ttl_s
+            view, self._ages, {number: offset for number, (offset, _) in commits.items()}, letters, self._turn_ttl_s
         )
 
     async def _commits(self, numbers: Mapping[int, int]) -> dict[int, tuple[int, str]]:
-        """(offset, metadata) by partition; of one that no worker has ever had the oldest turn, where workers begin."""
+        """(offset, metadata) by partition; without a commit the offset of the oldest turn, where workers would begin."""
         places = [TopicPartition(self._cluster.topics.requests, number) for number in numbers]
         try:
             commits = await self._admin.list_consumer_group_offsets(self._group, partitions=places)
@@ -211,13 +211,13 @@ class Lookout:
             return known
         return {number: (span.start, "") for number, span in (await self._requests.spans()).items()} | known
 
-    async def _learn_ages(self, moment: Moment) -> Moment:
-        """Reads the records whose time tells how old the oldest turns are; returns the moment without what is no turn.
+    async def _learn_ages(self, view: FleetView) -> FleetView:
+        """Reads the times of the oldest turns; returns the view without records that are no turns.
 
-        The mark that ends a replay's transaction stands last in its partition until somebody writes there again: it
-        would seem to wait for ever.
+        The marker that ends a replay's transaction stays last in its partition until somebody writes there again: it would
+        seem to wait for ever.
         """
-        partitions, ends = partitions_of(moment, self._ages), dict(moment.log_ends)
+        partitions, ends = partitions_of(view, self._ages), dict(view.log_ends)
         began = {
             one.number: one.first for one in partitions if one.first != one.first_waiting and one.first is not None
         }
@@ -232,9 +232,9 @@ class Lookout:
         ends |= {number: rest.start for number, rest in self._bare.items() if rest.stop == ends[number]}
         backlogs = {
             number: backlog._replace(log_end=max(backlog.end, ends[number]))
-            for number, backlog in moment.backlogs.items()
+            for number, backlog in view.backlogs.items()
         }
-        return replace(moment, log_ends=ends, backlogs=backlogs)
+        return replace(view, log_ends=ends, backlogs=backlogs)
 
     async def _hear(self, spans: Mapping[int, range]) -> set[int]:
         """Notes the times of turns in these spans; returns the partitions that have one there."""
@@ -247,7 +247,7 @@ class Lookout:
                 heard.add(record.partition)
         return heard
 
-    async def _count_letters(self, now: float) -> DeadLetters:
+    async def _count_letters(self, now: float) -> DeadLetterCounts:
         kept = await self._dead.spans()
         ends = {number: span.stop for number, span in kept.items()}
         counted_at, seen = self._letters_seen
@@ -257,10 +257,10 @@ class Lookout:
             plan = await survey(self._dead, last, Filter())
             beyond = sum(map(len, recent.values())) - sum(map(len, last.values()))
             reasons = plan.reasons | ({"not read": beyond} if beyond else {})
-            self._letters, self._letters_seen = DeadLetters(reasons, sum(map(len, kept.values()))), (now, ends)
+            self._letters, self._letters_seen = DeadLetterCounts(reasons, sum(map(len, kept.values()))), (now, ends)
         return self._letters
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts of several, added up."""
+    """The sum of several counts."""
     return dict(sum((Counter(one) for one in counts), Counter[str]()))

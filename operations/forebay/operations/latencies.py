@@ -1,4 +1,4 @@
-"""The replies of the last seconds: how long their turns waited and took, and how they ended. Pure: times are arguments."""
+"""Latencies: how long the turns of the last seconds waited and took, and how they ended. Pure: times are arguments."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 from .percentile import percentile
 
 WINDOW_S = 10
-"""How many seconds count."""
+"""Seconds that count as recent."""
 KEPT_A_SECOND = 500
-"""Of more replies in one second a fair sample is kept: sorting what is kept costs the same at any load."""
+"""Replies kept of one second: of more a fair sample, so that sorting them costs the same at any load."""
 
 
 class Spread(NamedTuple):
-    """Milliseconds that half of the turns, and 99 of 100, needed at most; None without any."""
+    """Percentiles in milliseconds; None without any turns."""
 
     p50: float | None = None
     p99: float | None = None
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Of these, in any order."""
+        """The percentiles of these values, in any order."""
         ordered = sorted(values)
         return cls(percentile(ordered, 0.5), percentile(ordered, 0.99)) if ordered else cls()
 
@@ -39,14 +39,14 @@ class _Second:
 
 
 class Latencies:
-    """Takes replies as they are heard."""
+    """Collects replies as they are read."""
 
     def __init__(self) -> None:
         self._seconds: deque[_Second] = deque()
         self._draw = random.Random(0)
 
     def heard(self, reply: dict[str, Any], now: float) -> None:
-        """A reply, as JSON has it; what is missing in it or of another type is left out."""
+        """Takes the fields of a reply; those that are missing or have a wrong type are left out."""
         second = self._second(now)
         second.seen += 1
         second.outcomes[_text(reply.get("outcome"))] += 1
@@ -56,15 +56,15 @@ class Latencies:
         if isinstance(queued, int | float) and isinstance(model, int | float):
             self._keep(second, (float(queued), float(model)))
 
-    def window(self, now: float) -> Window:
-        """The last `WINDOW_S` seconds."""
+    def window(self, now: float) -> RecentReplies:
+        """The replies of the last `WINDOW_S` seconds."""
         self._forget(now)
         outcomes, errors = Counter[str](), Counter[str]()
         for second in self._seconds:
             outcomes.update(second.outcomes)
             errors.update(second.errors)
         times = [pair for second in self._seconds for pair in second.times]
-        return Window(
+        return RecentReplies(
             sum(second.seen for second in self._seconds),
             Spread.of(queued for queued, _ in times),
             Spread.of(model for _, model in times if model > 0),
@@ -89,13 +89,13 @@ class Latencies:
             second.times[at] = times
 
 
-class Window(NamedTuple):
-    """What the replies of the last seconds tell."""
+class RecentReplies(NamedTuple):
+    """Statistics of the replies of the last seconds."""
 
     turns: int
     queued: Spread
     model: Spread
-    """Of turns that a model was called for: the FAQ takes no time."""
+    """Of turns with a model call: the FAQ takes no time."""
     outcomes: dict[str, int]
     errors: dict[str, int]
 

@@ -1,7 +1,7 @@
-"""How old a turn is, by its offset: now and then an offset is noted with its time. Pure: times are arguments.
+"""Ages of turns by their offsets, from a note of offset and time every few seconds. Pure: times are arguments.
 
-Kafka could be asked for the record itself; that would be a read for each partition and second, and the turns that are
-oldest lie where nothing is cached any more.
+Reading the records themselves from Kafka would cost a read for each partition every second, and the oldest ones are no
+longer in its cache.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 STEP_MS = 2_000
-"""Between two notes of one partition: an age is too high by so much at most."""
+"""Milliseconds between two notes of one partition: an age is too high by so much at most."""
 KEPT = 2_000
-"""Of one partition: an hour and more at full traffic."""
+"""Notes kept of one partition: more than an hour at full traffic."""
 
 
 class Age(NamedTuple):
-    """Of a turn."""
+    """Age of a turn."""
 
     seconds: float
     at_least: bool = False
-    """Whether it is older than everything that was noted."""
+    """Whether it is older than all notes, so that its age may be higher."""
 
 
 class _Notes:
@@ -32,13 +32,13 @@ class _Notes:
 
 
 class Ages:
-    """The notes of all partitions."""
+    """Keeps the notes of all partitions."""
 
     def __init__(self) -> None:
         self._notes: dict[int, _Notes] = {}
 
     def heard(self, partition: int, offset: int, timestamp: int) -> None:
-        """A turn was written; ``timestamp`` in milliseconds since the epoch."""
+        """Notes a turn; ``timestamp`` in milliseconds since the epoch."""
         notes = self._notes.get(partition)
         if notes is None:
             notes = self._notes[partition] = _Notes()
@@ -50,7 +50,7 @@ class Ages:
             del notes.offsets[:KEPT], notes.times[:KEPT]
 
     def of(self, partition: int, offset: int, now: float) -> Age | None:
-        """How long the turn at this offset has been there; None while nothing is known of its partition."""
+        """Age of the turn at this offset; None while nothing is known of its partition."""
         notes = self._notes.get(partition)
         if notes is None or not notes.times:
             return None

@@ -1,4 +1,4 @@
-"""Who may use the console: callers with ``admin``, from the console's own page or from no page at all."""
+"""Who may use the console: callers with ``admin``, from the console's own page or outside a browser."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from forebay.gateway.http.access import Caller
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.parsing import caller_of
 from forebay.gateway.http.problem import Problem
 from forebay.schemas import ClusterError
 
 
 def explained(error: ClusterError) -> Problem:
-    """What is wrong with Kafka, told whole: an operator is who can mend it."""
+    """The problem with its whole explanation: an operator can repair Kafka."""
     return Problem(503, str(error), code="kafka_away", retry_after_s=2.0)
 
 
 def admin_of(request: web.Request) -> Caller:
-    """Who calls. Raises Problem.
+    """The caller, who is an admin. Raises Problem.
 
-    A key goes as a header and never in the address, which proxies log; and no other page may call, not even one that
-    may send turns: a shop's page has no business here.
+    The key comes in a header and never in the address, which proxies log. No other page may call, not even one that may
+    send turns: a shop's page must not reach the console.
     """
     if "access_token" in request.query:
         raise Problem(401, "the console takes its key as Authorization: Bearer ..., never in an address")
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and urlsplit(origin).netloc != request.host:
         raise Problem(403, "the console is called by its own page only")
-    caller = caller_of(request, Door.of(request).access)
+    caller = caller_of(request, GatewayContext.of(request).access)
     if not caller.admin:
         raise Problem(403, "the console is for operators: FOREBAY_GATEWAY_ADMIN_KEYS, or a token with scope admin")
     return caller

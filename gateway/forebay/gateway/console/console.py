@@ -1,4 +1,4 @@
-"""The console of one gateway: its sampler, its jobs and its audit, which live as long as the gateway serves."""
+"""The console of one gateway: its sampler, its jobs and its audit, which live as long as the gateway."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from aiohttp import web
 
 from forebay.gateway.console.live.sampler import Sampler
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 
 from .audit import Audit
 from .jobs import Jobs
 
 
 class Console:
-    """What its handlers share."""
+    """What the console's handlers share."""
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
+    def __init__(self, context: GatewayContext) -> None:
+        self.context = context
         self.audit = Audit()
         self.jobs = Jobs()
-        self.sampler = Sampler(door, self._job)
+        self.sampler = Sampler(context, self._job)
 
     @staticmethod
     def of(request: web.Request) -> Console:
-        """The one that serves this request."""
+        """The console of the gateway that serves this request."""
         return request.app[KEY]
 
     def _job(self) -> dict[str, Any]:
@@ -35,9 +35,9 @@ class Console:
 KEY = web.AppKey("console", Console)
 
 
-def attach(app: web.Application, door: Door) -> None:
-    """Lets the console live with the application."""
-    app[KEY] = console = Console(door)
+def attach(app: web.Application, context: GatewayContext) -> None:
+    """Starts and stops the console with the application."""
+    app[KEY] = console = Console(context)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         console.sampler.start()

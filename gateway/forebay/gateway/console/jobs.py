@@ -1,4 +1,4 @@
-"""Jobs: what takes longer than a request. One at a time: two would fence each other off, or count what the other deletes."""
+"""Jobs that take longer than a request. One runs at a time: two would stop each other, or count what the other deletes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forebay.schemas import ClusterError, new_id
 log = structlog.get_logger()
 
 LEAVE_S = 4.0
-"""How long a job may take to stop when the gateway leaves; then it is broken off, which loses nothing either."""
+"""How long a job may take to stop when the gateway stops, in seconds; then it is cancelled, which loses nothing."""
 
 
 @dataclass(slots=True)
@@ -26,12 +26,12 @@ class Job:
     kind: Literal["replay", "purge"]
     who: str
     on: str
-    """Which letters, in words."""
+    """The dead letters, in words."""
     job_id: str = field(default_factory=new_id)
     began_at: float = field(default_factory=time.time)
     ended_at: float | None = None
     planned: int | None = None
-    """Letters it will come to; None while they are counted."""
+    """Number of letters in the plan; None while they are counted."""
     done: int = 0
     state: Literal["counting", "running", "stopping", "done", "stopped", "failed"] = "counting"
     message: str = ""
@@ -43,34 +43,34 @@ class Job:
         return self.ended_at is not None
 
     def progressed(self, done: int) -> None:
-        """So many letters by now."""
+        """Notes the number of letters done so far."""
         self.done = done
 
     def running(self, planned: int) -> None:
-        """Has counted."""
+        """Notes the number of letters in the plan."""
         self.planned = planned
         if self.state == "counting":
             self.state = "running"
 
     def end(self, state: Literal["done", "stopped", "failed"], message: str) -> None:
-        """It has ended so."""
+        """Ends it with this state and message."""
         self.state, self.message, self.ended_at = state, message, time.time()
 
     def fields(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Its fields for JSON."""
         names = ("kind", "who", "on", "job_id", "began_at", "ended_at", "planned", "done", "state", "message")
         return {name: getattr(self, name) for name in names}
 
 
 class Jobs:
-    """The one that runs, or ran last."""
+    """Holds the job that runs, or ran last."""
 
     def __init__(self) -> None:
         self.latest: Job | None = None
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, job: Job) -> Job:
-        """Takes the only place. Raises Problem while another has it."""
+        """Makes this the current job. Raises Problem while another one runs."""
         if self.latest is not None and not self.latest.over:
             running = self.latest
             raise Problem(
@@ -82,11 +82,11 @@ class Jobs:
         return job
 
     def run(self, job: Job, work: Callable[[Job], Awaitable[None]], ended: Callable[[Job], None]) -> None:
-        """Does the work beside the request; ``ended`` is told when it is over, however that came."""
+        """Does the work in the background; ``ended`` is called when it is over, for whatever reason."""
         self._task = asyncio.create_task(self._run(job, work, ended), name=f"gateway.console.{job.kind}")
 
     def stop(self, job_id: str) -> Job:
-        """Ends it after what is in hand. Raises Problem."""
+        """Asks a job to stop after its current batch. Raises Problem."""
         job = self.find(job_id)
         if not job.over:
             job.stop.set()
@@ -94,13 +94,13 @@ class Jobs:
         return job
 
     def find(self, job_id: str) -> Job:
-        """By its id. Raises Problem."""
+        """The job with this id. Raises Problem."""
         if self.latest is None or self.latest.job_id != job_id:
             raise Problem(404, "this gateway knows no such job: it remembers the latest")
         return self.latest
 
     async def close(self) -> None:
-        """The gateway leaves."""
+        """Stops the job: the gateway stops."""
         if self._task is None or self.latest is None:
             return
         self.latest.stop.set()

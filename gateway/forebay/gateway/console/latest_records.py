@@ -1,4 +1,4 @@
-"""The latest records of a topic, the newest first: bounded in number and in time."""
+"""The latest records of a topic, newest first, bounded in number and in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READ_S = 15.0
 
 
 async def latest(cluster: Cluster, topic: str, most: int) -> AsyncIterator[ConsumerRecord]:
-    """At most so many records. Raises Problem."""
+    """Yields at most ``most`` records. Raises Problem."""
     left = most
     try:
         async with (

@@ -1,8 +1,8 @@
-"""The console's page, and the library that draws its plots: from the installed package, so nothing is copied or fetched.
+"""The console's page, and the library for its plots, which is served from the installed package.
 
-Its policy is as strict as that of the other pages, with one thing more, found by trying in a browser: plotly puts two
-style elements into the page. One is empty, and gets its rules by script; the other is a map's style sheet that stands in
-plotly's file. Both are let in by their hashes, so no other style is, and no script or worker but our own files.
+Its content policy is as strict as that of the other pages, with one exception: plotly adds two style elements to the page.
+One is empty and gets its rules by script; the other is a map's style sheet inside plotly's file. Both are allowed by their
+hashes; no other style is, and no script or worker but our own files.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _MISSING = b"/* Plots: pip install 'forebay[console]' */\n"
 
 
 class Plotly(NamedTuple):
-    """The library as it is served."""
+    """The library, ready to be served."""
 
     packed: bytes
-    """With gzip."""
+    """Compressed with gzip."""
     etag: str
     styles: tuple[str, ...]
-    """Hashes of the style elements that it puts into a page, as a policy has them."""
+    """Hashes of the style elements that it adds to a page, as a content policy names them."""
 
 
 async def console_page(request: web.Request) -> web.Response:
-    """The page, without any data: whoever may not see that gets no further."""
+    """The page without any data; its data needs an admin's key."""
     plotly = await asyncio.to_thread(find_plotly)
     return serve(request, "console.html", content_policy(() if plotly is None else plotly.styles))
 
 
 async def plotly(request: web.Request) -> web.Response:
-    """plotly.min.js; a script that does nothing where the package is not installed."""
+    """plotly.min.js; an empty script where the package is not installed."""
     found = await asyncio.to_thread(find_plotly)
     if found is None:
         return web.Response(body=_MISSING, content_type="text/javascript")
@@ -55,7 +55,7 @@ async def plotly(request: web.Request) -> web.Response:
 
 
 def content_policy(styles: tuple[str, ...]) -> str:
-    """Nothing but our own files, these styles, and no frame around it."""
+    """The content policy: our own files and these styles only, and no frame around the page."""
     return (
         f"default-src 'none'; script-src 'self'; style-src {' '.join((chr(39) + 'self' + chr(39), *styles))}; "
         "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
@@ -65,7 +65,7 @@ def content_policy(styles: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1)
 def find_plotly() -> Plotly | None:
-    """Reads and packs it once, which takes a quarter of a second: not for the event loop."""
+    """Reads and compresses it once. Takes a quarter of a second: call it in a thread."""
     spec = find_spec("plotly")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -80,5 +80,5 @@ def find_plotly() -> Plotly | None:
 
 
 def style_hash(style: str) -> str:
-    """As a Content-Security-Policy names an inline style."""
+    """The hash by which a Content-Security-Policy names an inline style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"

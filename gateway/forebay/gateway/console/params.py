@@ -1,4 +1,4 @@
-"""What the console's page asks for, as JSON or in the address."""
+"""Parameters of the console's API, in JSON or in the address."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from forebay.schemas import EVERYBODY
 _MOST_IDS = 1_000
 
 
-class _Asked(BaseModel):
+class _Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Letters(_Asked):
-    """Which dead letters."""
+class LetterParams(_Params):
+    """Selects dead letters."""
 
     reasons: list[str] = Field(default_factory=list, max_length=50)
     conversation: str | None = Field(default=None, max_length=512)
@@ -30,7 +30,7 @@ class Letters(_Asked):
     ids: list[str] = Field(default_factory=list, max_length=_MOST_IDS)
 
     def filter(self, topic: str) -> Filter:
-        """As the dead letters take it. Raises Problem."""
+        """The same as a filter of dead letters. Raises Problem."""
         return Filter(
             reasons=frozenset(self.reasons),
             conversation=self.conversation or None,
@@ -41,10 +41,10 @@ class Letters(_Asked):
         )
 
     def words(self) -> str:
-        """For the audit and the screen."""
+        """The selection in words, for the audit and the page."""
         given = {
             name: value
-            for name, value in self.model_dump(mode="json", include=set(Letters.model_fields)).items()
+            for name, value in self.model_dump(mode="json", include=set(LetterParams.model_fields)).items()
             if value
         }
         if ids := given.pop("ids", None):
@@ -53,8 +53,8 @@ class Letters(_Asked):
         return "dead letters: " + ("; ".join(parts) or "all")
 
 
-class Replay(Letters):
-    """Send dead letters again."""
+class ReplayParams(LetterParams):
+    """A replay of dead letters."""
 
     dry_run: bool
     everything: bool = Field(default=False, description="Said where nothing narrows it, so that it is no slip.")
@@ -64,8 +64,8 @@ class Replay(Letters):
     max_replays: int = Field(default=3, ge=1, le=1_000)
 
 
-class Purge(_Asked):
-    """Delete dead letters for good."""
+class PurgeParams(_Params):
+    """A purge of dead letters."""
 
     dry_run: bool
     before: AwareDatetime | None = None
@@ -73,11 +73,11 @@ class Purge(_Asked):
     confirm: int | None = Field(default=None, ge=0, description="How many letters the dry run said.")
 
     def words(self) -> str:
-        """For the audit and the screen."""
+        """The selection in words, for the audit and the page."""
         return f"dead letters: before {self.before.isoformat()}" if self.before is not None else "dead letters: all"
 
 
-class Say(_Asked):
+class CommandParams(_Params):
     """A command to workers."""
 
     command: Literal["pause", "resume", "drain"]
@@ -86,7 +86,7 @@ class Say(_Asked):
 
 
 def letter_id(text: str, topic: str) -> LetterId:
-    """Reads ``3-1042``. Raises Problem."""
+    """Reads an id such as ``3-1042``. Raises Problem."""
     try:
         return LetterId.parse(text, topic)
     except ValueError as error:
@@ -94,7 +94,7 @@ def letter_id(text: str, topic: str) -> LetterId:
 
 
 def filter_of(request: web.Request, topic: str) -> Filter:
-    """Of an address: ``?reason=&reason=&conversation=&tenant=&since=&until=``. Raises Problem."""
+    """The filter in an address: ``?reason=&reason=&conversation=&tenant=&since=&until=``. Raises Problem."""
     query = request.query
     try:
         return Filter(
@@ -109,7 +109,7 @@ def filter_of(request: web.Request, topic: str) -> Filter:
 
 
 def count_of(request: web.Request, default: int, most: int) -> int:
-    """``?limit=``. Raises Problem."""
+    """The number in ``?limit=``. Raises Problem."""
     written = request.query.get("limit", str(default))
     if not (written.isascii() and written.isdigit() and 1 <= int(written[:9]) <= most):
         raise Problem(400, f"limit: a number from 1 to {most}")

@@ -1,4 +1,4 @@
-"""Dead letters and hand-offs as JSON. Their bytes come from anywhere: the page shows them as text, never as HTML. Pure."""
+"""Dead letters and hand-offs as JSON. Strangers wrote them: the page shows them as text, never as HTML. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADER_BYTES = 4 * 1024
 
 
 def row(letter: DeadLetter) -> dict[str, Any]:
-    """One line of a list."""
+    """A letter in a list."""
     text = letter.text if letter.text is not None else readable(letter.value, _TEXT)
     return {
         "id": str(letter.id),
@@ -34,7 +34,7 @@ def row(letter: DeadLetter) -> dict[str, Any]:
 
 
 def whole(letter: DeadLetter) -> dict[str, Any]:
-    """All of it, cut where it is very long."""
+    """A whole letter; very long values are cut."""
     return row(letter) | {
         "topic": letter.topic,
         "key": readable(letter.key, _HEADER_BYTES),
@@ -46,7 +46,7 @@ def whole(letter: DeadLetter) -> dict[str, Any]:
 
 
 def plan(found: ReplayPlan, limit: int | None) -> dict[str, Any]:
-    """What a replay would send."""
+    """Plan of a replay."""
     return {
         "letters": found.selected if limit is None else min(limit, found.selected),
         "reasons": found.reasons,
@@ -56,7 +56,7 @@ def plan(found: ReplayPlan, limit: int | None) -> dict[str, Any]:
 
 
 def handoff(found: Handoff) -> dict[str, Any]:
-    """A conversation that a person has taken over, with the command that gives it back."""
+    """A conversation that a person has taken over, with the command that returns it."""
     return found.model_dump(mode="json") | {
         "command": f"forebay handoffs return -- {shlex.quote(found.conversation_id)}"
     }

@@ -1,1 +1,1 @@
-"""What every request passes: who calls, what is asked, whether there is room, and what a refusal looks like."""
+"""What every request passes: access, parsing, admission, submission to Kafka, and problems."""

@@ -1,17 +1,17 @@
-"""Access: who calls, and what that one may open. Tokens are for customers, API keys for servers and operators."""
+"""Access: who calls, and which conversations they may open. Customers bring tokens, servers and operators API keys."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jwt
 import structlog
+from cachetools import FIFOCache
 
 log = structlog.get_logger()
 
@@ -19,11 +19,11 @@ ALGORITHMS = ("EdDSA", "HS256")
 _LEAST_SECRET = 32
 """Bytes of an HS256 secret (RFC 7518, 3.2)."""
 _LEEWAY_S = 10
-"""Clocks of the shop's backend and of the gateway may differ by so much."""
+"""How much the clocks of the shop's backend and of the gateway may differ, in seconds."""
 _REMEMBERED = 20_000
-"""Tokens that were checked, so that a signature is not checked anew for every turn."""
+"""Checked tokens that are kept, so that a signature is not checked again for every turn."""
 _LOOK_S = 5.0
-"""Between two looks whether the file of keys has changed."""
+"""Seconds between two checks whether the file of keys has changed."""
 
 
 Pairs = Sequence[tuple[str, str]]
@@ -31,26 +31,26 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class Unauthorised(Exception):
-    """Nobody, or nobody we know; the message says why without repeating what was given."""
+    """The caller is not known; the message says why, without the token or key that was given."""
 
 
 class Caller(NamedTuple):
     """Who calls."""
 
     name: str
-    """For limits and the audit: the user, or the name of the key."""
+    """The user, or the name of the API key; for limits and the audit."""
     user_id: str | None = None
     tenant: str | None = None
     conversations: tuple[str, ...] = ()
-    """Ids that may be opened; a trailing ``*`` is a prefix."""
+    """Ids that the caller may open; ``*`` at the end makes a prefix of it."""
     server: bool = False
-    """Holds an API key: speaks for any user."""
+    """Whether it has an API key, and may speak for any user."""
     admin: bool = False
     expires_at: float = float("inf")
     """Seconds since the epoch."""
 
     def may_open(self, conversation: str) -> bool:
-        """Whether this conversation is theirs."""
+        """Whether the caller may open this conversation."""
         return self.server or any(
             conversation.startswith(allowed[:-1]) if allowed.endswith("*") else conversation == allowed
             for allowed in self.conversations
@@ -58,11 +58,11 @@ class Caller(NamedTuple):
 
 
 ANYBODY = Caller("anybody", server=True, admin=True)
-"""Who calls an open gateway."""
+"""The caller of an open gateway."""
 
 
 class KeySet:
-    """The JSON Web Key Set in a file, read again when the file changes: so keys are rotated without a restart."""
+    """A JSON Web Key Set in a file. It is read again when the file changes: keys can be rotated without a restart."""
 
     def __init__(self, file: Path) -> None:
         """Raises ValueError when it holds no key that can be used."""
@@ -73,7 +73,7 @@ class KeySet:
         self._load()
 
     def version(self, now: float) -> float:
-        """Changes with the keys; looks at the file now and then. ``now`` in seconds of any steady clock."""
+        """Changes with the keys; the file is looked at every few seconds. ``now`` in seconds of any steady clock."""
         if now - self._looked_at > _LOOK_S:
             self._looked_at = now
             try:
@@ -109,7 +109,7 @@ class KeySet:
 
 
 class Access:
-    """Knows callers by what they bring."""
+    """Finds the caller for a token or an API key."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Access:
         admin_keys: Pairs,
         anybody: Caller = ANYBODY,
     ) -> None:
-        """Keys with their names, several of one name too. With nothing at all everybody may do everything, as ``anybody``."""
+        """Names may repeat among the keys. Without any keys the gateway is open: everybody is ``anybody``."""
         self._open = keys is None and not api_keys and not admin_keys
         self._anybody = anybody
         self._keys = keys
@@ -128,10 +128,10 @@ class Access:
             for named, admin in ((api_keys, False), (admin_keys, True))
             for name, key in named
         ]
-        self._known: OrderedDict[tuple[str, float], Caller] = OrderedDict()
+        self._known: FIFOCache[tuple[str, float], Caller] = FIFOCache(_REMEMBERED)
 
     def caller(self, brought: str | None, *, by_url: bool = False) -> Caller:
-        """Who brings this token or key; ``by_url`` says that it stood in the address, where API keys do not belong.
+        """The caller with this token or key; ``by_url``: it stood in the address, where API keys do not belong.
 
         Raises Unauthorised.
         """
@@ -147,8 +147,6 @@ class Access:
         caller = self._known.get(known)
         if caller is None:
             caller = self._known[known] = self._customer(self._keys, brought)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
         if caller.expires_at + _LEEWAY_S < time.time():
             raise Unauthorised("the token has expired")
         return caller

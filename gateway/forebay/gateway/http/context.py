@@ -1,7 +1,9 @@
-"""The door: what every handler of the gateway needs, in one place."""
+"""What every handler of the gateway works with, in one place."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -11,27 +13,40 @@ from forebay.gateway.stream.hub import Hub
 from forebay.operations.fleet import Fleet
 from forebay.schemas import Cluster
 
-from .access import Access
-from .admission import Connections
-from .submission import Acceptance
+from .access import Access, Caller
+from .connections import Connections
+from .problem import Problem
+from .submission import Submission
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Door:
-    """One gateway's parts."""
+class GatewayContext:
+    """The parts of one gateway."""
 
     cluster: Cluster
     settings: GatewaySettings
     access: Access
     hub: Hub
     fleet: Fleet
-    acceptance: Acceptance
+    submission: Submission
     connections: Connections
 
     @staticmethod
-    def of(request: web.Request) -> Door:
-        """The one that serves this request."""
+    def of(request: web.Request) -> GatewayContext:
+        """The context of the gateway that serves this request."""
         return request.app[KEY]
 
+    @contextmanager
+    def connected(self, caller: Caller) -> Iterator[None]:
+        """Counts as one of the caller's connections while it is entered. Raises Problem."""
+        user = caller.user_id if not caller.server else None
+        limit = self.connections.enter(user)
+        if limit is not None:
+            raise Problem(429, f"{limit.whose} has too many connections open", retry_after_s=limit.retry_after_s)
+        try:
+            yield
+        finally:
+            self.connections.leave(user)
 
-KEY = web.AppKey("door", Door)
+
+KEY = web.AppKey("context", GatewayContext)

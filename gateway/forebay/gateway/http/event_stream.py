@@ -1,22 +1,13 @@
-"""Server-Sent Events: what happens in a conversation, from where the client was, for as long as it listens."""
+"""Server-Sent Events: how a response is streamed, and what its messages look like."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
+import orjson
 from aiohttp import web
-
-from forebay.gateway import metrics
-from forebay.gateway.stream.cursor import Cursor, CursorError
-from forebay.gateway.stream.subscription import Subscription
-
-from .access import Caller
-from .context import Door
-from .parsing import caller_of, conversation_of
-from .problem import Problem
 
 STUCK_S = 60.0
 """How long a client may take nothing before its connection is closed, in seconds."""
@@ -25,22 +16,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would gather the words
 }
-
-
-async def events(request: web.Request) -> web.StreamResponse:
-    """Streams until the client goes, its token expires or the gateway leaves."""
-    door = Door.of(request)
-    caller = caller_of(request, door.access)
-    conversation = conversation_of(request, caller)
-    cursor = cursor_of(request)
-    async with subscribed(door, caller, conversation, cursor) as subscription:
-        return await send(request, HEADERS, _frames(subscription, caller))
-
-
-async def _frames(subscription: Subscription, caller: Caller) -> AsyncGenerator[bytes]:
-    yield b"retry: 1000\n"
-    while (told := await subscription.events()) and caller.expires_at > time.time():
-        yield b"".join([event.sse() for event in told])
+HEARTBEAT = b": heartbeat\n\n"
 
 
 async def send(request: web.Request, headers: dict[str, str], pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
@@ -58,42 +34,6 @@ async def send(request: web.Request, headers: dict[str, str], pieces: AsyncGener
     return response
 
 
-def cursor_of(request: web.Request) -> Cursor | None:
-    """Where the client was: its `Last-Event-ID`, or `?last_event_id=`. Raises Problem."""
-    written = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    if not written:
-        return None
-    try:
-        return Cursor.parse(written)
-    except CursorError as error:
-        raise Problem(400, str(error)) from None
-
-
-@asynccontextmanager
-async def subscribed(
-    door: Door, caller: Caller, conversation: str, cursor: Cursor | None
-) -> AsyncIterator[Subscription]:
-    """A subscription that counts as one of the caller's connections. Raises Problem."""
-    with connected(door, caller):
-        subscription = await door.hub.subscribe(conversation, cursor)
-        if cursor is not None:
-            metrics.RESUMED.inc()
-        try:
-            yield subscription
-        finally:
-            door.hub.leave(subscription)
-            if subscription.overrun:
-                metrics.OVERRUN.inc()
-
-
-@contextmanager
-def connected(door: Door, caller: Caller) -> Iterator[None]:
-    """Counts as one of the caller's connections. Raises Problem."""
-    user = caller.user_id if not caller.server else None
-    refusal = door.connections.enter(user)
-    if refusal is not None:
-        raise Problem(429, f"{refusal.whose} has too many connections open", retry_after_s=refusal.retry_after_s)
-    try:
-        yield
-    finally:
-        door.connections.leave(user)
+def data(fields: object) -> bytes:
+    """One message without a name."""
+    return b"data: " + orjson.dumps(fields) + b"\n\n"

@@ -1,19 +1,17 @@
-"""What the gateway takes and gives as JSON, beside the turns and replies of the topics."""
+"""JSON bodies of requests and responses, where they differ from the turns and replies of the topics."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+import orjson
+from aiohttp import web
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from forebay.schemas import MAX_TEXT, Priority, Reply
 from forebay.schemas.turn import Identifier
 
-from .problem import Problem
-
 MAX_WAIT_S = 120.0
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class _Sent(BaseModel):
@@ -32,27 +30,27 @@ class _Sent(BaseModel):
 
 
 class TurnIn(_Sent):
-    """What a user said."""
+    """A turn of a user."""
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)
 
 
 class ConfirmIn(_Sent):
-    """The user's word on a pending action."""
+    """The user's answer to a pending action."""
 
     action_id: Identifier
     accept: bool
 
 
 class PlaceOut(BaseModel):
-    """Where a turn is that has not begun."""
+    """Place in the queue of a turn that has not begun."""
 
     ahead: int = Field(ge=0, description="Turns before it.")
     estimated_wait_s: float | None = Field(description="Seconds until it begins; null while nothing is measured.")
 
 
 class TurnOut(BaseModel):
-    """How a turn stands."""
+    """State of a turn."""
 
     turn_id: str
     conversation_id: str
@@ -76,12 +74,6 @@ class ProblemOut(BaseModel):
     turn_id: str | None = None
 
 
-def parse(kind: type[Body], body: bytes) -> Body:
-    """Reads a body. Raises Problem with what is wrong, and where."""
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or "the body"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise Problem(400, f"{where}: {first['msg']}{more}") from None
+def json_response(data: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A response with a JSON body."""
+    return web.Response(status=status, body=orjson.dumps(data), content_type="application/json", headers=headers)

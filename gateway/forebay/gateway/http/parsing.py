@@ -1,15 +1,15 @@
-"""Calling: what each request has to show before it is served: who it is, for which conversation, in which form."""
+"""Reads requests: who calls, which conversation, which turn."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
 from forebay.schemas import Confirm, Headers, Turn, new_id
 from forebay.schemas.headers import CLOUDEVENTS_PREFIX, TRACEPARENT, TRACESTATE
@@ -19,13 +19,15 @@ from .messages import MAX_WAIT_S, ConfirmIn, TurnIn
 from .problem import Problem
 
 _TURN_NAMESPACE = uuid.UUID("6f2ae2a7-8c62-5d5b-9f0e-1d7d8d6b6c11")
-"""Of turn ids that are made from idempotency keys: every gateway makes the same."""
+"""Namespace of turn ids that are made from idempotency keys: every gateway makes the same id."""
 _MOST_HEADER = 1024
 _SECONDS = re.compile("[0-9]{1,3}")
 
+Body = TypeVar("Body", bound=BaseModel)
+
 
 def caller_of(request: web.Request, access: Access) -> Caller:
-    """Who calls. Raises Problem."""
+    """The caller. Raises Problem."""
     by_url = False
     scheme, _, brought = request.headers.get("Authorization", "").partition(" ")
     if scheme and scheme.lower() != "bearer":
@@ -43,14 +45,18 @@ def caller_of(request: web.Request, access: Access) -> Caller:
 
 def conversation_of(request: web.Request, caller: Caller) -> str:
     """The conversation in the path, which this caller may open. Raises Problem."""
-    conversation = checked_id(request.match_info["conversation_id"], "the conversation's id")
+    return opened(checked_id(request.match_info["conversation_id"], "the conversation's id"), caller)
+
+
+def opened(conversation: str, caller: Caller) -> str:
+    """The conversation, which this caller may open. Raises Problem."""
     if not caller.may_open(conversation):
         raise Problem(403, "this token is not for this conversation")
     return conversation
 
 
 def checked_id(text: str, what: str) -> str:
-    """An id of 1 to 128 characters. Raises Problem."""
+    """The id, which has 1 to 128 characters. Raises Problem."""
     if not 0 < len(text) <= 128 or not _encodable(text):
         raise Problem(400, f"{what} has 1 to 128 characters")
     return text
@@ -71,8 +77,24 @@ async def body_of(request: web.Request, patience_s: float) -> bytes:
         raise Problem(400, f"the body cannot be read: {str(error).splitlines()[-1].strip()}") from None
 
 
+def parse(kind: type[Body], body: bytes) -> Body:
+    """Reads a body. Raises Problem that says what is wrong, and where."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        where, message = first_error(error)
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise Problem(400, f"{where or 'the body'}: {message}{more}") from None
+
+
+def first_error(error: ValidationError) -> tuple[str, str]:
+    """(path of the field, what is wrong with it) of the first error; the path is empty for the body as a whole."""
+    first: Any = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"]
+
+
 def wait_of(request: web.Request, wait: float) -> float:
-    """Seconds to wait for the reply: of the body, of `?wait=30`, or of `Prefer: wait=30` (RFC 7240). Raises Problem."""
+    """Seconds to wait for the reply: from the body, `?wait=30` or `Prefer: wait=30` (RFC 7240). Raises Problem."""
     if (asked := request.query.get("wait")) is not None:
         if not _SECONDS.fullmatch(asked) or float(asked) > MAX_WAIT_S:
             raise Problem(400, f"wait: seconds, {MAX_WAIT_S:g} at most")
@@ -85,7 +107,7 @@ def wait_of(request: web.Request, wait: float) -> float:
 
 
 def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempotency_key: str | None = None) -> Turn:
-    """The turn that this caller means. Raises Problem."""
+    """The turn that this caller sends. Raises Problem where it claims what it may not."""
     user_id, tenant = sent.user_id, sent.tenant
     made_id = turn_id_of(conversation, idempotency_key)
     if not caller.server:
@@ -114,7 +136,7 @@ def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempot
 
 
 def turn_id_of(conversation: str, idempotency_key: str | None) -> str:
-    """Always the same of the same key in the same conversation; new without one. Raises Problem."""
+    """The same id for the same key in the same conversation; without a key a new one. Raises Problem."""
     if idempotency_key is None:
         return new_id()
     if not 0 < len(idempotency_key) <= 255 or not _encodable(idempotency_key):
@@ -123,18 +145,14 @@ def turn_id_of(conversation: str, idempotency_key: str | None) -> str:
 
 
 def carried_headers(request: web.Request) -> Headers:
-    """Trace context and CloudEvents attributes, which go on to the reply; ``ce-`` in HTTP is ``ce_`` in Kafka."""
+    """Headers that travel on to the reply: trace context and CloudEvents attributes (``ce-`` in HTTP, ``ce_`` in Kafka)."""
     return tuple(
         (name.replace("ce-", CLOUDEVENTS_PREFIX, 1), value.encode())
-        for name, value in _lower(request.headers.items())
+        for name, value in ((name.lower(), value) for name, value in request.headers.items())
         if (name in (TRACEPARENT, TRACESTATE) or name.startswith("ce-"))
         and len(value) <= _MOST_HEADER
         and _encodable(value)
     )
-
-
-def _lower(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    return ((name.lower(), value) for name, value in headers)
 
 
 def _encodable(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A problem: why a request was not served, in one line for a person and one code for a program (RFC 9457)."""
+"""A problem: why a request was not served, in a sentence for people and a code for programs (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CODES = {
     415: "unsupported_media_type",
     429: "rate_limited",
 }
-"""The code of each status that has only one."""
+"""The code of each status, unless the problem names another."""
 
 
 class Problem(Exception):
-    """Answers the request; `response` is what it is answered with."""
+    """Raised by what a handler calls; the request is answered with its `response`."""
 
     def __init__(
         self, status: int, detail: str, *, code: str | None = None, retry_after_s: float | None = None, **more: Any
@@ -38,14 +38,14 @@ class Problem(Exception):
         self.more = more
 
     def fields(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Its fields for JSON."""
         waiting = {} if self.retry_after_s is None else {"retry_after_s": round(self.retry_after_s, 3)}
         title = HTTPStatus(self.status).phrase
         told = {"status": self.status, "code": self.code, "detail": self.detail}
         return {"type": "about:blank", "title": title, **told, **waiting, **self.more}
 
     def headers(self) -> dict[str, str]:
-        """Those that tell a client what to do."""
+        """Headers that tell the client when to try again, and how to authenticate."""
         headers = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
@@ -54,7 +54,7 @@ class Problem(Exception):
         return headers
 
     def response(self) -> web.Response:
-        """As it is answered."""
+        """The response with this problem."""
         return web.Response(
             status=self.status,
             body=orjson.dumps(self.fields()),

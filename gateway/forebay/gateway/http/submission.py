@@ -1,36 +1,36 @@
-"""Acceptance: from a turn that somebody sent to Kafka's acknowledgement, or a refusal that says why and until when."""
+"""Submission of a turn: from its admission to Kafka's acknowledgement, or a problem that says why not and until when."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from cachetools import FIFOCache
 
 from forebay.gateway import metrics
 from forebay.gateway.settings import GatewaySettings
 from forebay.gateway.stream.cursor import Cursor
-from forebay.gateway.stream.hub import Hub
-from forebay.gateway.stream.place import Place
-from forebay.gateway.stream.record import Record, Stream
+from forebay.gateway.stream.hub import Entry, Hub
+from forebay.gateway.stream.record import Stream, TopicRecord
 from forebay.producers.client import encode_turn
 from forebay.schemas import ONLY, Cluster, Headers, Turn
 from forebay.telemetry import tracing
 from forebay.telemetry.metrics import sent as count_sent
 
-from .admission import Admission, Streaming
+from .admission import TurnAdmission
 from .problem import Problem
+from .streaming import Streaming
 
 log = structlog.get_logger()
 
 _REMEMBERED = 50_000
-"""Turns that were accepted here, so that one that is sent again is not written again."""
+"""Accepted turns that are remembered: one that is sent again is not written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,18 @@ class Accepted:
 
     turn: Turn
     cursor: Cursor
-    """A reader that begins here misses nothing of it."""
-    request: Record
+    """A reader that starts here misses nothing of it."""
+    request: TopicRecord
 
 
-class Acceptance:
-    """Takes turns in. Used by every API that the gateway speaks."""
+class Submission:
+    """Takes turns and writes them to Kafka, for every API of the gateway."""
 
     def __init__(self, cluster: Cluster, settings: GatewaySettings, hub: Hub) -> None:
         now = time.monotonic()
         self._settings, self._hub = settings, hub
         self._topic = cluster.topics.requests
-        self._admission = Admission(
+        self._admission = TurnAdmission(
             everyone=settings.gateway_turns_a_second,
             tenant=settings.gateway_tenant_turns_a_second,
             user=settings.gateway_user_turns_a_second,
@@ -59,7 +59,7 @@ class Acceptance:
         )
         self.streaming = Streaming(wait_s=settings.gateway_whole_above_s, deltas=settings.gateway_whole_above_deltas)
         self._unacknowledged = 0
-        self._known: OrderedDict[tuple[str, str], tuple[bytes, asyncio.Future[Accepted]]] = OrderedDict()
+        self._known: FIFOCache[tuple[str, str], tuple[bytes, asyncio.Future[Accepted]]] = FIFOCache(_REMEMBERED)
         # Not idempotent: such a producer is of no more use after one request that failed for good. What its retries may
         # write twice is one turn to the workers, by its id.
         self._producer = AIOKafkaProducer(
@@ -75,14 +75,14 @@ class Acceptance:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Waits a moment for what is on its way."""
+        """Waits a moment for turns that are not acknowledged yet."""
         try:
             await asyncio.wait_for(self._producer.stop(), self._settings.gateway_accept_s)
         except TimeoutError:
             log.warning("gateway.unacknowledged", turns=self._unacknowledged)
 
-    async def accept(self, turn: Turn, headers: Headers = (), api: str = "turns") -> Accepted:
-        """Returns when all in-sync replicas have the turn; the same turn again is accepted without being written again.
+    async def submit(self, turn: Turn, headers: Headers = (), api: str = "turns") -> Accepted:
+        """Returns when all in-sync replicas have the turn. The same turn again is accepted, and not written again.
 
         Raises Problem.
         """
@@ -93,14 +93,13 @@ class Acceptance:
             if known[0] != said:
                 raise Problem(409, "another turn with this id, or this idempotency key, was accepted before")
             return await asyncio.shield(known[1])
-        turn = self._admitted(turn)
+        entry = self._hub.entry(turn.conversation_id)
+        turn = self._admitted(turn, entry.wait_s)
         accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._known[key] = said, accepted
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         try:
             with tracing.About(turn.turn_id, turn.conversation_id, headers):
-                accepted.set_result(await self._send(turn, headers))
+                accepted.set_result(await self._send(turn, headers, entry))
         except BaseException as error:
             self._known.pop(key, None)
             accepted.set_exception(error if isinstance(error, Problem) else _away(turn))
@@ -110,38 +109,31 @@ class Acceptance:
         return accepted.result()
 
     def used(self, now: float) -> float:
-        """How much of its rate, or of the turns that may wait for Kafka, is used; 1 is all of it."""
+        """Which share of the rate, or of the turns that may wait for Kafka, is used; 1 is all of it."""
         unacknowledged = self._unacknowledged / self._settings.gateway_unacknowledged
         return max(unacknowledged, self._admission.used(now))
 
-    def place(self, request: Record) -> Place | None:
-        """Where a turn is in the queue; None while that is not known."""
-        return self._hub.backlog.queue.place(request.partition, request.offset, time.monotonic())
-
     def refresh_metrics(self) -> None:
-        """Sets the gauges to what is true now."""
+        """Sets the gauges to their current values."""
         metrics.UNACKNOWLEDGED.set(self._unacknowledged)
         metrics.STREAMING.set(self.streaming.on)
 
-    def _admitted(self, turn: Turn) -> Turn:
-        """The turn as it goes in. Raises Problem."""
+    def _admitted(self, turn: Turn, wait_s: float | None) -> Turn:
+        """The turn as it is written; ``wait_s`` is how long it would wait. Raises Problem."""
         if self._unacknowledged >= self._settings.gateway_unacknowledged:
             raise _away(turn)
-        refusal = self._admission.admit(turn.user_id, turn.tenant, time.monotonic())
-        if refusal is not None:
-            raise Problem(429, f"{refusal.whose} sends too many turns", retry_after_s=refusal.retry_after_s)
-        turn = self._in_time(turn)
+        limit = self._admission.admit(turn.user_id, turn.tenant, time.monotonic())
+        if limit is not None:
+            raise Problem(429, f"{limit.whose} sends too many turns", retry_after_s=limit.retry_after_s)
+        turn = self._in_time(turn, wait_s)
         if turn.stream and not self.streaming.on:
             metrics.WHOLE.inc()
             turn = turn.model_copy(update={"stream": False})
         return turn
 
-    def _in_time(self, turn: Turn) -> Turn:
-        """The turn, or one for the FAQ alone where it would expire before its answer. Raises Problem."""
+    def _in_time(self, turn: Turn, wait_s: float | None) -> Turn:
+        """The turn; where it would expire before its answer, one for the FAQ only. Raises Problem."""
         assert turn.sent_at is not None
-        hub = self._hub
-        partition = hub.tail.partition(Stream.REQUESTS, turn.conversation_id.encode())
-        wait_s = hub.backlog.queue.next_wait_s(partition, time.monotonic())
         left_s = self._settings.turn_ttl_s
         if turn.expires_at is not None:
             left_s = (turn.expires_at - turn.sent_at).total_seconds()
@@ -159,16 +151,15 @@ class Acceptance:
             estimated_wait_s=wait_s,
         )
 
-    async def _send(self, turn: Turn, headers: Headers) -> Accepted:
+    async def _send(self, turn: Turn, headers: Headers, entry: Entry) -> Accepted:
         key, value, began = turn.conversation_id.encode(), encode_turn(turn), time.monotonic()
-        cursor, partition = self._hub.tail.cursor(key), self._hub.tail.partition(Stream.REQUESTS, key)
         self._unacknowledged += 1
         span = tracing.sending(tracing.tracer, self._topic, turn.turn_id, turn.conversation_id)
         sent: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(self._settings.gateway_accept_s):
                 sent = await self._producer.send(
-                    self._topic, value=value, key=key, partition=partition, headers=list(span.carrying(headers))
+                    self._topic, value=value, key=key, partition=entry.partition, headers=list(span.carrying(headers))
                 )
                 sent.add_done_callback(lambda done: self._settled(done, began))
                 span.ends_with(sent)
@@ -183,7 +174,7 @@ class Acceptance:
                 span.failed("not_sent")
                 span.end()
         metrics.ACKNOWLEDGED.observe(time.monotonic() - began, tracing.exemplar())
-        record = Record(
+        record = TopicRecord(
             Stream.REQUESTS,
             acknowledged.partition,
             acknowledged.offset,
@@ -192,10 +183,10 @@ class Acceptance:
             turn.turn_id,
             acknowledged.timestamp,
         )
-        return Accepted(turn, cursor, record)
+        return Accepted(turn, entry.cursor, record)
 
     def _settled(self, sent: asyncio.Future[Any], began: float) -> None:
-        """A turn counts until Kafka has it or the producer has given it up, also when nobody waits any more."""
+        """Counts the turn until Kafka has it or the producer gives up, even when nobody waits any more."""
         self._unacknowledged -= 1
         if sent.cancelled():
             return
@@ -216,6 +207,6 @@ def _away(turn: Turn) -> Problem:
 
 
 def _digest(turn: Turn) -> bytes:
-    """Of what was said; not of when."""
+    """Digest of the turn's content, without its time."""
     said = repr((turn.text, turn.confirm, turn.user_id, turn.tenant, turn.attributes))
     return hashlib.blake2b(said.encode(errors="surrogatepass"), digest_size=16).digest()

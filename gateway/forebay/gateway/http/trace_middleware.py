@@ -1,4 +1,4 @@
-"""Tracing: the gateway's own step in a trace, one for each request that writes. Streams that are only read have none."""
+"""The gateway's span in a trace: one for each POST. Streams that are only read have none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Continues the caller's trace, or begins one, by the conventions for HTTP servers. The query may hold a token."""
+    """Continues the caller's trace or starts one, as HTTP servers do. The query is left out: it may hold a token."""
     if tracing.tracer is None or request.method != hdrs.METH_POST:
         return await handler(request)
     resource = request.match_info.route.resource

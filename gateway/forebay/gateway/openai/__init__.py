@@ -1,1 +1,1 @@
-"""The doors for programs that are written for the SDK of OpenAI."""
+"""The API for programs that use the SDK of OpenAI."""

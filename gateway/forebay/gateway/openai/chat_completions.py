@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions: for programs that are written for its SDK. A request is one turn of a conversation."""
+"""OpenAI's Chat Completions, for programs that use its SDK. A request is one turn of a conversation."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from aiohttp import web
 
 from forebay.gateway import metrics
 from forebay.gateway.http.access import Caller
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.event_stream import HEADERS, connected, send
-from forebay.gateway.http.messages import TurnIn
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.http.event_stream import HEADERS, HEARTBEAT, data, send
+from forebay.gateway.http.messages import TurnIn, json_response
 from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, turn_of
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.words import PARAGRAPH, Draft, Shown
-from forebay.gateway.turns.following import HEARTBEAT, Underway, data, following
-from forebay.gateway.turns.turns import json_response
+from forebay.gateway.turns.following import following
+from forebay.gateway.turns.underway import Underway
 from forebay.schemas import ClusterError, Turn
 
-from .attempts import Refused, earlier_attempt, is_retry, mark_of, marked_id
-from .completion import Completion, error_of, failure, refusal
+from .attempts import RefusedRequests, earlier_attempt, is_retry, mark_of, marked_id
+from .completion import ChatCompletion
 from .completion_request import ChatIn, conversation_of
+from .refusals import error_of, failure, refusal
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes() -> list[web.RouteDef]:
-    """What this API serves."""
+    """Routes of this API."""
     served = [
         web.post("/v1/chat/completions", _told(_Completions().post)),
         web.get("/v1/models", _told(models), allow_head=False),
@@ -44,25 +45,27 @@ def routes() -> list[web.RouteDef]:
 
 
 class _Completions:
-    """The completions of one gateway."""
+    """Handles the completions of one gateway."""
 
     def __init__(self) -> None:
-        self._refused = Refused()
+        self._refused = RefusedRequests()
 
     async def post(self, request: web.Request) -> web.StreamResponse:
-        """One turn: its completion, or its chunks. Raises Problem."""
-        door = Door.of(request)
-        caller = caller_of(request, door.access)
-        body = await body_of(request, door.settings.gateway_body_s)
+        """Sends one turn and responds with its completion, whole or in chunks. Raises Problem."""
+        context = GatewayContext.of(request)
+        caller = caller_of(request, context.access)
+        body = await body_of(request, context.settings.gateway_body_s)
         sent = ChatIn.of(body)
         conversation, named_again = conversation_of(request, sent, caller)
         mark = mark_of(conversation, body)
         turn = _turn(caller, conversation, sent, request.headers.get("Idempotency-Key"), mark)
         try:
-            with connected(door, caller):
+            with context.connected(caller):
                 underway = await self._underway(request, turn, mark)
-                async with following(door, underway) as events:
-                    about = Completion(underway, int(time.time()), door.settings.gateway_model, sent.include_usage)
+                async with following(context, underway) as events:
+                    about = ChatCompletion(
+                        underway, int(time.time()), context.settings.gateway_model, sent.include_usage
+                    )
                     if sent.stream:
                         return await send(request, HEADERS, _chunks(about, events))
                     return await _whole(about, events, named_again=named_again)
@@ -72,32 +75,32 @@ class _Completions:
             raise
 
     async def _underway(self, request: web.Request, turn: Turn, mark: int) -> Underway:
-        """The turn of this request: accepted now, or at its first attempt. Raises Problem."""
-        door, conversation = Door.of(request), turn.conversation_id
+        """The turn of this request, accepted now or at an earlier attempt. Raises Problem."""
+        context, conversation = GatewayContext.of(request), turn.conversation_id
         refused = self._refused.take(conversation, mark)
         if is_retry(request) and "Idempotency-Key" not in request.headers and not refused:
-            earlier = earlier_attempt(door.hub, conversation, mark, time.time())
+            earlier = earlier_attempt(context.hub, conversation, mark, time.time())
             if earlier is not None:
-                return Underway.found(earlier, conversation, door.settings.turn_ttl_s)
-        accepted = await door.acceptance.accept(turn, carried_headers(request), api="openai")
-        return Underway.of(accepted, door.settings.turn_ttl_s)
+                return Underway.found(earlier, conversation, context.settings.turn_ttl_s)
+        accepted = await context.submission.submit(turn, carried_headers(request), api="openai")
+        return Underway.of(accepted, context.settings.turn_ttl_s)
 
 
 async def models(request: web.Request) -> web.Response:
-    """The one model there is: which ones answer is the assistant's choice."""
-    door = Door.of(request)
-    caller_of(request, door.access)
-    return json_response({"object": "list", "data": [_model(door.settings.gateway_model)]})
+    """The only model: the assistant chooses which models answer."""
+    context = GatewayContext.of(request)
+    caller_of(request, context.access)
+    return json_response({"object": "list", "data": [_model(context.settings.gateway_model)]})
 
 
 async def model(request: web.Request) -> web.Response:
     """The model of that name. Raises Problem."""
-    door = Door.of(request)
-    caller_of(request, door.access)
+    context = GatewayContext.of(request)
+    caller_of(request, context.access)
     name = request.match_info["model"]
-    if name != door.settings.gateway_model:
+    if name != context.settings.gateway_model:
         raise Problem(
-            404, f"the one model here is {door.settings.gateway_model}", code="model_not_found", param="model"
+            404, f"the one model here is {context.settings.gateway_model}", code="model_not_found", param="model"
         )
     return json_response(_model(name))
 
@@ -116,7 +119,7 @@ def _turn(caller: Caller, conversation: str, sent: ChatIn, key: str | None, mark
     return turn_of(said, caller, conversation, key)
 
 
-async def _whole(about: Completion, events: AsyncIterator[Event], *, named_again: bool) -> web.Response:
+async def _whole(about: ChatCompletion, events: AsyncIterator[ConversationEvent], *, named_again: bool) -> web.Response:
     try:
         async for event in events:
             if event.name == "done":
@@ -131,8 +134,8 @@ async def _whole(about: Completion, events: AsyncIterator[Event], *, named_again
     raise AssertionError("a turn's events end with its reply, or raise")
 
 
-async def _chunks(about: Completion, events: AsyncIterator[Event]) -> AsyncGenerator[bytes]:
-    """The stream. Words that were sent cannot be taken back: a text that begins anew is a new paragraph."""
+async def _chunks(about: ChatCompletion, events: AsyncIterator[ConversationEvent]) -> AsyncGenerator[bytes]:
+    """The chunks. Words that were sent cannot be taken back: a text that starts again becomes a new paragraph."""
     draft, shown = Draft(), Shown()
     yield data(about.chunk({"role": "assistant", "content": ""}))
     try:
@@ -158,14 +161,14 @@ async def _chunks(about: Completion, events: AsyncIterator[Event]) -> AsyncGener
         yield data(error_of(problem))
 
 
-def _content(about: Completion, shown: Shown, text: str, *, final: bool = False) -> list[bytes]:
+def _content(about: ChatCompletion, shown: Shown, text: str, *, final: bool = False) -> list[bytes]:
     piece = shown.piece(text, final=final)
     words = PARAGRAPH + piece.text if piece.anew else piece.text
     return [data(about.chunk({"content": words}))] if words else []
 
 
 def _told(handler: Handler) -> Handler:
-    """The handler, whose failures are told as OpenAI tells them."""
+    """The handler, with failures in OpenAI's form."""
 
     @wraps(handler)
     async def telling(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""What a client of OpenAI's Chat Completions asks for: whose conversation, which words, and what this gateway cannot do."""
+"""A request of OpenAI's Chat Completions: its conversation, its words, and parameters that this gateway does not support."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from forebay.gateway.http.access import Caller
-from forebay.gateway.http.parsing import checked_id
+from forebay.gateway.http.parsing import checked_id, first_error, opened
 from forebay.gateway.http.problem import Problem
 from forebay.schemas import MAX_TEXT, new_id
 
 _CONVERSATIONS = uuid.UUID("0c4dc7de-2f3f-5c39-9a0e-6d1b6f0b53a1")
-"""Of conversations that nobody named but an idempotency key."""
+"""Namespace of conversation ids that are made from idempotency keys."""
 
 _UNSUPPORTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "n": (lambda value: value == 1, "one choice only"),
@@ -29,7 +29,7 @@ _UNSUPPORTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "audio": (lambda value: False, "replies are text"),
     "web_search_options": (lambda value: False, "the assistant behind this gateway has its own tools"),
 }
-"""Parameters that change what the answer is: which values of them are harmless, and why others are refused."""
+"""Parameters that would change the answer: which values are harmless, and why others are refused."""
 
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -45,7 +45,7 @@ _USER_MESSAGE: JsonDict = {
 
 
 class StreamOptions(BaseModel):
-    """How a stream is wanted."""
+    """Options of a stream."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -53,7 +53,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatIn(BaseModel):
-    """The body; parameters that only tune a model are ignored: the assistant has its own."""
+    """The body. Parameters that only tune a model are ignored: the assistant has its own."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
@@ -69,9 +69,8 @@ class ChatIn(BaseModel):
         try:
             sent = cls.model_validate_json(body)
         except ValidationError as error:
-            first: Any = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise Problem(400, f"{where or 'the body'}: {first['msg']}", param=where or None) from None
+            where, wrong = first_error(error)
+            raise Problem(400, f"{where or 'the body'}: {wrong}", param=where or None) from None
         for at, message in enumerate(sent.messages):
             if not isinstance(message.get("role"), str) or message["role"] not in _ROLES:
                 raise Problem(
@@ -91,7 +90,7 @@ class ChatIn(BaseModel):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def text(self) -> str:
-        """What the user said last; earlier messages are in the conversation already. Raises Problem."""
+        """The last message of the user; earlier ones are in the conversation already. Raises Problem."""
         for at in range(len(self.messages) - 1, -1, -1):
             if self.messages[at].get("role") == "user":
                 return _text(self.messages[at].get("content"), f"messages.{at}.content")
@@ -119,9 +118,9 @@ def _joined(content: object, where: str) -> str:
 
 
 def conversation_of(request: web.Request, sent: ChatIn, caller: Caller) -> tuple[str, bool]:
-    """The conversation, and whether the client can name it again. Raises Problem.
+    """(conversation, whether the client can name it again). Raises Problem.
 
-    The header, else the only one that the token opens, else the `user` field; else a new one.
+    Named by the header, else the only one that the token opens, else by the `user` field; else a new one.
     """
     named = request.headers.get("X-Conversation-Id")
     only = caller.conversations[0] if len(caller.conversations) == 1 and not caller.server else None
@@ -129,9 +128,7 @@ def conversation_of(request: web.Request, sent: ChatIn, caller: Caller) -> tuple
         named = only if only is not None and not only.endswith("*") else sent.user
     if named is not None:
         checked_id(named, "the conversation's id (X-Conversation-Id, or the `user` field)")
-        if not caller.may_open(named):
-            raise Problem(403, "this token is not for this conversation")
-        return named, True
+        return opened(named, caller), True
     if any(message.get("role") == "assistant" for message in sent.messages):
         raise Problem(
             400,

@@ -1,4 +1,4 @@
-"""The pages: files beside this one, read once and served with a policy under which no script but ours runs."""
+"""The pages: files beside this one, read once, and served with a content policy that allows our own scripts only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.problem import Problem
 
 FOLDER = Path(__file__).parent
@@ -22,7 +22,7 @@ _TYPES = {
 
 
 class File(NamedTuple):
-    """One file as it is served."""
+    """A file, ready to be served."""
 
     body: bytes
     content_type: str
@@ -30,7 +30,7 @@ class File(NamedTuple):
 
 
 def routes() -> list[web.RouteDef]:
-    """Addresses of the chat page, the widget and what they load."""
+    """Routes of the chat page, the widget and the files that they load."""
     return [
         web.get("/", chat_page),
         web.get("/chat", chat_page),
@@ -40,30 +40,30 @@ def routes() -> list[web.RouteDef]:
 
 
 async def chat_page(request: web.Request) -> web.Response:
-    """The chat page, also inside a shop's page."""
+    """The chat page, by itself or inside a shop's page."""
     return serve(request, "chat.html")
 
 
 async def widget(request: web.Request) -> web.Response:
-    """The script that a shop's page loads; any page may."""
+    """The script that a shop's page loads; any page may load it."""
     response = serve(request, "widget.js")
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response
 
 
 async def page_file(request: web.Request) -> web.Response:
-    """What the pages load."""
+    """A file that the pages load."""
     return serve(request, request.match_info["name"])
 
 
 def serve(request: web.Request, name: str, policy: str | None = None) -> web.Response:
-    """One file, with ``policy`` or our own as its Content-Security-Policy. Raises Problem."""
+    """Serves a file with this Content-Security-Policy, or the default one. Raises Problem."""
     if (file := _read(name)) is None:
         raise Problem(404, "there is no such page")
     headers = {
         hdrs.ETAG: file.etag,
         hdrs.CACHE_CONTROL: "no-cache",  # asked again each time: the files of two versions are not mixed
-        "Content-Security-Policy": policy or content_policy(Door.of(request).settings.origins),
+        "Content-Security-Policy": policy or content_policy(GatewayContext.of(request).settings.origins),
     }
     if request.headers.get(hdrs.IF_NONE_MATCH) == file.etag:
         return web.Response(status=304, headers=headers)
@@ -72,7 +72,7 @@ def serve(request: web.Request, name: str, policy: str | None = None) -> web.Res
 
 
 def content_policy(framed_by: tuple[str, ...]) -> str:
-    """No script, style or connection but our own; only the shop's pages may embed it."""
+    """The default policy: our own scripts, styles and connections only; only the shop's pages may embed the page."""
     ancestors = " ".join(("'self'", *framed_by))
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "

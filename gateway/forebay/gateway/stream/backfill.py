@@ -1,6 +1,6 @@
-"""History: what was written of a conversation before this gateway's memory begins, read back from Kafka.
+"""Backfill: records of a conversation that are too old for this gateway's memory, read back from Kafka.
 
-After another gateway died its readers come together: what they ask of one partition within a moment is one reading.
+When another gateway dies, its readers come all at once: what they ask of one partition within a moment is read once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, ClusterError
 
-from .record import Record, Stream
+from .record import Stream, TopicRecord
 
 _GATHER_S = 0.02
-"""How long the first who asks waits for others."""
+"""How long the first reader waits for others, in seconds."""
 
 
 READ_S = 10.0
@@ -30,11 +30,11 @@ Result = TypeVar("Result")
 class _Asked(NamedTuple):
     span: range
     conversation: bytes
-    answer: asyncio.Future[list[Record]]
+    answer: asyncio.Future[list[TopicRecord]]
 
 
-class History:
-    """Reads spans of the topics, one at a time of each topic."""
+class Backfill:
+    """Reads spans of the topics, one span of each topic at a time."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -44,7 +44,7 @@ class History:
         self._readings: set[asyncio.Task[None]] = set()
         self._turns = {stream: asyncio.Lock() for stream in Stream}
 
-    async def read(self, stream: Stream, partition: int, span: range, conversation: bytes) -> list[Record]:
+    async def read(self, stream: Stream, partition: int, span: range, conversation: bytes) -> list[TopicRecord]:
         """The conversation's records in the span, in order. Raises ClusterError."""
         asked = _Asked(span, conversation, asyncio.get_running_loop().create_future())
         place = stream, partition
@@ -59,7 +59,7 @@ class History:
 
     async def between(
         self, stream: Stream, partition: int, between_ms: tuple[int, int], conversation: bytes
-    ) -> list[Record]:
+    ) -> list[TopicRecord]:
         """The conversation's records of that time (milliseconds since the epoch). Raises ClusterError."""
         span = await self._in_time(self._span(stream, partition, between_ms))
         return await self.read(stream, partition, span, conversation)
@@ -73,7 +73,7 @@ class History:
             raise self._cluster.explain(error) from error
 
     async def _in_time(self, work: Awaitable[Result]) -> Result:
-        """Kafka may be there and not answer."""
+        """Bounds the wait: Kafka may accept connections and not answer."""
         try:
             return await asyncio.wait_for(work, READ_S)
         except TimeoutError:
@@ -95,14 +95,14 @@ class History:
             if not one.answer.done():
                 one.answer.set_result([record for record in found[one.conversation] if record.offset in one.span])
 
-    async def _find(self, stream: Stream, partition: int, asked: list[_Asked]) -> dict[bytes, list[Record]]:
-        found: dict[bytes, list[Record]] = defaultdict(list)
+    async def _find(self, stream: Stream, partition: int, asked: list[_Asked]) -> dict[bytes, list[TopicRecord]]:
+        found: dict[bytes, list[TopicRecord]] = defaultdict(list)
         wanted = {one.conversation for one in asked}
         start, stop = min(one.span.start for one in asked), max(one.span.stop for one in asked)
         async with TopicReader(self._cluster, self._topics[stream], [partition]) as reader:
             kept = (await reader.spans())[partition]
             async for raws in reader.by_partition({partition: range(max(start, kept.start), stop)}):
                 for raw in raws:
-                    if raw.key in wanted and (record := Record.of(stream, raw)) is not None:
+                    if raw.key in wanted and (record := TopicRecord.of(stream, raw)) is not None:
                         found[record.conversation].append(record)
         return found

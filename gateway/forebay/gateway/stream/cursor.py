@@ -1,4 +1,4 @@
-"""A cursor: how far one reader of a conversation has come, as positions in the topics. Pure.
+"""A cursor: how far a reader of a conversation has read, as positions in the topics. Pure.
 
 It is the id of the events that a gateway sends, so that any gateway can go on where another one stopped.
 """
@@ -12,7 +12,7 @@ _WRITTEN = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
 class CursorError(ValueError):
-    """It is no event id of this gateway."""
+    """The text is no event id of a gateway."""
 
 
 class Cursor(NamedTuple):

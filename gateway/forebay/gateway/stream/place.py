@@ -1,8 +1,8 @@
-"""A turn's place in the queue: how many are before it, and for how long. Pure: times are arguments.
+"""The queue: how many turns are before a turn, and how long it waits. Pure: times are arguments.
 
 Kafka knows what is done (the group's committed offsets, and the completion maps beside them); the workers say how many
-turns they answer at once. Until a worker has been busy for a while, its rate follows from Little's law: so many at once,
-each for so long. Once turns wait, what it really gets done is measured, which knows of rate limits and outages too.
+turns they answer at once. Until a worker has been busy for a while, its rate follows from Little's law: turns at once,
+divided by the seconds of each. Once turns wait, its real rate is measured, which includes rate limits and outages.
 """
 
 from __future__ import annotations
@@ -15,29 +15,24 @@ from typing import NamedTuple
 from forebay.operations.partition_backlog import PartitionBacklog
 
 WINDOW_S = 15.0
-"""Over which the rate of a busy worker is measured."""
+"""Seconds over which the rate of a busy worker is measured."""
 _YOUNG_S = 2.0
-"""A sample that is older says nothing of what was done since: Kafka may be away, and the workers with it."""
+"""Seconds after which a sample says nothing about now: Kafka may be away, and the workers with it."""
 _SURE_S = 3.0
-"""Of being busy, after which the measured rate is believed."""
+"""Seconds of being busy after which the measured rate is used."""
 
 
 class Place(NamedTuple):
-    """Where a turn is that has not begun."""
+    """Place in the queue of a turn that has not begun."""
 
     ahead: int
     """Turns that will begin before it."""
     estimated_wait_s: float | None
-    """Until it begins, in seconds; None while nothing is known."""
-
-
-def as_json(place: Place | None) -> dict[str, int | float | None] | None:
-    """As it is told."""
-    return None if place is None else {"ahead": place.ahead, "estimated_wait_s": place.estimated_wait_s}
+    """Seconds until it begins; None while that is not known."""
 
 
 class WorkerShare(NamedTuple):
-    """Who answers which partitions."""
+    """What one worker answers."""
 
     partitions: tuple[int, ...]
     permits: int
@@ -46,7 +41,7 @@ class WorkerShare(NamedTuple):
 
 @dataclass(slots=True)
 class _Drain:
-    """What one worker gets done."""
+    """Measures how fast one worker answers."""
 
     done: int = 0
     busy: deque[tuple[float, int]] = field(default_factory=deque)
@@ -69,12 +64,12 @@ class _Drain:
 
 
 class Queue:
-    """The turns that wait, of all partitions, and how fast they become fewer."""
+    """The waiting turns of all partitions, and how fast the workers answer them."""
 
     def __init__(self) -> None:
         self.partitions: Mapping[int, PartitionBacklog] = {}
         self.service_s: float | None = None
-        """How long a turn takes its worker, in the mean; None while no reply was seen."""
+        """Mean seconds that a turn takes its worker; None before the first reply."""
         self._owners: dict[int, str] = {}
         self._shares: Mapping[str, WorkerShare] = {}
         self._drains: dict[str, _Drain] = {}
@@ -87,7 +82,7 @@ class Queue:
         return sum(backlog.waiting for backlog in self.partitions.values())
 
     def sample(self, partitions: Mapping[int, PartitionBacklog], shares: Mapping[str, WorkerShare], now: float) -> None:
-        """Takes what Kafka and the workers say now; ``shares`` by worker id. Ask about once a second."""
+        """Takes the current backlogs and workers' shares (by worker id). Call it about once a second."""
         before, self.partitions, self._shares, self._sampled_at = self.partitions, partitions, shares, now
         self._owners = {partition: name for name, share in shares.items() for partition in share.partitions}
         self._drains = {name: self._drains.get(name, _Drain()) for name in shares}
@@ -98,7 +93,7 @@ class Queue:
             self._drains[name].note(now, done, waits=self._undone[name] > share.permits)
 
     def seen(self, service_s: float) -> None:
-        """A reply came whose turn took so long to answer."""
+        """Notes how long a worker took for a turn that has its reply."""
         self.service_s = service_s if self.service_s is None else self.service_s + 0.02 * (service_s - self.service_s)
 
     def is_done(self, partition: int, offset: int) -> bool:
@@ -107,7 +102,7 @@ class Queue:
         return backlog is not None and backlog.is_done(offset)
 
     def place(self, partition: int, offset: int, now: float) -> Place | None:
-        """Of the turn at this offset, if it has not begun; None while no worker has ever said how far it is."""
+        """Place of the turn at this offset; None while no worker has ever committed in this partition."""
         backlog = self.partitions.get(partition)
         if backlog is None:
             return None
@@ -126,13 +121,13 @@ class Queue:
         return Place(ahead, (round(ahead / rate, 1) if rate else None) if ahead else 0.0)
 
     def next_wait_s(self, partition: int, now: float) -> float | None:
-        """How long a turn would wait that came to this partition now; None while nothing is known."""
+        """How long a turn sent to this partition now would wait, in seconds; None while that is not known."""
         backlog = self.partitions.get(partition)
         place = None if backlog is None else self.place(partition, max(backlog.log_end, backlog.end), now)
         return None if place is None else place.estimated_wait_s
 
     def longest_wait_s(self, now: float) -> float:
-        """How long a new turn would wait at most; partitions of which nothing is known count as empty."""
+        """How long a new turn would wait at most, in seconds; unknown partitions count as empty."""
         return max((self.next_wait_s(partition, now) or 0.0 for partition in self.partitions), default=0.0)
 
     def _rate(self, name: str) -> float | None:

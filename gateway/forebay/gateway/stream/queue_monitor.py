@@ -29,23 +29,23 @@ class QueueMonitor:
     """Keeps a `Queue` up to date."""
 
     def __init__(self, cluster: Cluster, group: str, tail: Tail, fleet: Fleet, sampled: Callable[[], None]) -> None:
-        """``sampled`` is called after each sample."""
+        """Calls ``sampled`` after each sample."""
         self._topic, self._group = cluster.topics.requests, group
         self._tail, self._fleet, self._sampled = tail, fleet, sampled
         self._admin = AIOKafkaAdminClient(**cluster.connection())
         self._task: asyncio.Task[None] | None = None
         self.queue = Queue()
         self.kafka_away_since: float | None = None
-        """On the monotonic clock; None while Kafka answers."""
+        """Time on the monotonic clock; None while Kafka answers."""
 
     async def start(self) -> None:
-        """Has asked once when it returns; a new cluster has no group to tell of yet. Raises KafkaError."""
+        """Returns after the first sample; in a new cluster that one is empty. Raises KafkaError."""
         await self._admin.start()
         await self._ask()
         self._task = asyncio.create_task(self._run(), name="gateway.backlog")
 
     async def stop(self) -> None:
-        """Stops asking."""
+        """Stops sampling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -91,7 +91,7 @@ class QueueMonitor:
 
 
 def shares_of(state: WorkerState) -> Iterator[tuple[str, WorkerShare]]:
-    """What a worker answers, and apart from it the partitions that an operator has paused: nothing of them begins."""
+    """A worker's share, and a second one without permits for its partitions that an operator has paused."""
     stopped = state.state in ("paused", "draining")
     paused = tuple(partition.partition for partition in state.partitions if partition.paused or stopped)
     going = tuple(partition.partition for partition in state.partitions if not (partition.paused or stopped))

@@ -1,16 +1,16 @@
-"""The recent records of one topic, bounded in bytes: what most readers that come back have missed. Pure.
+"""The recent records of one topic, bounded in bytes: what most readers that reconnect have missed. Pure.
 
-One buffer for all conversations: the oldest record of the topic goes first, whoever it belongs to.
+One buffer for all conversations: the oldest record of the topic is dropped first.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from .record import Record
+from .record import TopicRecord
 
 _OVERHEAD_BYTES = 500
-"""Of the objects around one record, as CPython counts them."""
+"""Size of the objects around one record in CPython."""
 
 
 class Recent:
@@ -19,20 +19,20 @@ class Recent:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._order: deque[Record] = deque()
-        self._conversations: dict[bytes, deque[Record]] = {}
-        self._turns: dict[str, dict[bytes, Record]] = {}
+        self._order: deque[TopicRecord] = deque()
+        self._conversations: dict[bytes, deque[TopicRecord]] = {}
+        self._turns: dict[str, dict[bytes, TopicRecord]] = {}
         self._complete_from: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._order)
 
     def begin(self, partition: int, offset: int) -> None:
-        """The partition is followed from here on; what was kept of it before no longer counts as whole."""
+        """The partition is read from this offset on; records before it may be missing."""
         self._complete_from[partition] = offset
 
-    def add(self, record: Record) -> None:
-        """Keeps it, and lets go of the oldest that no longer fit."""
+    def add(self, record: TopicRecord) -> None:
+        """Keeps the record, and drops the oldest ones that no longer fit."""
         self._order.append(record)
         self._conversations.setdefault(record.conversation, deque()).append(record)
         if record.turn_id is not None:
@@ -41,23 +41,23 @@ class Recent:
         while self._bytes > self._most_bytes:
             self._drop_oldest()
 
-    def since(self, conversation: bytes, partition: int, offset: int) -> list[Record] | None:
+    def since(self, conversation: bytes, partition: int, offset: int) -> list[TopicRecord] | None:
         """The conversation's records from ``offset`` of its partition on; None when some may be missing here."""
         if offset < self._complete_from.get(partition, 1 << 62):
             return None
         kept = self._conversations.get(conversation, ())
         return [record for record in kept if record.offset >= offset and record.partition == partition]
 
-    def of(self, conversation: bytes) -> tuple[Record, ...]:
-        """What is kept of a conversation, oldest first."""
+    def of(self, conversation: bytes) -> tuple[TopicRecord, ...]:
+        """The kept records of a conversation, oldest first."""
         return tuple(self._conversations.get(conversation, ()))
 
-    def of_turn(self, turn_id: str, conversation: bytes) -> Record | None:
-        """The latest record of a turn that is kept."""
+    def of_turn(self, turn_id: str, conversation: bytes) -> TopicRecord | None:
+        """The latest kept record of a turn."""
         return self._turns.get(turn_id, {}).get(conversation)
 
-    def of_turns(self, turn_id: str) -> tuple[Record, ...]:
-        """The same where the conversation is not known: two may have given a turn the same id."""
+    def of_turns(self, turn_id: str) -> tuple[TopicRecord, ...]:
+        """The same when the conversation is not known: two conversations may use the same turn id."""
         return tuple(self._turns.get(turn_id, {}).values())
 
     def _drop_oldest(self) -> None:
@@ -74,5 +74,5 @@ class Recent:
         self._complete_from[record.partition] = max(record.offset + 1, self._complete_from.get(record.partition, 0))
 
 
-def _size(record: Record) -> int:
+def _size(record: TopicRecord) -> int:
     return len(record.value) + len(record.conversation) + _OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""A record as the gateway keeps it: of a conversation, at a place in one of the three topics that it follows."""
+"""A record of a conversation, as the gateway keeps it, with its place in one of the three topics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class Stream(Enum):
-    """Which topic a record lies on."""
+    """The three topics that a gateway reads."""
 
     REQUESTS = "requests"
     REPLIES = "replies"
     DELTAS = "deltas"
 
 
-class Record(NamedTuple):
-    """One turn, reply or delta, not decoded."""
+class TopicRecord(NamedTuple):
+    """A turn, reply or delta, not decoded."""
 
     stream: Stream
     partition: int
@@ -29,21 +29,21 @@ class Record(NamedTuple):
     """The conversation's id, which is the record's key."""
     value: bytes
     turn_id: str | None
-    """None for what is no JSON object that names a turn."""
+    """None if the value is no JSON object with a turn id."""
     timestamp: int
     """Milliseconds since the epoch."""
 
     @classmethod
-    def of(cls, stream: Stream, raw: ConsumerRecord) -> Record | None:
-        """From a record of Kafka; None of one without a value."""
+    def of(cls, stream: Stream, raw: ConsumerRecord) -> TopicRecord | None:
+        """From a record of Kafka; None if it has no value."""
         if raw.value is None:
             return None
         turn_id, conversation = _names(raw.value)
         return cls(stream, raw.partition, raw.offset, raw.key or conversation, raw.value, turn_id, raw.timestamp)
 
 
-def fields_of(record: Record) -> dict[str, Any]:
-    """What it says, not checked; nothing where it is no JSON object."""
+def fields_of(record: TopicRecord) -> dict[str, Any]:
+    """Fields of the value, not validated; empty if it is no JSON object."""
     try:
         fields = orjson.loads(record.value)
     except orjson.JSONDecodeError:

@@ -1,7 +1,7 @@
-"""A subscription: one connection's view of one conversation. It turns records into events, and is bounded. No I/O.
+"""A subscription: one connection's view of one conversation. It makes events of records, in bounded memory. No I/O.
 
-What it owes its reader: replies and deltas in the order of the topic, none twice, and no words of a turn that is over.
-What it does not owe a reader that is slow: deltas. The final reply has all of their words.
+Its reader gets replies and deltas in the order of the topic, none twice, and no words of a turn that is over. A slow reader
+may lose deltas: the final reply has all of their words.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from .cursor import Cursor
-from .event import Event
+from .event import ConversationEvent
 from .place import Place
-from .record import Record, Stream, fields_of
+from .record import Stream, TopicRecord, fields_of
 
 SLOW_BYTES = 64 * 1024
-"""Of events that wait for a reader, after which its deltas are dropped."""
+"""Bytes of waiting events after which a reader's deltas are dropped."""
 MOST_BYTES = 1024 * 1024
-"""After which it is closed: it can come back with its last event id. One reply may be as large and is told all the same."""
+"""Bytes after which it is closed: the reader can come back with its last event id. A single reply may be larger."""
 MOST_HELD_BYTES = 256 * 1024 * 1024
-"""Of all readers together, after which every slow one is closed."""
+"""Bytes of all readers together after which every slow one is closed."""
 _OVERHEAD_BYTES = 400
-"""Of an event, as CPython counts its objects."""
+"""Size of an event's objects in CPython."""
 _REMEMBERED = 64
-"""Turns that are over and whose late records are dropped."""
+"""Finished turns that are remembered, so that their late records are dropped."""
 
 
-class Held:
-    """What waits for all readers of a gateway."""
+class HeldBytes:
+    """Bytes of waiting events of all readers of a gateway."""
 
     __slots__ = ("bytes",)
 
@@ -44,20 +44,20 @@ class Subscription:
         conversation: bytes,
         cursor: Cursor,
         dropped: Callable[[], None] = lambda: None,
-        held: Held | None = None,
+        held: HeldBytes | None = None,
     ) -> None:
-        """Begins at ``cursor``; ``dropped`` is told of each delta that its reader was too slow for."""
+        """Starts at ``cursor``; calls ``dropped`` for each delta that its reader was too slow for."""
         self.conversation = conversation
         self.cursor = cursor
-        self.pending: dict[str, Record] = {}
-        """Turns that have no reply yet, with their requests, in order."""
+        self.pending: dict[str, TopicRecord] = {}
+        """Requests without a reply, by turn id, in order."""
         self.overrun = False
-        """It has read nothing for so long that it must come back another time."""
+        """Whether its reader was too slow, and has to reconnect."""
         self.closed = False
-        """The gateway is leaving."""
+        """Whether the gateway stops."""
         self._dropped = dropped
-        self._held = held or Held()
-        self._events: deque[tuple[Event, int]] = deque()
+        self._held = held or HeldBytes()
+        self._events: deque[tuple[ConversationEvent, int]] = deque()
         self._bytes = 0
         self._wake: asyncio.Future[None] | None = None
         self._over: OrderedDict[str, None] = OrderedDict()
@@ -68,12 +68,12 @@ class Subscription:
     # -- what it is told -----------------------------------------------------------------------------------------------
 
     def opened(self) -> None:
-        """Tells the reader where it begins."""
+        """Adds the event that says where it starts."""
         data = {"conversation_id": self.conversation.decode(errors="replace"), "event_id": str(self.cursor)}
-        self._tell(Event("open", data, self.cursor))
+        self._tell(ConversationEvent("open", data, self.cursor))
 
-    def take(self, record: Record) -> None:
-        """A record of the conversation: each once, in the order of its partition."""
+    def take(self, record: TopicRecord) -> None:
+        """Takes a record of the conversation: each once, in the order of its partition."""
         if record.turn_id is None:
             return
         if record.stream is Stream.REPLIES:
@@ -83,29 +83,29 @@ class Subscription:
         elif record.turn_id not in self._over:
             self.pending.setdefault(record.turn_id, record)
 
-    def catch_up(self, missed: Iterable[Record]) -> None:
-        """What was written since its cursor: replies first, since the words of turns that are over lie in them."""
+    def catch_up(self, missed: Iterable[TopicRecord]) -> None:
+        """Takes the records since its cursor: replies first, since they have the words of finished turns."""
         for record in sorted(missed, key=lambda record: (record.stream is Stream.DELTAS, record.offset)):
             self.take(record)
 
     def placed(self, turn_id: str, place: Place) -> None:
-        """Where a waiting turn is in the queue; told when it has changed."""
+        """Adds an event with a turn's place in the queue, when that has changed."""
         if turn_id in self.pending and turn_id not in self._begun and self._places.get(turn_id) != place:
             self._places[turn_id] = place
-            self._tell(Event("queued", {"turn_id": turn_id, **place._asdict()}))
+            self._tell(ConversationEvent("queued", {"turn_id": turn_id, **place._asdict()}))
 
     def started(self, turn_id: str) -> None:
-        """A worker has begun with it; told once."""
+        """Adds an event, once, that a worker has begun with the turn."""
         if turn_id not in self._begun and turn_id not in self._over:
             self._begun.add(turn_id)
-            self._tell(Event("started", {"turn_id": turn_id}))
+            self._tell(ConversationEvent("started", {"turn_id": turn_id}))
 
     def beat(self, heard: Cursor) -> None:
-        """A sign of life. ``heard`` is how far all that was written was passed on to this reader."""
+        """Adds a heartbeat. All records before ``heard`` were given to this subscription."""
         self.cursor = Cursor(max(self.cursor.replies, heard.replies), max(self.cursor.deltas, heard.deltas))
-        self._tell(Event("heartbeat", {}, self.cursor))
+        self._tell(ConversationEvent("heartbeat", {}, self.cursor))
 
-    def _reply(self, record: Record, turn_id: str) -> None:
+    def _reply(self, record: TopicRecord, turn_id: str) -> None:
         if record.offset < self.cursor.replies:
             return
         self.cursor = self.cursor._replace(replies=record.offset + 1)
@@ -121,10 +121,10 @@ class Subscription:
         self._begun.discard(turn_id)
         if reply.get("outcome") == "confirmation_required":
             asked = {"turn_id": turn_id, "action": reply.get("action"), "text": reply.get("text")}
-            self._tell(Event("confirmation_required", asked))
-        self._tell(Event("done", {"turn_id": turn_id, "reply": reply}, self.cursor), len(record.value))
+            self._tell(ConversationEvent("confirmation_required", asked))
+        self._tell(ConversationEvent("done", {"turn_id": turn_id, "reply": reply}, self.cursor), len(record.value))
 
-    def _delta(self, record: Record, turn_id: str) -> None:
+    def _delta(self, record: TopicRecord, turn_id: str) -> None:
         if record.offset < self.cursor.deltas:
             return
         self.cursor = self.cursor._replace(deltas=record.offset + 1)
@@ -145,19 +145,19 @@ class Subscription:
             return
         self._next[turn_id] = sequence + 1
         told = {"turn_id": turn_id, "sequence": sequence, "text": delta.get("text", ""), "restart": begins}
-        self._tell(Event("delta", told, self.cursor), len(record.value))
+        self._tell(ConversationEvent("delta", told, self.cursor), len(record.value))
 
     # -- what its reader takes ------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends it once its reader has what waits."""
+        """Ends it after the events that wait."""
         self.closed = True
         self._alert()
 
-    async def events(self) -> list[Event]:
-        """What waits for the reader, about `SLOW_BYTES` of it at a time, so that no more lies in the connection's buffers.
+    async def events(self) -> list[ConversationEvent]:
+        """The next events, about `SLOW_BYTES` at a time, so that the connection's buffers hold no more.
 
-        Waits for the first. Empty only at the end: when it is `overrun` or `closed`.
+        Waits for the first one. Empty only at the end, when it is `overrun` or `closed`.
         """
         while not (self._events or self.overrun or self.closed):
             self._wake = asyncio.get_running_loop().create_future()
@@ -165,7 +165,7 @@ class Subscription:
                 await self._wake
             finally:
                 self._wake = None
-        taken: list[Event] = []
+        taken: list[ConversationEvent] = []
         size = 0
         while self._events and (not taken or size + self._events[0][1] <= SLOW_BYTES):
             event, its = self._events.popleft()
@@ -175,11 +175,11 @@ class Subscription:
         return taken
 
     def forget(self) -> None:
-        """Its reader is gone: nothing waits for it any more."""
+        """Drops the waiting events: the reader is gone."""
         self._events.clear()
         self._count(-self._bytes)
 
-    def _tell(self, event: Event, size: int = 0) -> None:
+    def _tell(self, event: ConversationEvent, size: int = 0) -> None:
         if self.overrun:
             return
         size += _OVERHEAD_BYTES

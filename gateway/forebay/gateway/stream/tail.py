@@ -1,7 +1,7 @@
-"""The tail: follows requests, replies and deltas as they are written, and keeps the recent ones.
+"""The tail: reads requests, replies and deltas as they are written, and keeps the recent ones.
 
-Every gateway reads all of the three topics: so a reply reaches whichever gateway holds the connection that waits for it.
-It begins a little in the past, so that who was cut off with another gateway finds here what was missed.
+Every gateway reads all three topics: a reply reaches the gateway that holds the connection, whichever it is. It starts a
+little in the past, for readers that were connected to another gateway before.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from forebay.schemas import Cluster, ClusterError
 
 from .cursor import Cursor
 from .recent import Recent
-from .record import Record, Stream
+from .record import Stream, TopicRecord
 
 log = structlog.get_logger()
 
 KEPT_BYTES = {Stream.REQUESTS: 16 << 20, Stream.REPLIES: 32 << 20, Stream.DELTAS: 16 << 20}
-"""Of recent records, in all; at 200 turns a second with replies of 1 KiB that is about two minutes of replies."""
+"""Bytes of recent records that are kept; at 200 turns a second with replies of 1 KiB about two minutes of replies."""
 _BEGIN_S = 60.0
-"""How far in the past it begins, in seconds."""
+"""How far in the past it starts, in seconds."""
 _CATCH_UP_S = 30.0
 _RETRY_S = 0.5
 _BATCH = 500
 
 
 class Tail:
-    """What is being said, of all conversations."""
+    """Reads the three topics, all conversations."""
 
-    def __init__(self, cluster: Cluster, heard: Callable[[Record], None]) -> None:
-        """``heard`` is told of each record once, in the order of its partition."""
+    def __init__(self, cluster: Cluster, heard: Callable[[TopicRecord], None]) -> None:
+        """Calls ``heard`` with each record once, in the order of its partition."""
         topics = cluster.topics
         self._streams = {
             topics.requests: Stream.REQUESTS,
@@ -53,12 +53,12 @@ class Tail:
         self._partitions: dict[Stream, list[int]] = {}
         self.recent = {stream: Recent(size) for stream, size in KEPT_BYTES.items()}
         self.positions: dict[tuple[Stream, int], int] = {}
-        """The next offset of each partition: everything before it was heard."""
+        """The next offset of each partition: all before it was read."""
         self.deltas_heard = 0
-        """Of all conversations, since the start."""
+        """Deltas of all conversations since the start."""
 
     async def start(self) -> None:
-        """Stands a little before the end of each partition when it returns. Raises KafkaError, ClusterError."""
+        """Returns when it has read each partition to its end. Raises KafkaError, ClusterError."""
         await self._consumer.start()
         places: list[TopicPartition] = []
         known = await self._consumer._client.fetch_all_metadata()  # the public way forgets the numbers of partitions
@@ -80,7 +80,7 @@ class Tail:
             raise ClusterError(f"the topics could not be read to their ends within {_CATCH_UP_S:g} s") from None
 
     async def _catch_up(self, ends: Mapping[TopicPartition, int]) -> None:
-        """By the consumer's own position, which passes the marks of transactions too: nobody hears those of a replay."""
+        """By the consumer's position, which also passes transaction markers, of which no record is read."""
         assert self._task is not None
         while any([await self._consumer.position(place) < end for place, end in ends.items()]):
             if self._task.done():
@@ -89,34 +89,34 @@ class Tail:
 
     @property
     def deaf(self) -> bool:
-        """It follows nothing any more, by a mistake of ours."""
+        """Whether it has stopped reading, because of a bug of ours."""
         return self._task is not None and self._task.done()
 
     async def stop(self) -> None:
-        """Stops following."""
+        """Stops reading."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._consumer.stop()
 
     def partition(self, stream: Stream, conversation: bytes) -> int:
-        """Where a conversation's records lie (Java's default partitioner, as all Kafka clients can)."""
+        """The conversation's partition, by Java's default partitioner, which all Kafka clients can use."""
         return partition_of(conversation, len(self._partitions[stream]))
 
     def partitions(self, stream: Stream) -> list[int]:
-        """All of a topic."""
+        """All partitions of a topic."""
         return self._partitions[stream]
 
     def cursor(self, conversation: bytes) -> Cursor:
-        """Where a reader of this conversation stands who has heard all that was heard here."""
-        replies, deltas = Stream.REPLIES, Stream.DELTAS
-        return Cursor(
-            self.positions[replies, self.partition(replies, conversation)],
-            self.positions[deltas, self.partition(deltas, conversation)],
+        """Position of a reader who has all records of this conversation that were read here."""
+        replies, deltas = (
+            self.positions[stream, partition_of(conversation, len(self._partitions[stream]))]
+            for stream in (Stream.REPLIES, Stream.DELTAS)
         )
+        return Cursor(replies, deltas)
 
-    def since(self, stream: Stream, conversation: bytes, offset: int) -> list[Record] | None:
-        """The conversation's records from this offset on; None when some of them may be too old to be kept here."""
+    def since(self, stream: Stream, conversation: bytes, offset: int) -> list[TopicRecord] | None:
+        """The conversation's records from this offset on; None when some may be too old to be kept here."""
         return self.recent[stream].since(conversation, self.partition(stream, conversation), offset)
 
     def _begin(self, place: TopicPartition, offset: int) -> None:
@@ -167,7 +167,7 @@ class Tail:
             self.deltas_heard += len(records)
         for raw in records:
             self.positions[stream, raw.partition] = raw.offset + 1
-            if (record := Record.of(stream, raw)) is None:
+            if (record := TopicRecord.of(stream, raw)) is None:
                 continue
             self.recent[stream].add(record)
             try:

@@ -1,7 +1,7 @@
-"""Words: a turn's text as its deltas tell it, and what of it a reader was shown. Pure.
+"""Words: a turn's text from its deltas, and how much of it a reader was shown. Pure.
 
-A turn may begin anew: after words that led to a tool, with another model, on another worker. Its final reply has all of
-its text.
+The text may start again: after words that led to a tool, with another model, on another worker. The final reply has the
+whole text.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ PARAGRAPH = "\n\n"
 
 
 class Draft:
-    """The text of a turn so far. What follows a gap is left out until the text begins anew."""
+    """The text of a turn so far. After a gap, deltas are left out until the text starts again."""
 
     def __init__(self) -> None:
         self.text = ""
         self._next = 0
 
     def take(self, sequence: int, text: str, *, restart: bool) -> bool:
-        """Takes a delta; whether the draft has changed."""
+        """Takes a delta; returns whether the draft has changed."""
         if sequence == 0 or restart:
             self.text = text
         elif sequence == self._next:
@@ -32,21 +32,21 @@ class Draft:
 
 
 class Piece(NamedTuple):
-    """What a reader is shown next."""
+    """What to show a reader next."""
 
     text: str
     anew: bool = False
-    """It does not go on from what was shown: that is dropped, where it can be, before this."""
+    """Whether the text starts again: what was shown is to be removed first, where that is possible."""
 
 
 class Shown:
-    """What a reader was shown. A text that begins anew with the same words goes on where it was."""
+    """What a reader was shown. A text that starts again with the same words goes on where it was."""
 
     def __init__(self) -> None:
         self.text = ""
 
     def piece(self, text: str, *, final: bool = False) -> Piece:
-        """What to show, so that all of ``text`` is shown; of a draft, nothing while it only repeats what was shown."""
+        """The piece after which all of ``text`` is shown; empty while a draft only repeats what was shown."""
         if text.startswith(self.text):
             shown, self.text = self.text, text
             return Piece(text[len(shown) :])

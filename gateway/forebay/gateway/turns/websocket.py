@@ -1,4 +1,4 @@
-"""WebSocket: turns one way and events the other, on one connection."""
+"""WebSocket: turns in and events out on one connection."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from forebay.gateway.http.access import Caller
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.event_stream import STUCK_S, cursor_of, subscribed
-from forebay.gateway.http.messages import ConfirmIn, TurnIn, parse
-from forebay.gateway.http.parsing import caller_of, conversation_of, turn_of
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.http.event_stream import STUCK_S
+from forebay.gateway.http.messages import ConfirmIn, TurnIn
+from forebay.gateway.http.parsing import caller_of, conversation_of, parse, turn_of
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.stream.event import Event
-from forebay.gateway.stream.place import as_json
+from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.subscription import Subscription
+
+from .events import cursor_of, subscribed
 
 PROTOCOL = "forebay.v1"
 SILENT_S = 60.0
 """How long a client may send nothing, not even a pong, in seconds."""
 _CLOSE_CODES = {400: 4400, 401: 4401, 403: 4403, 429: 4429}
-"""By the status that an HTTP request would get."""
+"""Close codes by the status that an HTTP request would get."""
 
 
 async def websocket(request: web.Request) -> web.WebSocketResponse:
     """Serves one connection until either side closes it."""
-    door = Door.of(request)
+    context = GatewayContext.of(request)
     socket = web.WebSocketResponse(
         autoping=False,  # pings go with our heartbeats, a slice of the connections at a time; aiohttp's come all at once
         protocols=[PROTOCOL],
         compress=False,  # each connection would hold 64 KiB of window
-        max_msg_size=door.settings.gateway_body_kib * 1024,
+        max_msg_size=context.settings.gateway_body_kib * 1024,
     )
     if not socket.can_prepare(request):
         raise Problem(400, "this address is for WebSockets: connect with ws:// or wss://")
@@ -46,13 +47,15 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     async with AsyncExitStack() as leaving:
         try:
             # Only now, as a close code: browsers hide from a page why a WebSocket was not opened.
-            caller = caller_of(request, door.access)
+            caller = caller_of(request, context.access)
             conversation = conversation_of(request, caller)
-            subscription = await leaving.enter_async_context(subscribed(door, caller, conversation, cursor_of(request)))
+            subscription = await leaving.enter_async_context(
+                subscribed(context, caller, conversation, cursor_of(request))
+            )
         except Problem as problem:
             await _close(socket, _CLOSE_CODES.get(problem.status, 1011), problem.detail)
             return socket
-        listener = _Listener(door, caller, conversation, socket)
+        listener = _Listener(context, caller, conversation, socket)
         telling = asyncio.create_task(_tell(socket, subscription, caller, listener), name="gateway.websocket")
         try:
             await listener.listen()
@@ -63,7 +66,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
 
 
 async def _tell(socket: web.WebSocketResponse, subscription: Subscription, caller: Caller, listener: _Listener) -> None:
-    """Passes the events on; closes the connection when there will be no more."""
+    """Sends the events; closes the connection after the last."""
     try:
         while told := await subscription.events():
             if caller.expires_at <= time.time():
@@ -88,15 +91,17 @@ async def _close(socket: web.WebSocketResponse, code: int, reason: str) -> None:
 
 
 class _Listener:
-    """Takes what the client sends."""
+    """Takes the messages of the client."""
 
-    def __init__(self, door: Door, caller: Caller, conversation: str, socket: web.WebSocketResponse) -> None:
-        self._door, self._caller, self._conversation, self._socket = door, caller, conversation, socket
+    def __init__(
+        self, context: GatewayContext, caller: Caller, conversation: str, socket: web.WebSocketResponse
+    ) -> None:
+        self._context, self._caller, self._conversation, self._socket = context, caller, conversation, socket
         self.heard_at = time.monotonic()
-        """When anything came, a pong too."""
+        """When the last message came, a pong too."""
 
     async def listen(self) -> None:
-        """Until the connection ends. A message that cannot be served is answered, and the connection goes on."""
+        """Runs until the connection ends. A message that cannot be served gets an error, and the connection stays open."""
         async for message in self._socket:
             self.heard_at = time.monotonic()
             if message.type is WSMsgType.PING:
@@ -119,18 +124,18 @@ class _Listener:
     async def _answer(self, fields: dict[str, Any]) -> dict[str, Any]:
         kind = fields.get("type")
         if kind == "ping":
-            return orjson.loads(Event("heartbeat", {}).message())  # type: ignore[no-any-return]
+            return orjson.loads(ConversationEvent("heartbeat", {}).message())  # type: ignore[no-any-return]
         if kind not in ("turn", "confirm"):
             raise Problem(400, "type: turn, confirm or ping")
         body = orjson.dumps({"stream": True, **fields})
         sent = parse(TurnIn, body) if kind == "turn" else parse(ConfirmIn, body)
         turn = turn_of(sent, self._caller, self._conversation)
-        accepted = await self._door.acceptance.accept(turn, api="websocket")
+        accepted = await self._context.submission.submit(turn, api="websocket")
         return {
             "type": "accepted",
             "turn_id": turn.turn_id,
             "stream": accepted.turn.stream,
-            "place": as_json(self._door.acceptance.place(accepted.request)),
+            "place": self._context.hub.place(accepted.request),
             "event_id": str(accepted.cursor),
         }
 

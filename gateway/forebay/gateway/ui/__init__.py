@@ -1,1 +1,1 @@
-"""The door for pages that are written with the AI SDK."""
+"""The API for pages that use the AI SDK."""

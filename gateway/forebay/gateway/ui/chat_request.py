@@ -1,4 +1,4 @@
-"""What the AI SDK's `useChat` asks for: which conversation, which turn, and the message that will hold its answer."""
+"""A request of the AI SDK's `useChat`: its conversation, its turn, and the id of the message with the answer."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _USER_MESSAGE: JsonDict = {
 }
 
 
-class Part(BaseModel):
-    """One part of a message; of all kinds only text is read."""
+class UiPart(BaseModel):
+    """A part of a message; only text is read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -49,14 +49,14 @@ class Part(BaseModel):
     text: str | None = None
 
 
-class Message(BaseModel):
-    """A message of the page; only the text of the last one of the user is said."""
+class UiMessage(BaseModel):
+    """A message of the page; only the text of the user's last one is sent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     id: str = ""
     role: Literal["system", "user", "assistant"]
-    parts: list[Part] = Field(default_factory=list)
+    parts: list[UiPart] = Field(default_factory=list)
 
     def text(self) -> str:
         """Its text. Raises Problem."""
@@ -68,8 +68,8 @@ class Message(BaseModel):
         return text
 
 
-class Confirm(BaseModel):
-    """The user's word on a pending action."""
+class UiConfirm(BaseModel):
+    """The user's answer to a pending action."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -78,19 +78,19 @@ class Confirm(BaseModel):
 
 
 class UiChatIn(BaseModel):
-    """The body that DefaultChatTransport sends, and what `sendMessage`'s `body` option adds to it."""
+    """The body that DefaultChatTransport sends, with what `sendMessage`'s `body` option adds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     id: Identifier = Field(description="The chat's id: the conversation.")
-    messages: list[Message] = Field(min_length=1, json_schema_extra={"items": _USER_MESSAGE})
+    messages: list[UiMessage] = Field(min_length=1, json_schema_extra={"items": _USER_MESSAGE})
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     messageId: str | None = None  # noqa: N815 - as the AI SDK has it
-    confirm: Confirm | None = None
+    confirm: UiConfirm | None = None
     attributes: dict[str, JsonValue] = Field(default_factory=dict)
 
     def turn(self, *, keyed: bool) -> TurnIn | ConfirmIn:
-        """What the user said; ``keyed`` requests get their turn id from the key. Raises Problem."""
+        """The user's turn; ``keyed`` requests get their turn id from the idempotency key. Raises Problem."""
         last = self.messages[-1]
         for message in self.messages:
             if message.role == "user":
@@ -110,12 +110,12 @@ class UiChatIn(BaseModel):
         return TurnIn(text=last.text(), turn_id=None if keyed else self._said_id(), **told)
 
     def answer_id(self, turn_id: str) -> str:
-        """Of the message that will hold the answer: the last one, where it is the assistant's and goes on."""
+        """Id of the message with the answer: the last message, if it is the assistant's and goes on."""
         last = self.messages[-1]
         return last.id if last.role == "assistant" and last.id else answer_id(turn_id)
 
     def _said_id(self) -> str | None:
-        """The turn id of the last message, always the same of the same words; None where it has none."""
+        """Turn id from the last message, the same for the same words; None if the message has no id."""
         last = self.messages[-1]
         if last.role != "user" or not last.id:
             return None
@@ -129,12 +129,12 @@ class UiChatIn(BaseModel):
 
 
 def answer_id(turn_id: str) -> str:
-    """Of the message that holds a turn's answer, for whoever asks for it."""
+    """Id of the message with a turn's answer, for any client."""
     return f"{turn_id}~answer"
 
 
 def _short(name: str) -> str:
-    """The name, or another for it, with room for more after it."""
+    """The name, or a digest of it if it is too long to add a suffix."""
     return name if len(name) <= _MOST_ID - 32 else _digest(name)
 
 

@@ -1,4 +1,4 @@
-"""The AI SDK's UI message stream: for pages that are written with `useChat`. A message of the user is one turn.
+"""The AI SDK's UI message stream, for pages that use `useChat`. A message of the user is one turn.
 
 The protocol is that of `ai` 7: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 """
@@ -11,15 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.event_stream import HEADERS, connected, send
-from forebay.gateway.http.messages import parse
-from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, checked_id, turn_of
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.http.event_stream import HEADERS, HEARTBEAT, data, send
+from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, checked_id, opened, parse, turn_of
 from forebay.gateway.http.problem import Problem
-from forebay.gateway.openai.completion import extension, finish_reason
-from forebay.gateway.stream.event import Event
+from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.words import Draft, Shown
-from forebay.gateway.turns.following import HEARTBEAT, Underway, data, following
+from forebay.gateway.turns.following import following
+from forebay.gateway.turns.underway import Underway, finish_reason
 
 from .chat_request import UiChatIn, answer_id
 
@@ -27,7 +26,7 @@ UI_HEADERS = {**HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 
 
 def routes() -> list[web.RouteDef]:
-    """What this API serves."""
+    """Routes of this API."""
     return [
         web.post("/v1/ui/chat", chat),
         web.get("/v1/ui/chat/{id}/stream", resume, allow_head=False),
@@ -35,42 +34,39 @@ def routes() -> list[web.RouteDef]:
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
-    """One turn, and its answer as a stream of parts. Raises Problem."""
-    door = Door.of(request)
-    caller = caller_of(request, door.access)
-    sent = parse(UiChatIn, await body_of(request, door.settings.gateway_body_s))
-    if not caller.may_open(sent.id):
-        raise Problem(403, "this token is not for this conversation")
+    """Sends one turn and streams its answer in parts. Raises Problem."""
+    context = GatewayContext.of(request)
+    caller = caller_of(request, context.access)
+    sent = parse(UiChatIn, await body_of(request, context.settings.gateway_body_s))
+    conversation = opened(sent.id, caller)
     key = request.headers.get("Idempotency-Key")
-    turn = turn_of(sent.turn(keyed=key is not None), caller, sent.id, key)
-    with connected(door, caller):
-        accepted = await door.acceptance.accept(turn, carried_headers(request), api="ui")
-        underway = Underway.of(accepted, door.settings.turn_ttl_s)
-        async with following(door, underway) as events:
+    turn = turn_of(sent.turn(keyed=key is not None), caller, conversation, key)
+    with context.connected(caller):
+        accepted = await context.submission.submit(turn, carried_headers(request), api="ui")
+        underway = Underway.of(accepted, context.settings.turn_ttl_s)
+        async with following(context, underway) as events:
             return await send(request, UI_HEADERS, _Answer(underway, sent.answer_id(turn.turn_id)).parts(events))
 
 
 async def resume(request: web.Request) -> web.StreamResponse:
-    """The answer that is under way, from its first word on; 204 when there is none. Raises Problem."""
-    door = Door.of(request)
-    caller = caller_of(request, door.access)
-    conversation = checked_id(request.match_info["id"], "the chat's id")
-    if not caller.may_open(conversation):
-        raise Problem(403, "this token is not for this conversation")
+    """Streams the unfinished answer from its first word on; 204 when there is none. Raises Problem."""
+    context = GatewayContext.of(request)
+    caller = caller_of(request, context.access)
+    conversation = opened(checked_id(request.match_info["id"], "the chat's id"), caller)
     waiting = [
-        Underway.found(record, conversation, door.settings.turn_ttl_s)
-        for record in door.hub.unanswered(conversation.encode()).values()
+        Underway.found(record, conversation, context.settings.turn_ttl_s)
+        for record in context.hub.unanswered(conversation).values()
     ]
     if not waiting or waiting[-1].until <= time.time():
         return web.Response(status=204)
     turn = waiting[-1]
-    with connected(door, caller):
-        async with following(door, turn) as events:
+    with context.connected(caller):
+        async with following(context, turn) as events:
             return await send(request, UI_HEADERS, _Answer(turn, answer_id(turn.turn_id)).parts(events))
 
 
 class _Answer:
-    """One turn as parts of a message."""
+    """Makes the parts of a message from a turn's events."""
 
     def __init__(self, turn: Underway, message_id: str) -> None:
         self._turn, self._message_id = turn, message_id
@@ -78,8 +74,8 @@ class _Answer:
         self._texts = 0
         self._begun = self._writing = False
 
-    async def parts(self, events: AsyncIterator[Event]) -> AsyncGenerator[bytes]:
-        """The stream, to its end."""
+    async def parts(self, events: AsyncIterator[ConversationEvent]) -> AsyncGenerator[bytes]:
+        """The parts, to the end of the turn."""
         try:
             async for event in events:
                 if event.name == "heartbeat":
@@ -91,7 +87,7 @@ class _Answer:
             yield data({"type": "error", "errorText": problem.detail})
         yield b"data: [DONE]\n\n"
 
-    def _of(self, event: Event) -> list[dict[str, Any]]:
+    def _of(self, event: ConversationEvent) -> list[dict[str, Any]]:
         said = event.data
         if event.name in ("queued", "started"):
             return [{"type": f"data-{event.name}", "data": said, "transient": True}]
@@ -115,7 +111,7 @@ class _Answer:
         return [*told, {"type": "text-delta", "id": self._text_id, "delta": piece.text}]
 
     def _ending(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
-        about = extension(self._turn, reply)
+        about = self._turn.extension(reply)
         if reply["outcome"] in ("expired", "failed"):
             return [{"type": "error", "errorText": reply["text"] or (reply.get("error") or {}).get("message", "")}]
         told = self._words(reply["text"], final=True) or self._start()
@@ -130,11 +126,11 @@ class _Answer:
         return [*told, {"type": "finish", "finishReason": finish_reason(reply), "messageMetadata": about}]
 
     def _start(self) -> list[dict[str, Any]]:
-        """Begins the message with its first word: until then the page shows that it waits."""
+        """Starts the message with its first word: until then the page shows that it waits."""
         if self._begun:
             return []
         self._begun = True
-        about = extension(self._turn, None)
+        about = self._turn.extension(None)
         start = {"type": "start", "messageId": self._message_id, "messageMetadata": about}
         # A step of its own, so that `reset-step` takes back this answer's words and nothing else.
         return [start, {"type": "start-step"}]

@@ -12,7 +12,7 @@ from aiohttp import web
 from forebay.gateway.console import views
 from forebay.gateway.console.admin import admin_of, explained
 from forebay.gateway.console.params import count_of, filter_of, letter_id
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.problem import Problem
 from forebay.operations.dead_letters.dead_letters import DeadLetters, NoSuchLetterError
 from forebay.schemas import ClusterError
@@ -24,9 +24,9 @@ MOST = 200
 
 
 async def browse(request: web.Request) -> web.Response:
-    """One page, the newest first; ``?after=`` goes on behind its last."""
+    """One page of letters, newest first; ``?after=`` continues after a letter."""
     admin_of(request)
-    topic = Door.of(request).cluster.topics.dead_letters
+    topic = GatewayContext.of(request).cluster.topics.dead_letters
     wanted, limit = filter_of(request, topic), count_of(request, PAGE, MOST)
     after = letter_id(request.query["after"], topic) if "after" in request.query else None
     rows: list[dict[str, Any]] = []
@@ -39,16 +39,16 @@ async def browse(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """One letter with its headers and its value."""
     admin_of(request)
-    place = letter_id(request.match_info["id"], Door.of(request).cluster.topics.dead_letters)
+    place = letter_id(request.match_info["id"], GatewayContext.of(request).cluster.topics.dead_letters)
     async with reading(request) as letters:
         return web.json_response(views.whole(await letters.get(place)))
 
 
 @asynccontextmanager
 async def reading(request: web.Request, within_s: float = READ_S) -> AsyncIterator[DeadLetters]:
-    """The dead letters, with failures told as the page can show them. Raises Problem."""
+    """Yields the dead letters; failures become problems that the page can show. Raises Problem."""
     try:
-        async with asyncio.timeout(within_s), DeadLetters(Door.of(request).cluster) as letters:
+        async with asyncio.timeout(within_s), DeadLetters(GatewayContext.of(request).cluster) as letters:
             yield letters
     except NoSuchLetterError as error:
         raise Problem(404, str(error)) from None

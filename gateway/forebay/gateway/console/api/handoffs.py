@@ -1,4 +1,4 @@
-"""Conversations that a person has taken over. They are given back with the command that is shown, where the store is."""
+"""Conversations that a person has taken over. An operator returns one with the command that is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from forebay.gateway.console import views
 from forebay.gateway.console.admin import admin_of
 from forebay.gateway.console.latest_records import latest as latest_records
 from forebay.gateway.console.params import count_of
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 from forebay.schemas import Handoff
 
 SHOWN = 50
@@ -19,9 +19,9 @@ MOST = 200
 
 
 async def latest(request: web.Request) -> web.Response:
-    """The latest, with their transcripts, each once."""
+    """The latest hand-offs with their transcripts, each once."""
     admin_of(request)
-    cluster = Door.of(request).cluster
+    cluster = GatewayContext.of(request).cluster
     found: dict[str, dict[str, Any]] = {}
     unreadable = 0
     async for record in latest_records(cluster, cluster.topics.handoffs, count_of(request, SHOWN, MOST)):

@@ -1,4 +1,4 @@
-"""The live stream: a snapshot a second, the same bytes to every open console."""
+"""The live stream: one snapshot a second, the same bytes for every open console."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from forebay.gateway.console.admin import admin_of
 from forebay.gateway.console.console import Console
 from forebay.gateway.console.page import find_plotly
-from forebay.gateway.http.context import Door
+from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.event_stream import HEADERS, STUCK_S
 from forebay.gateway.http.problem import Problem
 
@@ -18,15 +18,15 @@ MOST_CONSOLES = 100
 
 
 async def whoami(request: web.Request) -> web.Response:
-    """Who the page speaks for, and what it has to know of this gateway."""
-    caller, door = admin_of(request), Door.of(request)
-    topics = door.cluster.topics
+    """Name of the caller, and the settings of this gateway that the page needs."""
+    caller, context = admin_of(request), GatewayContext.of(request)
+    topics = context.cluster.topics
     return web.json_response(
         {
             "name": caller.name,
-            "open": door.settings.gateway_open,
-            "group": door.settings.group,
-            "turn_ttl_s": door.settings.turn_ttl_s,
+            "open": context.settings.gateway_open,
+            "group": context.settings.group,
+            "turn_ttl_s": context.settings.turn_ttl_s,
             "plots": await asyncio.to_thread(find_plotly) is not None,
             "topics": {"requests": topics.requests, "dead_letters": topics.dead_letters, "commands": topics.commands},
         }
@@ -34,7 +34,7 @@ async def whoami(request: web.Request) -> web.Response:
 
 
 async def live(request: web.Request) -> web.StreamResponse:
-    """Streams until the page goes, its token expires or the gateway leaves."""
+    """Streams until the page is closed, its token expires or the gateway stops."""
     caller, sampler = admin_of(request), Console.of(request).sampler
     if sampler.consoles >= MOST_CONSOLES:
         raise Problem(429, f"{MOST_CONSOLES} consoles are open at this gateway", retry_after_s=5.0)

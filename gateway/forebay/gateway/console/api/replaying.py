@@ -1,4 +1,4 @@
-"""Sending dead letters again and deleting them, each shown before it is done."""
+"""Replays and purges of dead letters, each with a dry run before it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from forebay.gateway.console import views
 from forebay.gateway.console.admin import admin_of
 from forebay.gateway.console.console import Console
 from forebay.gateway.console.jobs import Job
-from forebay.gateway.console.params import Letters, Purge, Replay
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.messages import parse
-from forebay.gateway.http.parsing import body_of
+from forebay.gateway.console.params import LetterParams, PurgeParams, ReplayParams
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.http.parsing import body_of, parse
 from forebay.gateway.http.problem import Problem
 from forebay.operations.dead_letters.dead_letters import DeadLetters
 from forebay.operations.dead_letters.replay_plan import ReplayPlan
@@ -21,16 +20,16 @@ from forebay.operations.dead_letters.replay_plan import ReplayPlan
 from .browsing import reading
 
 COUNT_S = 60.0
-"""How long counting what is meant may take while a request waits; a replay itself may count for as long as it needs."""
+"""How long counting may take while a request waits, in seconds; a replay itself may count for as long as it needs."""
 
 
 async def replay(request: web.Request) -> web.Response:
-    """The plan of a dry run; else the job, which goes on by itself."""
+    """The plan for a dry run; else starts the job and returns it at once."""
     caller = admin_of(request)
-    console, door = Console.of(request), Door.of(request)
-    asked = parse(Replay, await body_of(request, door.settings.gateway_body_s))
-    wanted = asked.filter(door.cluster.topics.dead_letters)
-    if not asked.everything and not asked.model_dump(include=set(Letters.model_fields), exclude_defaults=True):
+    console, context = Console.of(request), GatewayContext.of(request)
+    asked = parse(ReplayParams, await body_of(request, context.settings.gateway_body_s))
+    wanted = asked.filter(context.cluster.topics.dead_letters)
+    if not asked.everything and not asked.model_dump(include=set(LetterParams.model_fields), exclude_defaults=True):
         raise Problem(400, "nothing narrows it: give a filter or ids, or say everything")
     if asked.dry_run:
         async with reading(request, COUNT_S) as letters:
@@ -38,7 +37,7 @@ async def replay(request: web.Request) -> web.Response:
         return web.json_response(views.plan(plan, asked.limit))
 
     async def work(job: Job) -> None:
-        async with DeadLetters(door.cluster) as letters:
+        async with DeadLetters(context.cluster) as letters:
             plan = await letters.plan(wanted, again=asked.again, max_replays=asked.max_replays)
             await _send(job, letters, plan, asked)
 
@@ -49,10 +48,10 @@ async def replay(request: web.Request) -> web.Response:
 
 
 async def purge(request: web.Request) -> web.Response:
-    """What would be deleted; or deletes it, when the number of letters is still what was confirmed."""
+    """The plan for a dry run; else deletes the letters, if their number is still the one that was confirmed."""
     caller = admin_of(request)
-    console, door = Console.of(request), Door.of(request)
-    asked = parse(Purge, await body_of(request, door.settings.gateway_body_s))
+    console, context = Console.of(request), GatewayContext.of(request)
+    asked = parse(PurgeParams, await body_of(request, context.settings.gateway_body_s))
     if (asked.before is None) != asked.everything:
         raise Problem(400, "give a time before which they died, or say everything; not both")
     if asked.dry_run:
@@ -76,20 +75,20 @@ async def purge(request: web.Request) -> web.Response:
 
 
 async def job(request: web.Request) -> web.Response:
-    """How a job stands."""
+    """State of a job."""
     admin_of(request)
     return web.json_response(Console.of(request).jobs.find(request.match_info["id"]).fields())
 
 
 async def stop(request: web.Request) -> web.Response:
-    """Ends a replay after the parcel in hand."""
+    """Stops a replay after the batch that it is sending."""
     caller, console = admin_of(request), Console.of(request)
     stopped = console.jobs.stop(request.match_info["id"])
     console.audit.note(caller.name, f"stop {stopped.kind}", stopped.on, stopped.state, job=stopped.job_id)
     return web.json_response(stopped.fields())
 
 
-async def _send(job: Job, letters: DeadLetters, plan: ReplayPlan, asked: Replay) -> None:
+async def _send(job: Job, letters: DeadLetters, plan: ReplayPlan, asked: ReplayParams) -> None:
     total = plan.selected if asked.limit is None else min(plan.selected, asked.limit)
     job.running(total)
     sent = await letters.replay(plan, rate=asked.rate, limit=asked.limit, on_progress=job.progressed, stop=job.stop)
@@ -98,7 +97,7 @@ async def _send(job: Job, letters: DeadLetters, plan: ReplayPlan, asked: Replay)
     job.end("stopped" if sent.stopped else "done", f"sent {sent.replayed:,} of {total:,}{large}")
 
 
-async def _delete(job: Job, letters: DeadLetters, asked: Purge) -> None:
+async def _delete(job: Job, letters: DeadLetters, asked: PurgeParams) -> None:
     found = await letters.plan_purge(asked.before)
     job.running(found.letters)
     if found.letters != asked.confirm:

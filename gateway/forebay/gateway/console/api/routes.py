@@ -1,4 +1,4 @@
-"""Addresses of the console."""
+"""Routes of the console."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import browsing, handoffs, history, live_stream, replaying, worker_comman
 
 
 def routes() -> list[web.RouteDef]:
-    """The page, and its data under ``/console/api``, each of which asks for an admin's key itself."""
+    """The page, and its data under ``/console/api``, where each handler checks the admin's key."""
     api = "/console/api"
     return [
         web.get("/console", page.console_page),

@@ -1,4 +1,4 @@
-"""An operator's word to the workers."""
+"""Commands of an operator to the workers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from aiohttp import web
 from forebay.gateway.console.admin import admin_of, explained
 from forebay.gateway.console.audit import target
 from forebay.gateway.console.console import Console
-from forebay.gateway.console.params import Say
+from forebay.gateway.console.params import CommandParams
 from forebay.gateway.http.access import Caller
-from forebay.gateway.http.context import Door
-from forebay.gateway.http.messages import parse
-from forebay.gateway.http.parsing import body_of
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.http.parsing import body_of, parse
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.record import Stream
 from forebay.schemas import EVERYBODY, ClusterError
@@ -22,13 +21,13 @@ MOST_NAME = 256
 
 
 async def say(request: web.Request) -> web.Response:
-    """Returns when Kafka has the command; the workers obey within moments, as the live stream shows."""
-    caller, door, audit = admin_of(request), Door.of(request), Console.of(request).audit
-    asked = parse(Say, await body_of(request, door.settings.gateway_body_s))
+    """Responds when Kafka has the command; the workers obey within moments, as the live stream shows."""
+    caller, context, audit = admin_of(request), GatewayContext.of(request), Console.of(request).audit
+    asked = parse(CommandParams, await body_of(request, context.settings.gateway_body_s))
     on = target(asked.worker, asked.partition)
     try:
-        _meant(door, asked)
-        said = await door.fleet.command(
+        _meant(context, asked)
+        said = await context.fleet.command(
             asked.command, worker=asked.worker, partition=asked.partition, issued_by=issuer(caller)
         )
     except (Problem, ClusterError) as error:
@@ -39,16 +38,16 @@ async def say(request: web.Request) -> web.Response:
 
 
 def issuer(caller: Caller) -> str:
-    """As a command names who said it."""
+    """The caller's name as a command carries it."""
     return caller.name[:MOST_NAME]
 
 
-def _meant(door: Door, asked: Say) -> None:
-    """Raises Problem for a worker or a partition that is not there: nobody would obey, and nobody would notice."""
+def _meant(context: GatewayContext, asked: CommandParams) -> None:
+    """Raises Problem for a worker or partition that does not exist: nobody would obey, and nobody would notice."""
     if asked.command == "drain" and asked.partition is not None:
         raise Problem(400, "drain takes no partition: a worker leaves with all of its own")
-    known = {state.worker_id for state in door.fleet.workers(time.time())}
+    known = {state.worker_id for state in context.fleet.workers(time.time())}
     if asked.worker != EVERYBODY and asked.worker not in known:
         raise Problem(404, f"no worker {asked.worker} has reported in the last minutes")
-    if asked.partition is not None and asked.partition not in door.hub.tail.partitions(Stream.REQUESTS):
-        raise Problem(404, f"{door.cluster.topics.requests} has no partition {asked.partition}")
+    if asked.partition is not None and asked.partition not in context.hub.log_ends(Stream.REQUESTS):
+        raise Problem(404, f"{context.cluster.topics.requests} has no partition {asked.partition}")

@@ -1,7 +1,7 @@
-"""The sampler: looks once a second, whoever watches, and tells all open consoles the same bytes.
+"""The sampler: looks at the fleet once a second, and sends all open consoles the same bytes.
 
-It always runs, because a console that is opened in trouble has to show how the trouble began. The point it keeps costs
-well under a millisecond; the whole snapshot is put together only while somebody watches.
+It always runs: a console that is opened during an incident has to show how it began. The point that it keeps costs well
+under a millisecond; a whole snapshot is made only while a console is open.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 import orjson
 import structlog
 
-from forebay.gateway.http.context import Door
-from forebay.gateway.stream.record import Record, Stream
+from forebay.gateway.http.context import GatewayContext
+from forebay.gateway.stream.record import Stream, TopicRecord
 from forebay.operations.findings import findings
-from forebay.operations.fleet_view import Moment, partitions_of, situation_of
+from forebay.operations.fleet_view import FleetView, partitions_of, situation_of
 from forebay.operations.latencies import Latencies
 from forebay.operations.offset_ages import Ages
 from forebay.telemetry.rate import Rate
 
 from .snapshot import snapshot_of
-from .timeline import History, point_of
+from .timeline import Timeline, point_of
 
 log = structlog.get_logger()
 
@@ -33,12 +33,12 @@ _RATE_S = 3.0
 
 
 class Sampler:
-    """One for all consoles of a gateway."""
+    """Samples for all consoles of a gateway."""
 
-    def __init__(self, door: Door, more: Callable[[], dict[str, Any]]) -> None:
-        """``more`` is put into each snapshot as it is."""
-        self._door, self._more = door, more
-        self._ages, self._latencies, self._history = Ages(), Latencies(), History()
+    def __init__(self, context: GatewayContext, more: Callable[[], dict[str, Any]]) -> None:
+        """``more`` returns fields that are added to each snapshot."""
+        self._context, self._more = context, more
+        self._ages, self._latencies, self._timeline = Ages(), Latencies(), Timeline()
         self._offered, self._answered = Rate(_RATE_S), Rate(_RATE_S)
         self._coming: asyncio.Future[bytes | None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -46,20 +46,20 @@ class Sampler:
         self._cost_s = 0.0
 
     def start(self) -> None:
-        """Listens, and looks from now on."""
-        self._door.hub.listeners.append(self._heard)
+        """Starts sampling."""
+        self._context.hub.listeners.append(self._heard)
         self._task = asyncio.create_task(self._run(), name="gateway.console")
 
     async def stop(self) -> None:
-        """Looks no more."""
+        """Stops sampling."""
         self.close()
-        self._door.hub.listeners.remove(self._heard)
+        self._context.hub.listeners.remove(self._heard)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def close(self) -> None:
-        """Ends what consoles wait for: the gateway leaves, and they go on at another one."""
+        """Ends the waiting of all consoles: the gateway stops, and they go on at another one."""
         if self._task is not None:
             self._task.cancel()
         if self._coming is not None and not self._coming.done():
@@ -74,10 +74,10 @@ class Sampler:
         return await asyncio.shield(self._coming)
 
     def opening(self) -> bytes:
-        """What a console that opens is told first: the last half hour, and now."""
-        return _event("history", self._history.columns()) + self._look(keep=False)
+        """The first events of a console that opens: the last half hour, and now."""
+        return _event("history", self._timeline.columns()) + self._look(keep=False)
 
-    def _heard(self, record: Record) -> None:
+    def _heard(self, record: TopicRecord) -> None:
         if record.stream is Stream.REQUESTS:
             self._ages.heard(record.partition, record.offset, record.timestamp)
         elif record.stream is Stream.REPLIES:
@@ -105,18 +105,18 @@ class Sampler:
             self._coming.set_result(frame)
 
     def _look(self, *, keep: bool, whole: bool = True) -> bytes:
-        moment = self._moment(note=keep)
-        partitions = partitions_of(moment, self._ages)
-        point = point_of(moment, partitions)
+        view = self._view(note=keep)
+        partitions = partitions_of(view, self._ages)
+        point = point_of(view, partitions)
         if keep:
-            self._history.add(point)
+            self._timeline.add(point)
         if not whole:
             return b""
-        snapshot, gateway = snapshot_of(moment, partitions, point), self._gateway()
+        snapshot, gateway = snapshot_of(view, partitions, point), self._gateway()
         situation = situation_of(
-            moment,
+            view,
             partitions,
-            turn_ttl_s=self._door.settings.turn_ttl_s,
+            turn_ttl_s=self._context.settings.turn_ttl_s,
             models=snapshot["models"],
             spending=snapshot["spending"],
             wait_s=gateway["wait_s"],
@@ -126,33 +126,33 @@ class Sampler:
         troubles = [finding._asdict() for finding in findings(situation)]
         return _event("snapshot", snapshot | {"troubles": troubles, "gateway": gateway} | self._more())
 
-    def _moment(self, *, note: bool) -> Moment:
-        door, now = self._door, time.time()
-        positions, fleet = door.hub.tail.positions, door.fleet
-        states = fleet.workers(now)
+    def _view(self, *, note: bool) -> FleetView:
+        context, now = self._context, time.time()
+        hub, fleet = context.hub, context.fleet
+        log_ends, reply_ends = hub.log_ends(Stream.REQUESTS), hub.log_ends(Stream.REPLIES)
         if note:
-            for stream, rate in ((Stream.REQUESTS, self._offered), (Stream.REPLIES, self._answered)):
-                rate.note(sum(end for (of, _), end in positions.items() if of is stream), time.monotonic())
-        return Moment(
+            self._offered.note(sum(log_ends.values()), time.monotonic())
+            self._answered.note(sum(reply_ends.values()), time.monotonic())
+        return FleetView(
             now=now,
-            group=door.settings.group,
-            log_ends={number: end for (of, number), end in positions.items() if of is Stream.REQUESTS},
-            backlogs=door.hub.backlog.queue.partitions,
-            states=states,
+            group=context.settings.group,
+            log_ends=log_ends,
+            backlogs=hub.backlogs,
+            states=fleet.workers(now),
             silent=frozenset(state.worker_id for state in fleet.silent(now)),
             offered=self._offered.latest,
             answered=self._answered.latest,
-            window=self._latencies.window(now),
+            replies=self._latencies.window(now),
         )
 
     def _gateway(self) -> dict[str, Any]:
-        door = self._door
-        away = door.hub.backlog.kafka_away_since
+        context = self._context
+        away_s = context.hub.kafka_away_s()
         return {
-            "connections": door.connections.count,
-            "streaming": door.acceptance.streaming.on,
-            "wait_s": round(door.hub.backlog.queue.longest_wait_s(time.monotonic()), 1),
-            "kafka_away_s": None if away is None else round(time.monotonic() - away, 1),
+            "connections": context.connections.count,
+            "streaming": context.submission.streaming.on,
+            "wait_s": round(context.hub.longest_wait_s(), 1),
+            "kafka_away_s": None if away_s is None else round(away_s, 1),
             "consoles": self.consoles,
             "sample_ms": round(1000 * self._cost_s, 2),
         }

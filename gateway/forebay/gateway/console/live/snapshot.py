@@ -1,6 +1,6 @@
-"""A snapshot: one moment as the console's page is told it, in JSON. Pure.
+"""A snapshot: the view of the fleet as JSON for the console's page. Pure.
 
-Lists stand for objects where there are many, since the page gets it every second: 50 workers with 96 partitions are 40 KiB.
+Partitions are lists, not objects, since the page gets them every second: 50 workers with 96 partitions are 40 KiB.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from forebay.operations.fleet_totals import models_of, spending_of
-from forebay.operations.fleet_view import Moment, PartitionNow
+from forebay.operations.fleet_view import FleetView, PartitionView
 from forebay.schemas import WorkerState
 
 from .timeline import Point
 
 
-def snapshot_of(moment: Moment, partitions: Sequence[PartitionNow], point: Point) -> dict[str, Any]:
-    """Everything but what only this gateway knows of itself."""
-    active = [state for state in moment.states if state.worker_id not in moment.silent]
+def snapshot_of(view: FleetView, partitions: Sequence[PartitionView], point: Point) -> dict[str, Any]:
+    """The snapshot, without the state of the gateway itself."""
+    active = [state for state in view.states if state.worker_id not in view.silent]
     return {
-        "at": round(moment.now, 3),
+        "at": round(view.now, 3),
         "now": {name: _rounded(value) for name, value in point._asdict().items()},
-        "turns": moment.window.turns,
-        "outcomes": moment.window.outcomes,
-        "errors": moment.window.errors,
+        "turns": view.replies.turns,
+        "outcomes": view.replies.outcomes,
+        "errors": view.replies.errors,
         "unknown_partitions": sum(partition.waiting is None for partition in partitions),
         "partitions": [_partition(partition) for partition in partitions],
-        "workers": [_worker(state, moment) for state in moment.states],
+        "workers": [_worker(state, view) for state in view.states],
         "models": models_of(active),
-        "spending": spending_of(state.spending for state in moment.states if state.group == moment.group),
+        "spending": spending_of(state.spending for state in view.states if state.group == view.group),
     }
 
 
-def _partition(partition: PartitionNow) -> list[Any]:
+def _partition(partition: PartitionView) -> list[Any]:
     age = partition.oldest
     return [
         partition.number,
@@ -46,18 +46,18 @@ def _partition(partition: PartitionNow) -> list[Any]:
     ]
 
 
-def _worker(state: WorkerState, moment: Moment) -> dict[str, Any]:
+def _worker(state: WorkerState, view: FleetView) -> dict[str, Any]:
     return {
         "id": state.worker_id,
         "version": state.version,
         "host": state.host,
         "pid": state.pid,
         "group": state.group,
-        "foreign": state.group != moment.group,
+        "foreign": state.group != view.group,
         "state": state.state,
-        "silent": state.worker_id in moment.silent,
-        "age_s": round(max(0.0, moment.now - state.reported_at.timestamp()), 1),
-        "up_s": round(max(0.0, moment.now - state.started_at.timestamp())),
+        "silent": state.worker_id in view.silent,
+        "age_s": round(max(0.0, view.now - state.reported_at.timestamp()), 1),
+        "up_s": round(max(0.0, view.now - state.started_at.timestamp())),
         "trouble": state.trouble,
         "partitions": [[one.partition, one.waiting, one.in_flight, one.paused] for one in state.partitions],
         "in_flight": state.in_flight,

@@ -1,4 +1,4 @@
-"""The last half hour, a point a second: so that the plots of a page that opens begin full. Pure."""
+"""The timeline: one point a second of the last half hour, so that plots are full when a page opens. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from forebay.operations.fleet_view import Moment, PartitionNow
+from forebay.operations.fleet_view import FleetView, PartitionView
 
 KEPT = 1_800
 """Points: half an hour."""
 
 
 class Point(NamedTuple):
-    """One second."""
+    """The fleet in one second."""
 
     at: float
     """Seconds since the epoch."""
@@ -29,18 +29,18 @@ class Point(NamedTuple):
     model_p50: float | None
     model_p99: float | None
     failed: int
-    """Replies of the last seconds that carry an error."""
+    """Replies with an error in the last seconds."""
 
 
-def point_of(moment: Moment, partitions: Iterable[PartitionNow]) -> Point:
-    """The moment in a few numbers."""
+def point_of(view: FleetView, partitions: Iterable[PartitionView]) -> Point:
+    """The fleet now, in a few numbers."""
     partitions = tuple(partitions)
     ages = [partition.oldest.seconds for partition in partitions if partition.oldest is not None]
-    window = moment.window
+    window = view.replies
     return Point(
-        at=moment.now,
-        offered=moment.offered,
-        answered=moment.answered,
+        at=view.now,
+        offered=view.offered,
+        answered=view.answered,
         waiting=sum(partition.waiting or 0 for partition in partitions),
         in_flight=sum(partition.in_flight for partition in partitions),
         oldest_s=max(ages, default=0.0),
@@ -52,18 +52,18 @@ def point_of(moment: Moment, partitions: Iterable[PartitionNow]) -> Point:
     )
 
 
-class History:
-    """The latest points."""
+class Timeline:
+    """Keeps the latest points."""
 
     def __init__(self) -> None:
         self._points: deque[Point] = deque(maxlen=KEPT)
 
     def add(self, point: Point) -> None:
-        """The oldest goes."""
+        """Adds a point; the oldest is dropped."""
         self._points.append(point)
 
     def columns(self) -> dict[str, list[float | None]]:
-        """Each field over time, oldest first: a third of the bytes that a list of objects would take."""
+        """Each field over time, oldest first: a third of the bytes of a list of objects."""
         rounded = [[None if value is None else round(value, 1) for value in point] for point in self._points]
         columns = [list(column) for column in zip(*rounded, strict=True)] or [[] for _ in Point._fields]
         return dict(zip(Point._fields, columns, strict=True))
