@@ -14,7 +14,7 @@ from . import metrics, openapi
 from .console.api.routes import routes as console_routes
 from .console.console import attach as attach_console
 from .http.context import KEY, GatewayContext
-from .http.problem import Problem
+from .http.problem import Problem, kafka_away
 from .http.trace_middleware import traced
 from .openai import chat_completions
 from .pages import static
@@ -69,7 +69,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         response = _from_aiohttp(error)
     except ClusterError as error:
         log.warning("gateway.kafka_away", error=str(error))
-        response = Problem(503, "Kafka does not answer now", code="kafka_away", retry_after_s=2.0).response()
+        response = kafka_away().response()
     except Exception:  # a mistake of ours costs this request, not the connection's others
         log.exception("gateway.mistake", method=request.method, path=request.path)
         response = Problem(500, "a mistake of the gateway; its log says more", code="internal").response()

@@ -9,10 +9,10 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from forebay.schemas import Environment
+from forebay.schemas import FleetSettings
 
 
-class GatewaySettings(Environment):
+class GatewaySettings(FleetSettings):
     """Settings of one gateway; ``gateway_port`` is ``FOREBAY_GATEWAY_PORT``, and so on."""
 
     gateway_host: str = "127.0.0.1"
@@ -59,14 +59,8 @@ class GatewaySettings(Environment):
     """What becomes of a turn that would wait beyond its deadline: 503, or only the FAQ answers it."""
     gateway_model: str = Field(default="forebay", min_length=1)
     """Name of the assistant in the OpenAI-compatible API."""
-    group: str = Field(default="forebay-workers", min_length=1, max_length=249)
-    """The workers' consumer group, whose progress tells a turn's place in the queue."""
-    turn_ttl_s: float = Field(default=120.0, gt=0, le=86_400)
-    """How long a turn without ``expires_at`` may wait, in seconds: as the workers have it."""
     health_port: int = Field(default=9465, ge=0, le=65_535)
     """Port of /livez, /readyz and /metrics on all interfaces; 0 takes a free one."""
-    log: Literal["json", "console"] = "json"
-    """Form of the log lines."""
 
     @field_validator("gateway_keys")
     @classmethod

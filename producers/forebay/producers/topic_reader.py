@@ -35,7 +35,7 @@ the order of a partition is what counts. So all records have one order, and a pa
 """
 
 
-class Cursor(NamedTuple):
+class MergePosition(NamedTuple):
     """A place in the order of `TopicReader.newest_first`: the time to merge by, as in `Timed`, and where it is."""
 
     timestamp: int
@@ -119,7 +119,9 @@ class TopicReader:
         async for record in _merged([self._forwards(*entry) for entry in spans.items()], 1):
             yield record
 
-    async def newest_first(self, spans: Spans, after: Cursor | None = None) -> AsyncGenerator[ConsumerRecord, None]:
+    async def newest_first(
+        self, spans: Spans, after: MergePosition | None = None
+    ) -> AsyncGenerator[ConsumerRecord, None]:
         """All records in the spans backwards, partitions merged by timestamp; ``after`` continues behind that place."""
         if after is not None:
             own = spans.get(after.partition, range(0))
@@ -177,7 +179,7 @@ class TopicReader:
                 timestamp = max(timestamp, record.timestamp)
                 yield int(timestamp), record
 
-    async def _backwards(self, partition: int, span: range, after: Cursor | None) -> Timed:
+    async def _backwards(self, partition: int, span: range, after: MergePosition | None) -> Timed:
         timestamp: float = after.timestamp if after is not None and partition == after.partition else math.inf
         async for records in self._tails(partition, span):
             while records:

@@ -14,6 +14,7 @@ _MODULES = {
     ".deadletter": "Failure Reason dead_letter_headers",
     ".delta": "Delta",
     ".environment": "Environment SettingsError",
+    ".fleet_settings": "FleetSettings",
     ".handoff": "Handoff Said",
     ".headers": "Headers carried replayed",
     ".reply": "Action Outcome Reply ReplyError Usage",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .deadletter import Failure, Reason, dead_letter_headers
     from .delta import Delta
     from .environment import Environment, SettingsError
+    from .fleet_settings import FleetSettings
     from .handoff import Handoff, Said
     from .headers import Headers, carried, replayed
     from .reply import Action, Outcome, Reply, ReplyError, Usage
@@ -60,6 +62,7 @@ __all__ = [
     "Delta",
     "Environment",
     "Failure",
+    "FleetSettings",
     "Handoff",
     "Headers",
     "ModelState",

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator
 
-from forebay.schemas import Environment
+from forebay.schemas import FleetSettings
 
 from .flow.budget import Ceilings
 from .models import Timeouts
 
 
-class WorkerSettings(Environment):
+class WorkerSettings(FleetSettings):
     """Settings of one worker; ``drain_s`` is ``FOREBAY_DRAIN_S``, and so on."""
 
-    group: str = Field(default="forebay-workers", min_length=1, max_length=249)
-    """Consumer group."""
     concurrency: int = Field(default=50, ge=1, le=10_000)
     """Model calls in flight in this worker, at most: refusals bring it down, answers up again."""
     concurrency_floor: int = Field(default=1, ge=1, le=10_000)
@@ -73,14 +70,10 @@ class WorkerSettings(Environment):
     """Models to ask when the first cannot answer, in order, comma-separated; an assistant's own come first."""
     catalogue: Path | None = None
     """A TOML file of models and prices on top of the shipped ``workers/forebay/workers/models/catalogue.toml``."""
-    turn_ttl_s: float = Field(default=120.0, gt=0, le=86_400)
-    """How long a turn without ``expires_at`` may wait, in seconds."""
     drain_s: float = Field(default=25.0, ge=0, le=3_600)
     """How long turns in flight may take to finish after SIGTERM, in seconds."""
     health_port: int = Field(default=9464, ge=0, le=65_535)
     """Port of /livez, /readyz and /metrics on all interfaces; 0 takes a free one."""
-    log: Literal["json", "console"] = "json"
-    """Form of the log lines."""
     max_waiting: int = Field(default=10_000, ge=1, le=1_000_000)
     """Turns held in memory that wait or run; what is beyond waits in Kafka."""
     max_waiting_mib: int = Field(default=64, ge=1, le=16_384)

@@ -9,13 +9,13 @@ from aiohttp import hdrs, web
 from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.parsing import caller_of
-from forebay.gateway.http.problem import Problem
+from forebay.gateway.http.problem import Problem, kafka_away
 from forebay.schemas import ClusterError
 
 
 def explained(error: ClusterError) -> Problem:
     """The problem with its whole explanation: an operator can repair Kafka."""
-    return Problem(503, str(error), code="kafka_away", retry_after_s=2.0)
+    return kafka_away(str(error))
 
 
 def admin_of(request: web.Request) -> Caller:

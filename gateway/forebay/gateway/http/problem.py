@@ -61,3 +61,8 @@ class Problem(Exception):
             content_type="application/problem+json",
             headers=self.headers(),
         )
+
+
+def kafka_away(detail: str = "Kafka does not answer now", **more: Any) -> Problem:
+    """The problem of a request that needs Kafka while it does not answer."""
+    return Problem(503, detail, code="kafka_away", retry_after_s=2.0, **more)

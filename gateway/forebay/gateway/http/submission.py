@@ -24,7 +24,7 @@ from forebay.telemetry import tracing
 from forebay.telemetry.metrics import sent as count_sent
 
 from .admission import TurnAdmission
-from .problem import Problem
+from .problem import Problem, kafka_away
 from .streaming import Streaming
 
 log = structlog.get_logger()
@@ -197,13 +197,7 @@ class Submission:
 
 
 def _away(turn: Turn) -> Problem:
-    return Problem(
-        503,
-        "Kafka does not take turns now; send it again with this turn_id",
-        code="kafka_away",
-        retry_after_s=2.0,
-        turn_id=turn.turn_id,
-    )
+    return kafka_away("Kafka does not take turns now; send it again with this turn_id", turn_id=turn.turn_id)
 
 
 def _digest(turn: Turn) -> bytes:

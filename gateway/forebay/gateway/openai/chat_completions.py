@@ -16,7 +16,7 @@ from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.event_stream import HEADERS, HEARTBEAT, data, send
 from forebay.gateway.http.messages import TurnIn, json_response
 from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, turn_of
-from forebay.gateway.http.problem import Problem
+from forebay.gateway.http.problem import Problem, kafka_away
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.words import PARAGRAPH, Draft, Shown
 from forebay.gateway.turns.following import following
@@ -179,7 +179,7 @@ def _told(handler: Handler) -> Handler:
             problem = error
         except ClusterError as error:
             log.warning("gateway.kafka_away", error=str(error))
-            problem = Problem(503, "Kafka does not answer now", code="kafka_away", retry_after_s=2.0)
+            problem = kafka_away()
         except web.HTTPException as error:
             if error.status < 400:
                 raise

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from forebay.producers.topic_reader import Cursor, TopicReader
+from forebay.producers.topic_reader import MergePosition, TopicReader
 from forebay.schemas import Cluster
 
 from .letter import DeadLetter, Filter, LetterId, letter_of, milliseconds
@@ -215,7 +215,7 @@ class DeadLetters:
                 if not left:
                     return
 
-    async def _cursor(self, reader: TopicReader, after: LetterId | None) -> Cursor | None:
+    async def _cursor(self, reader: TopicReader, after: LetterId | None) -> MergePosition | None:
         if after is None:
             return None
         end, first, timestamps = (await reader.spans()).get(after.partition, range(0)).stop, None, list[int]()
@@ -223,7 +223,7 @@ class DeadLetters:
             first = first or records[0]
             timestamps.append(min(record.timestamp for record in records))
         if first is not None and first.offset == after.offset and not is_mark(first.headers):
-            return Cursor(min(timestamps), *after)
+            return MergePosition(min(timestamps), *after)
         raise NoSuchLetterError(f"there is no dead letter {after} on {self.topic} to go on after")
 
     def _reader(self) -> TopicReader:
