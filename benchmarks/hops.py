@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
-import traceback
-from itertools import pairwise
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any, Self
 
 import structlog
-from rich.console import Console
 
+from benchmarks.call_profile import Profile
 from forebay.schemas import Turn, Usage, encode
 from forebay.workers.answering.answering import Answering
 from forebay.workers.answering.deltas import delta_streams
@@ -39,8 +34,6 @@ from forebay.workers.flow.concurrency import AdaptiveLimit
 from forebay.workers.flow.upstream import Upstream
 from forebay.workers.models import CatalogueModel, Completion, OnText, Prompt
 
-ROOTS = ("schemas", "telemetry", "producers", "workers")
-REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_UP, TIMED, ROUNDS = 200, 500, 7
 
 
@@ -96,47 +89,6 @@ class Answers:
         await self.store.close()
 
 
-class Profile:
-    """Notes the calls in our source roots while it is entered, in their order."""
-
-    def __init__(self) -> None:
-        self.calls: list[CodeType] = []
-        self.depth = 0
-        self._ours: dict[CodeType, bool] = {}
-        self._begun: set[FrameType] = set()
-
-    @property
-    def files(self) -> set[str]:
-        """The files that were called into."""
-        return {code.co_filename for code in self.calls}
-
-    @property
-    def switches(self) -> int:
-        """How often a call was into another file than the call before it."""
-        return sum(one.co_filename != other.co_filename for one, other in pairwise(self.calls))
-
-    def __enter__(self) -> Self:
-        sys.setprofile(self._event)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _event(self, frame: FrameType, event: str, _: Any) -> None:
-        # What is resumed after a wait was called before.
-        if event == "call" and self._is_ours(frame.f_code) and frame not in self._begun:
-            self._begun.add(frame)
-            self.calls.append(frame.f_code)
-            self.depth = max(self.depth, sum(self._is_ours(one.f_code) for one, _ in traceback.walk_stack(frame)))
-
-    def _is_ours(self, code: CodeType) -> bool:
-        if code not in self._ours:
-            file = Path(code.co_filename)
-            inside = file.is_relative_to(REPOSITORY) and file.relative_to(REPOSITORY).parts[0] in ROOTS
-            self._ours[code] = inside and code.co_name not in ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
-        return self._ours[code]
-
-
 async def measured() -> tuple[Profile, float]:
     """(the calls of one turn, microseconds of a turn without the profiler)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -162,15 +114,7 @@ async def measured() -> tuple[Profile, float]:
 def main() -> None:
     structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
     profile, microseconds = asyncio.run(measured())
-    functions = set(profile.calls)
-    console = Console(width=140, highlight=False)
-    for file in sorted(profile.files):
-        names = sorted(code.co_qualname for code in functions if code.co_filename == file)
-        console.print(f"{Path(file).relative_to(REPOSITORY)}: {', '.join(names)}", markup=False)
-    console.print(
-        f"\n{len(profile.calls)} calls of {len(functions)} functions in {len(profile.files)} files, "
-        f"{profile.switches} file switches, depth {profile.depth}; {microseconds:.0f} us of CPU a turn"
-    )
+    profile.print(f"; {microseconds:.0f} us of CPU a turn")
 
 
 if __name__ == "__main__":
