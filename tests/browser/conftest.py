@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from .stub_gateway import StubGateway
+
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _WATCH_POLICY = """
@@ -78,7 +81,7 @@ async def open_page(browser: Browser, gateway: StubGateway, troubles: Troubles) 
         page = await opened.new_page()
         page.on("console", troubles.console)
         page.on("pageerror", lambda error: troubles.seen.append(f"page error: {error}"))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         return page
 
     yield open_one

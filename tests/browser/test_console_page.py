@@ -162,9 +162,8 @@ async def test_the_page_shows_the_fleet_and_its_word_is_obeyed(
     async with ChatClient(cluster) as chat, serving(cluster) as gateway:
         await asyncio.gather(*(chat.ask("Is it in stock?", conversation_id=f"c-{number}") for number in range(20)))
         page = await open_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(30_000)
         await page.goto(f"{gateway.url}/console")
-        await expect(page.locator("#link")).to_have_text("live", timeout=30_000)
+        await expect(page.locator("#link")).to_have_text("live")
         await expect(page.locator(PLOT).first).to_be_attached(timeout=30_000)
         assert await page.locator(".plot .main-svg").count() >= 4
         await expect(page.locator("td.id", has_text=worker.name)).to_have_count(3)
@@ -172,21 +171,21 @@ async def test_the_page_shows_the_fleet_and_its_word_is_obeyed(
         await page.get_by_role("tab", name="Dead letters").click()
         await expect(page.locator("td", has_text="<img src=x").first).to_be_visible(timeout=30_000)
         await page.locator("td .link").first.click()
-        await expect(page.locator("dialog pre")).to_have_text(XSS, timeout=30_000)
+        await expect(page.locator("dialog pre")).to_have_text(XSS)
         await page.keyboard.press("Escape")
         await expect(page.locator("dialog")).to_have_count(0)
 
         await page.get_by_role("tab", name="Workers").click()
         await page.get_by_role("button", name=f"Pause {worker.name}").click()
         await page.locator("dialog").get_by_role("button", name="Pause").click()
-        await expect(page.locator(".pill")).to_have_text("paused", timeout=30_000)
+        await expect(page.locator(".pill")).to_have_text("paused")
         await expect(page.locator("#troubles")).to_contain_text(f"{worker.name}, by an operator.")
         await page.get_by_role("button", name=f"Resume {worker.name}").click()
         await page.locator("dialog").get_by_role("button", name="Resume").click()
-        await expect(page.locator(".pill")).to_have_text("working", timeout=30_000)
+        await expect(page.locator(".pill")).to_have_text("working")
 
         await page.get_by_role("tab", name="Audit").click()
-        await expect(page.locator("td", has_text=f"worker {worker.name}")).to_have_count(2, timeout=30_000)
+        await expect(page.locator("td", has_text=f"worker {worker.name}")).to_have_count(2)
         assert await page.evaluate("window.hit") is None
 
 

@@ -49,7 +49,7 @@ async def test_a_gateway_is_killed_in_mid_answer_and_no_word_is_lost_or_doubled(
     await hand.delta(turn, 2, "pieces, ")
     async with running(cluster, tmp_path, port):
         await hand.delta(turn, 3, "sent today.")
-        await expect(words(page)).to_have_text("Yes, forty-two pieces, sent today.", timeout=30_000)
+        await expect(words(page)).to_have_text("Yes, forty-two pieces, sent today.")
         await hand.reply(turn, "Yes, forty-two pieces, sent today.")
         await expect(words(page)).to_have_text("Assistant: Yes, forty-two pieces, sent today.")
         await page.reload()

@@ -20,7 +20,7 @@ from tests.pages import ROOT, Block, Page, commands, words
 
 from .conftest import until
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 STAYS = {
     "forebay broker": r"Kafka at ([\w.:]+),",
     "forebay model-api": r"Model API at http://(\S+)",

@@ -22,6 +22,7 @@ from aiokafka.record.util import calc_crc32c
 
 from forebay.operations import DeadLetters, Filter, LetterId, NoSuchLetterError, ReplayTakenOverError
 from forebay.operations.dead_letters import dead_letters as room
+from forebay.operations.dead_letters.pace import ReplayPace
 from forebay.operations.dead_letters.replay import ReplayProducer
 from forebay.operations.dead_letters.replay_plan import write_mark
 from forebay.producers import ChatClient, new_turn
@@ -600,24 +601,29 @@ async def test_kafka_goes_away_in_the_middle(
         await apply_topics(cluster, TopicSettings(topic_partitions=3))
         await bury(cluster, [Letter(number) for number in range(200)])
         async with DeadLetters(cluster) as letters:
-            plan, some_sent = await letters.plan(), asyncio.Event()
+            plan, told = await letters.plan(), [0]
+            wait_s = ReplayPace.wait_s
 
-            def watch(sent: int) -> None:
-                if sent >= 40:
-                    some_sent.set()
+            def long_after_some(pace: ReplayPace, count: int, now: float) -> float:
+                return wait_s(pace, count, now) if told[-1] < 40 else 5.0
 
-            replaying = asyncio.create_task(letters.replay(plan, rate=100, on_progress=watch))
-            await some_sent.wait()
-            # Not within a commit: a Kafka of one node that is killed there may forget to end the transaction.
-            await asyncio.sleep(0.1)
+            monkeypatch.setattr(ReplayPace, "wait_s", long_after_some)
+            replaying = asyncio.create_task(letters.replay(plan, rate=100, on_progress=told.append))
+
+            async def some_seen() -> bool:
+                return len(await requests(cluster)) == told[-1] >= 40
+
+            # Between two commits: a Kafka of one node that is killed within one may forget to end the transaction.
+            await until_async(some_seen)
             await asyncio.to_thread(broker.stop, kill=True)
             with pytest.raises(ClusterError, match=r"did not acknowledge|stopped answering"):
                 await replaying
+        monkeypatch.setattr(ReplayPace, "wait_s", wait_s)
         gc.collect()
         assert "never retrieved" not in caplog.text
         broker.start()
         async with DeadLetters(cluster) as letters:
-            assert (await letters.replay(await letters.plan())).replayed == 160
+            assert (await letters.replay(await letters.plan())).replayed == 200 - told[-1]
         assert Counter(numbers(await requests(cluster))) == Counter(range(200))
     finally:
         broker.stop(kill=True)

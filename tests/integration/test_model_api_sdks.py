@@ -286,7 +286,7 @@ async def test_a_slow_first_token_opens_the_stream_and_times_out(
     api.add_fault(Fault.SLOW_FIRST_TOKEN, seconds=60)
     seen: list[Any] = []
     with pytest.raises(httpx2.ReadTimeout):
-        await stream_claude(claude.with_options(timeout=0.1), seen)
+        await stream_claude(claude.with_options(timeout=1.0), seen)
     assert [event.type for event in seen] == ["message_start", "content_block_start"]
     with pytest.raises(openai.APITimeoutError):
         await stream_gpt(gpt.with_options(timeout=0.1), [])

@@ -206,7 +206,7 @@ async def test_on_a_terminal_it_refreshes_until_ctrl_c(cluster: Cluster, tmp_pat
     try:
         await until(lambda: said.count(b"No workers") >= 3 or process.returncode is not None)
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 10) == 0, said.decode(errors="replace")
+        assert await asyncio.wait_for(process.wait(), 60) == 0, said.decode(errors="replace")
     finally:
         asyncio.get_running_loop().remove_reader(ours)
         os.close(ours)

@@ -64,7 +64,7 @@ async def working(cluster: Cluster, work: Work = nothing) -> AsyncIterator[tuple
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
