@@ -117,7 +117,7 @@ class Answering:
                 if standing := context.standing:
                     recorded = standing.final
                     return self._published_again(context, standing)
-                ending = await self._decide(context)
+                ending = await self._ending(context)
                 permit.give_back()
                 publication = await self._record(context, ending)
                 recorded = True
@@ -142,11 +142,12 @@ class Answering:
             self._assistant.redaction,
         )
 
-    async def _decide(self, context: TurnContext) -> Ending:
-        """How the turn ends, by a model or without one. Raises AnsweredMeanwhile, and nothing else."""
-        self._budget.reserve(context.scopes, context.effort.owes(context.past.conversation.owed_usd))
+    async def _ending(self, context: TurnContext) -> Ending:
+        """How the turn ends, whatever happens. Raises AnsweredMeanwhile, and nothing else."""
+        if context.past.conversation.summary_usd:
+            self._budget.reserve(context.scopes, context.effort.owes(context.past.conversation.owed_usd))
         try:
-            return await self._cheapest(context)
+            return await self._decide(context)
         except AnsweredMeanwhile:
             raise
         except Expired:
@@ -160,8 +161,8 @@ class Answering:
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", attempts)
         return ending_without_model(context, self._assistant, failure)
 
-    async def _cheapest(self, context: TurnContext) -> Ending:
-        """The first that has an answer: a person, the customer's word on an action, the FAQ; a model costs most."""
+    async def _decide(self, context: TurnContext) -> Ending:
+        """Who answers: a person, the customer's word on an action, the FAQ, and a model last, since it costs most."""
         turn, conversation = context.turn, context.past.conversation
         if conversation.handed_off:
             return Ending(replies.handed_off(context, conversation.handed_off))

@@ -130,6 +130,8 @@ class Rounds:
         return Ending(reply, exchange, context.state_after({"specialist": route.name, "pending": pending}))
 
     def _fit(self, context: TurnContext, order: Order) -> Fitted:
+        if not context.past.conversation.exchanges:
+            return Fitted((), 0, 0)
         window = self._assistant.window
         size, bytes_a_token = self._chain.window_of(order)
         room = min(window.tokens, window.share * size) * bytes_a_token - len(context.summary.encode())

@@ -72,7 +72,9 @@ class TurnStore:
         Returns the reply that counts: another worker's, if it was first.
         """
         turn, cost_usd = context.turn, context.effort.cost_usd
-        state = (ending.state or context.stored_state).billed(context.past.conversation.summary_usd)
+        state = ending.state or context.stored_state
+        if context.past.conversation.summary_usd:
+            state = state.billed(context.past.conversation.summary_usd)
         entry = Entry(
             turn.conversation_id,
             turn.turn_id,

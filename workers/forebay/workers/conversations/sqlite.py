@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -67,10 +68,14 @@ class SQLiteStore:
         owner: str | None = None,
     ) -> Loaded:
         """See `Store.load`."""
-
-        def work(database: sqlite3.Connection) -> Loaded:
-            return tables.load(database, conversation_id, turn_id, exchanges, scopes, owner)
-
+        work = partial(
+            tables.load,
+            conversation_id=conversation_id,
+            turn_id=turn_id,
+            exchanges=exchanges,
+            scopes=scopes,
+            owner=owner,
+        )
         if owner is not None:
             return await self._ask(work, writes=True)
         try:
@@ -80,33 +85,38 @@ class SQLiteStore:
 
     async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
         """See `Store.record`."""
-        return await self._ask(lambda database: tables.record(database, entry, replace), writes=True)
+        return await self._ask(partial(tables.record, entry=entry, replace=replace), writes=True)
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """See `Store.renew`."""
-        await self._ask(lambda database: tables.renew(database, claims), writes=True)
+        await self._ask(partial(tables.renew, claims=claims), writes=True)
 
     async def release(self, claim: Claim) -> None:
         """See `Store.release`."""
-        await self._ask(lambda database: tables.release(database, claim), writes=True)
+        await self._ask(partial(tables.release, claim=claim), writes=True)
 
     async def save_state(self, claim: Claim, state: State) -> bool:
         """See `Store.save_state`."""
-        return await self._ask(lambda database: tables.save_state(database, claim, state), writes=True)
+        return await self._ask(partial(tables.save_state, claim=claim, state=state), writes=True)
 
     async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """See `Store.save_summary`."""
-        await self._ask(
-            lambda database: tables.save_summary(database, conversation_id, summary, summarised, cost_usd), writes=True
+        work = partial(
+            tables.save_summary,
+            conversation_id=conversation_id,
+            summary=summary,
+            summarised=summarised,
+            cost_usd=cost_usd,
         )
+        await self._ask(work, writes=True)
 
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
-        return await self._ask(lambda database: tables.give_back(database, conversation_id), writes=True)
+        return await self._ask(partial(tables.give_back, conversation_id=conversation_id), writes=True)
 
     async def forget_old(self, most: int = 200) -> int:
         """Drops at most so many turns older than `KEEP_S`; returns how many."""
-        return await self._ask(lambda database: tables.forget(database, most), writes=True)
+        return await self._ask(partial(tables.forget, most=most), writes=True)
 
     async def close(self) -> None:
         """Waits for what was asked, then closes the file."""

@@ -92,7 +92,15 @@ def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> StoredR
     stored = database.execute(
         "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, outcome, reply, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (*turn, said, encode_steps(steps), answer, entry.reply.outcome, entry.reply.value, int(time.time())),
+        (
+            *turn,
+            said,
+            encode_steps(steps),
+            answer,
+            entry.reply.outcome,
+            entry.reply.value,
+            int(time.time()),
+        ),
     )
     if not stored.rowcount:
         first = _reply(database, *turn)

@@ -146,6 +146,6 @@ class Upstream:
             self._rests_until = self._spared_until
 
     def _read_headers(self, headers: Mapping[str, str], now: float) -> None:
-        if now - self._headers_read_at >= _READ_HEADERS_EVERY_S:
+        if headers and now - self._headers_read_at >= _READ_HEADERS_EVERY_S:
             self._headers_read_at = now
             self.rate.correct(quotas(headers), now)

@@ -33,6 +33,8 @@ _WORTH = re.compile(
     "[0-9@]|[一二三四五六七八九十][号栋幢弄楼组]|[市区县][一-鿿]{2,6}?(?:路|街|道|小区|花园|家园|公寓|大厦|广场|中心|苑|园|府|湾|庭|城|里)"
 )
 """A text without any of this holds nothing that the built-in detectors find."""
+_SIGN = re.compile(r"[0-9@\[_]")
+"""A text in ASCII without any of these holds no placeholder, and nothing that the built-in detectors find."""
 _LONG_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,3}[0-9]){6}")
 _SHORTEST_KNOWN = 5
 """Characters of a value that is known again without its context: "X1234567" where "passport X1234567" was said before."""
@@ -65,6 +67,8 @@ class Redactor:
 
     def redact(self, text: str, vault: Vault) -> tuple[str, Vault]:
         """The text with placeholders, and the vault that restores it: the same object when nothing is new."""
+        if not len(vault) and self._is_plain(text):
+            return text, vault
         naming = Naming(vault)
         return self._redacted(text, naming), naming.vault()
 
@@ -78,6 +82,12 @@ class Redactor:
             for written in placeholders(fold(text)):
                 naming.keep_free(written.name)
         return self._redacted_value(value, naming, ""), naming.vault()
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether a look tells that nothing is to be found: most texts have no data of anybody."""
+        if self._added or not text.isascii() or _SIGN.search(text):
+            return False
+        return self._named is None or not self._named.search(text)
 
     def _redacted_value(self, value: Any, naming: Naming, label: str) -> Any:
         if isinstance(value, str):
