@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from forebay.rehearsal.servers.redis import EmbeddedRedis
 from forebay.schemas import SettingsError
 from forebay.workers.conversations import CLAIM_S, Claim, Entry, State, StoredReply, StoreError, open_store
-from forebay.workers.conversations.hot_histories import Held, HotConversations
+from forebay.workers.conversations.hot_histories import HeldHistory, HotConversations
 from forebay.workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore, answers
 from tests.integration.test_store import entry
 
@@ -90,7 +90,7 @@ async def test_a_hot_history_is_not_sent_again_and_never_stale(
     sent: list[bytes] = []
     held = answers.held
 
-    def counted(version: bytes, depth: int, history: bytes) -> Held:
+    def counted(version: bytes, depth: int, history: bytes) -> HeldHistory:
         sent.append(history)
         return held(version, depth, history)
 

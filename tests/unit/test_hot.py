@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from forebay.workers.conversations import Exchange
-from forebay.workers.conversations.hot_histories import Held, HotConversations
+from forebay.workers.conversations.hot_histories import HeldHistory, HotConversations
 
 
-def held(version: bytes, *said: str, depth: int = 3, size: int = 10) -> Held:
-    return Held(version, depth, tuple(Exchange(word, "") for word in said), (size,) * len(said))
+def held(version: bytes, *said: str, depth: int = 3, size: int = 10) -> HeldHistory:
+    return HeldHistory(version, depth, tuple(Exchange(word, "") for word in said), (size,) * len(said))
 
 
-def words(found: Held | None) -> list[str] | None:
+def words(found: HeldHistory | None) -> list[str] | None:
     return found and [exchange.said for exchange in found.exchanges]
 
 

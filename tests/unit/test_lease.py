@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from forebay.workers.flow.lease import BEAT_S, SLOTS, Lease, Request
+from forebay.workers.flow.lease import BEAT_S, SLOTS, Lease, LeaseRequest
 
 WINDOW_S = 60.0
 
@@ -20,7 +20,7 @@ def replied(granted: Mapping[str, float], now: float, wait: float = 0.0) -> dict
     return {"now": now, "slot": int(now // (WINDOW_S / SLOTS)), "granted": granted, "wait": wait}
 
 
-def grant(lease: Lease, now: float, share: float = 1.0) -> Request:
+def grant(lease: Lease, now: float, share: float = 1.0) -> LeaseRequest:
     """One round trip that takes no time and grants this share of what is wanted."""
     request = lease.request(now)
     lease.granted(request, replied({name: amount * share for name, amount in request.want.items()}, now), now, now)

@@ -17,7 +17,7 @@ from forebay.schemas import Usage
 from forebay.workers.flow.breaker import BreakerPolicy
 from forebay.workers.flow.chain import PATIENCE_S
 from forebay.workers.flow.estimate import TokenEstimate
-from forebay.workers.flow.limits import WINDOW_S, Quota, RateLimit, SlidingWindow
+from forebay.workers.flow.limits import WINDOW_S, Quota, QuotaWindow, RateLimit
 from forebay.workers.flow.quotas import quotas
 from forebay.workers.models import Message, ModelError, Prompt, Trouble
 
@@ -55,7 +55,7 @@ def test_never_more_than_the_limit_in_any_minute(
     script: list[tuple[float, float, float, float, tuple[float, float | None] | None]], limit: float
 ) -> None:
     window, now, uses, open_calls = (
-        SlidingWindow(limit),
+        QuotaWindow(limit),
         50_000.0,
         list[tuple[float, float]](),
         list[tuple[float, ...]](),
@@ -79,7 +79,7 @@ def test_never_more_than_the_limit_in_any_minute(
 @pytest.mark.parametrize("limit", [3, 50, 1_000, 12_345])
 @pytest.mark.parametrize("takes_s", [0.0, 0.3, 20.0])
 def test_constant_demand_uses_nearly_all_of_it(limit: int, takes_s: float) -> None:
-    window, now, used, began = SlidingWindow(limit), 7.0, 0, 7.0
+    window, now, used, began = QuotaWindow(limit), 7.0, 0, 7.0
     ends: deque[tuple[float, float]] = deque()
     while now < began + 20 * WINDOW_S:
         now = max(now, window.admits_at(1.0, now))
@@ -94,7 +94,7 @@ def test_constant_demand_uses_nearly_all_of_it(limit: int, takes_s: float) -> No
 @pytest.mark.parametrize("limit", [60.0, 6_000.0])
 def test_a_providers_word_costs_hardly_any_of_its_quota(provider: str, limit: float) -> None:
     """Its headers are read after each call, whichever way its own minute goes; the first word comes with them."""
-    window, now, began, used = SlidingWindow(limit), 30.0, 30.0, 0
+    window, now, began, used = QuotaWindow(limit), 30.0, 30.0, 0
     recent, level = deque[float](), limit
     while now < began + 20 * WINDOW_S:
         later = window.admits_at(1.0, now)
@@ -151,7 +151,7 @@ def test_the_scarcest_resource_decides() -> None:
 
 
 def test_an_amount_above_the_limit_waits_for_an_empty_window() -> None:
-    window = SlidingWindow(100)
+    window = QuotaWindow(100)
     window.add(1.0, 0.0)
     assert window.admits_at(500.0, 1.0) == WINDOW_S + 0.25
     assert window.admits_at(500.0, WINDOW_S + 0.25) == WINDOW_S + 0.25

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from forebay.workers.conversations.redaction import (
     KINDS,
+    PersonalData,
     Redactor,
     RestoringStream,
-    Span,
     Vault,
     restore,
     restore_value,
@@ -48,7 +48,7 @@ LABELLED = [
 ]
 
 
-def _same(one: Span, other: Span) -> bool:
+def _same(one: PersonalData, other: PersonalData) -> bool:
     """Exactly, but for addresses: those may differ by a quarter."""
     if one.kind != other.kind or one.kind != "ADDRESS":
         return one == other
@@ -62,7 +62,7 @@ def _figures(held_out: bool) -> dict[tuple[str, str], tuple[float, float, int]]:
     for line in LABELLED:
         if line.get("held_out", False) is not held_out:
             continue
-        labels, found = [Span(*span) for span in line["spans"]], REDACTOR.find(line["text"])
+        labels, found = [PersonalData(*span) for span in line["spans"]], REDACTOR.find(line["text"])
         for what, spans, others in (("missed", labels, found), ("wrong", found, labels)):
             for span in spans:
                 hit = any(_same(span, other) for other in others)
@@ -146,22 +146,22 @@ def test_kinds_can_be_left_out_and_fields_added() -> None:
 
 
 def test_detectors_can_be_added() -> None:
-    def names(text: str) -> Iterator[Span]:
+    def names(text: str) -> Iterator[PersonalData]:
         start = text.find("Jane")
         if start >= 0:
-            yield Span(start, start + 4, "PERSON")
+            yield PersonalData(start, start + 4, "PERSON")
 
     redactor = Redactor(detectors=[names])
     text, vault = redactor.redact("Jane here, jane@x.org", EMPTY)
     assert text == "[PERSON_1] here, [EMAIL_1]"
     assert restore("Dear [PERSON_1]!", vault) == "Dear Jane!"
-    for wrong in (Span(0, 99, "PERSON"), Span(0, 1, "person 1")):
+    for wrong in (PersonalData(0, 99, "PERSON"), PersonalData(0, 1, "person 1")):
         given_wrong = Redactor(detectors=[partial(_always, wrong)])
         with pytest.raises(ValueError, match="a detector gave"):
             given_wrong.redact("Jane", EMPTY)
 
 
-def _always(span: Span, _text: str) -> list[Span]:
+def _always(span: PersonalData, _text: str) -> list[PersonalData]:
     return [span]
 
 

@@ -18,7 +18,7 @@ from forebay.workers.mistakes import MISTAKES, raise_if_ours
 
 from . import replies
 from .rounds import Rounds
-from .turn_context import AnsweredMeanwhile, Ending, GaveUp, TurnContext
+from .turn_context import AnsweredMeanwhile, GaveUp, TurnContext, TurnEnding
 from .turn_store import TurnStore
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Actions:
     def __init__(self, assistant: Assistant, routing: Routing, rounds: Rounds, store: TurnStore) -> None:
         self._assistant, self._routing, self._rounds, self._store = assistant, routing, rounds, store
 
-    async def confirmed(self, context: TurnContext) -> Ending:
+    async def confirmed(self, context: TurnContext) -> TurnEnding:
         """The customer has said yes or no. Raises GaveUp for an action that is not theirs, or AnsweredMeanwhile."""
         turn = context.turn
         word, action = verdict(context.state, turn, time.time())
@@ -86,11 +86,13 @@ class Actions:
         return action
 
 
-def _told(context: TurnContext, route: Route, action: Pending, outcome: replies.Settled, **changes: object) -> Ending:
+def _told(
+    context: TurnContext, route: Route, action: Pending, outcome: replies.Settled, **changes: object
+) -> TurnEnding:
     """What the customer is told of an action without a model."""
     text, pseudonyms = replies.settled(action.summary, outcome), context.pseudonyms
     exchange = Exchange(pseudonyms.hide(context.turn.text or action.summary), pseudonyms.hide(text))
-    return Ending(replies.by_rule(context, text, route.label), exchange, context.state_after(changes))
+    return TurnEnding(replies.by_rule(context, text, route.label), exchange, context.state_after(changes))
 
 
 def _as_said(context: TurnContext, action: Pending) -> tuple[Message, ...]:

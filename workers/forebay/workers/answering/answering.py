@@ -45,7 +45,7 @@ from .deltas import DeltaStream
 from .model_call import ModelCalls
 from .rounds import Rounds
 from .summariser import Summariser
-from .turn_context import AnsweredMeanwhile, Effort, Ending, Expired, GaveUp, TurnContext
+from .turn_context import AnsweredMeanwhile, Effort, Expired, GaveUp, TurnContext, TurnEnding
 from .turn_store import TurnStore
 from .without_model import ending_without_model
 
@@ -142,7 +142,7 @@ class Answering:
             self._assistant.redaction,
         )
 
-    async def _ending(self, context: TurnContext) -> Ending:
+    async def _ending(self, context: TurnContext) -> TurnEnding:
         """How the turn ends, whatever happens. Raises AnsweredMeanwhile, and nothing else."""
         if context.past.conversation.summary_usd:
             self._budget.reserve(context.scopes, context.effort.owes(context.past.conversation.owed_usd))
@@ -151,7 +151,7 @@ class Answering:
         except AnsweredMeanwhile:
             raise
         except Expired:
-            return Ending(replies.expired(context))
+            return TurnEnding(replies.expired(context))
         except GaveUp as error:
             failure = error.failure
         except MISTAKES as error:
@@ -161,31 +161,31 @@ class Answering:
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", attempts)
         return ending_without_model(context, self._assistant, failure)
 
-    async def _decide(self, context: TurnContext) -> Ending:
+    async def _decide(self, context: TurnContext) -> TurnEnding:
         """Who answers: a person, the customer's word on an action, the FAQ, and a model last, since it costs most."""
         turn, conversation = context.turn, context.past.conversation
         if conversation.handed_off:
-            return Ending(replies.handed_off(context, conversation.handed_off))
+            return TurnEnding(replies.handed_off(context, conversation.handed_off))
         begun = conversation.state.pending is not None and conversation.state.pending.turn_id == turn.turn_id
         if context.deadline <= time.time() and not begun:
             raise Expired
         if turn.confirm is not None:
             return await self._actions.confirmed(context)
         if self._assistant.hand_off and (reason := person_wanted(self._assistant.hand_off, turn)):
-            return Ending(replies.handed_off(context, reason), hand_off=reason)
+            return TurnEnding(replies.handed_off(context, reason), hand_off=reason)
         if self._faq and (found := self._faq.current(time.monotonic()).answer(turn.text)):
             exchange = Exchange(context.pseudonyms.hide(turn.text), found.text)
-            return Ending(replies.by_rule(context, found.text), exchange, context.state_after())
+            return TurnEnding(replies.by_rule(context, found.text), exchange, context.state_after())
         if turn.attributes.get(ONLY) == "faq":
             raise Expired  # a frontend saw that it would be, before a model came to it
         return await self._rounds.answer(context)
 
-    async def _record(self, context: TurnContext, ending: Ending) -> Publication:
+    async def _record(self, context: TurnContext, ending: TurnEnding) -> Publication:
         """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
         value, wrong = _encoded(ending.reply)
         if wrong:
             failure = Failure(Reason.HANDLER_ERROR, wrong, context.effort.attempts)
-            ending = Ending(replies.failed(context, failure), failure=failure)
+            ending = TurnEnding(replies.failed(context, failure), failure=failure)
             value = encode(ending.reply)
         stored = await self._store.record(context, ending, value)
         if ending.summarise_to:
@@ -210,7 +210,7 @@ class Answering:
         effort = Effort(inbound.timestamp, time.time())
         scopes = self._budget.ceilings.scopes(turn.tenant)
         context = TurnContext(turn, permit, effort, effort.started, scopes, replayed(inbound.headers))
-        publication = await self._record(context, Ending(replies.failed(context, failure), failure=failure))
+        publication = await self._record(context, TurnEnding(replies.failed(context, failure), failure=failure))
         return publication._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
 

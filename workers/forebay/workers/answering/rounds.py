@@ -22,7 +22,7 @@ from . import replies
 from .deltas import DeltaStream
 from .model_call import ModelCall, ModelCalls
 from .pseudonyms import RestoredDeltas
-from .turn_context import Ending, GaveUp, TurnContext
+from .turn_context import GaveUp, TurnContext, TurnEnding
 
 
 class Rounds:
@@ -39,7 +39,7 @@ class Rounds:
         self._assistant, self._routing, self._chain = assistant, routing, chain
         self._calls, self._deltas = calls, deltas
 
-    async def answer(self, context: TurnContext) -> Ending:
+    async def answer(self, context: TurnContext) -> TurnEnding:
         """A model's answer to what the customer says. Raises Expired, GaveUp or AnsweredMeanwhile."""
         turn, state = context.turn, context.state
         route = self._routing.route(turn.text, state.specialist)
@@ -57,7 +57,7 @@ class Rounds:
 
     async def answer_to(
         self, now: tuple[Message, ...], context: TurnContext, route: Route, model: str | None
-    ) -> Ending:
+    ) -> TurnEnding:
         """The same for what is said ``now``, after the past, by the default model where ``model`` is None."""
         order = self._chain.order(model) if model else self._chain.default
         fitted = self._fit(context, order)
@@ -74,24 +74,24 @@ class Rounds:
                 break
             left = left or Allowance(self._assistant.tool_limits)
             ended = await self._round(context, route, call, completion, left)
-            if isinstance(ended, Ending):
+            if isinstance(ended, TurnEnding):
                 return ended
             steps += ended
         text = _text(completion, context)
         shown = context.pseudonyms.restore(text)
         reply = replies.answered(context, shown, route.label, call.model, completion.finish_reason)
         state = context.state_after({"specialist": route.name})
-        return Ending(reply, Exchange(now[0].text, text, steps), state, summarise_to=fitted.summarise_to)
+        return TurnEnding(reply, Exchange(now[0].text, text, steps), state, summarise_to=fitted.summarise_to)
 
     async def _round(
         self, context: TurnContext, route: Route, call: ModelCall, completion: Completion, left: Allowance
-    ) -> Ending | tuple[Message, ...]:
+    ) -> TurnEnding | tuple[Message, ...]:
         """Runs the tools that a completion asks for; gives what the model is told then, or how that ends the turn."""
         if call.stream:
             call.stream.restart()
         asked = context.pseudonyms.restore_calls(completion.calls)
         known = await self._ending(context, route, call, completion, asked)
-        if isinstance(known, Ending):
+        if isinstance(known, TurnEnding):
             return known
         if not call.prompt.may_call:
             raise GaveUp(Reason.REJECTED_BY_MODEL, "it asks for tools without end", context.effort.attempts)
@@ -110,12 +110,12 @@ class Rounds:
 
     async def _ending(
         self, context: TurnContext, route: Route, call: ModelCall, completion: Completion, asked: tuple[ToolCall, ...]
-    ) -> Ending | ToolResult | None:
+    ) -> TurnEnding | ToolResult | None:
         """A round that ends the turn: a person is wanted, or the customer's word; or what cannot be done, for the model."""
         pseudonyms = context.pseudonyms
         if any(one.name == HAND_OFF for one in asked) and route.hands_off:
             said = pseudonyms.restore(completion.text).strip() or None
-            return Ending(replies.handed_off(context, "by_model", said), hand_off="by_model")
+            return TurnEnding(replies.handed_off(context, "by_model", said), hand_off="by_model")
         pending = await proposed(asked, context.turn, route.toolbox, self._assistant.confirm_s, time.time())
         if not isinstance(pending, Pending):
             return pending
@@ -127,7 +127,7 @@ class Rounds:
         )
         reply = replies.confirmation(context, action, route.label, call.model)
         exchange = Exchange(pseudonyms.hide(context.turn.text or pending.summary), pseudonyms.hide(pending.summary))
-        return Ending(reply, exchange, context.state_after({"specialist": route.name, "pending": pending}))
+        return TurnEnding(reply, exchange, context.state_after({"specialist": route.name, "pending": pending}))
 
     def _fit(self, context: TurnContext, order: Order) -> Fitted:
         if not context.past.conversation.exchanges:

@@ -85,7 +85,7 @@ class Effort:
         )
 
 
-class Ending(NamedTuple):
+class TurnEnding(NamedTuple):
     """How a turn ends: its reply, and what is kept of it."""
 
     reply: Reply

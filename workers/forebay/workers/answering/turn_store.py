@@ -15,7 +15,7 @@ from forebay.workers.conversations.store import store_span
 from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.budget import Budget
 
-from .turn_context import AnsweredMeanwhile, Ending, TurnContext
+from .turn_context import AnsweredMeanwhile, TurnContext, TurnEnding
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class TurnStore:
             raise AnsweredMeanwhile
         context.stored_state = state
 
-    async def record(self, context: TurnContext, ending: Ending, value: bytes) -> StoredReply:
+    async def record(self, context: TurnContext, ending: TurnEnding, value: bytes) -> StoredReply:
         """Stores how the turn ends, with ``value``, its reply's bytes, before anyone sees it.
 
         Returns the reply that counts: another worker's, if it was first.

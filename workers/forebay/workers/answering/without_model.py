@@ -10,27 +10,27 @@ from forebay.workers.conversations import Exchange
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 
 from . import replies
-from .turn_context import Ending, TurnContext
+from .turn_context import TurnContext, TurnEnding
 
 log = structlog.get_logger()
 
 
-def ending_without_model(context: TurnContext, assistant: Assistant, failure: Failure) -> Ending:
+def ending_without_model(context: TurnContext, assistant: Assistant, failure: Failure) -> TurnEnding:
     """How the turn ends after this ``failure``."""
     if failure.reason is Reason.UNKNOWN_ACTION:
-        return Ending(replies.failed(context, failure), failure=failure)
+        return TurnEnding(replies.failed(context, failure), failure=failure)
     context.begin_with(context.stored_state)
     state = context.state.model_copy(update={"failures": context.state.failures + 1})
     if text := _last_resort(assistant, context.turn):
         exchange = Exchange(context.pseudonyms.hide(context.turn.text), context.pseudonyms.hide(text))
         state = state.model_copy(update={"vault": context.pseudonyms.vault.to_json()})
-        return Ending(replies.by_rule(context, text), exchange, state)
+        return TurnEnding(replies.by_rule(context, text), exchange, state)
     rules, reason = assistant.hand_off, failure.reason.value
     if rules is not None and rules.after_failures and state.failures >= rules.after_failures:
-        return Ending(replies.handed_off(context, reason), state=state, hand_off=reason)
+        return TurnEnding(replies.handed_off(context, reason), state=state, hand_off=reason)
     if failure.reason is Reason.OVER_BUDGET:
-        return Ending(replies.handed_off(context, reason))
-    return Ending(replies.failed(context, failure), state=state, failure=failure)
+        return TurnEnding(replies.handed_off(context, reason))
+    return TurnEnding(replies.failed(context, failure), state=state, failure=failure)
 
 
 def _last_resort(assistant: Assistant, turn: Turn) -> str | None:

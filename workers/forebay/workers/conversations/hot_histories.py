@@ -20,7 +20,7 @@ _OVERHEAD_BYTES = 500
 Version: TypeAlias = bytes
 
 
-class Held(NamedTuple):
+class HeldHistory(NamedTuple):
     """The latest exchanges of a conversation as they were at one version."""
 
     version: Version
@@ -42,7 +42,7 @@ class HotConversations:
 
     def __init__(self, most: int = 10_000, most_bytes: int = 64 << 20) -> None:
         self._most = most
-        self._held: LRUCache[str, Held] = LRUCache(most_bytes, lambda held: held.bytes)
+        self._held: LRUCache[str, HeldHistory] = LRUCache(most_bytes, lambda held: held.bytes)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -52,12 +52,12 @@ class HotConversations:
         """Of all that is held, about."""
         return int(self._held.currsize)
 
-    def find(self, conversation_id: str, depth: int) -> Held | None:
+    def find(self, conversation_id: str, depth: int) -> HeldHistory | None:
         """What is held of its latest ``depth`` exchanges."""
         held = self._held.get(conversation_id)
         return None if held is None or held.depth < depth else held
 
-    def put(self, conversation_id: str, held: Held) -> None:
+    def put(self, conversation_id: str, held: HeldHistory) -> None:
         """Holds it in the place of what was held."""
         self.forget(conversation_id)
         if held.bytes > self._held.maxsize or not held.version:
@@ -72,7 +72,7 @@ class HotConversations:
         if held is None or held.version != before:
             return self.forget(conversation_id)
         exchanges, sizes = (*held.exchanges, exchange)[-held.depth :], (*held.sizes, size)[-held.depth :]
-        return self.put(conversation_id, Held(after, held.depth, exchanges, sizes))
+        return self.put(conversation_id, HeldHistory(after, held.depth, exchanges, sizes))
 
     def forget(self, conversation_id: str) -> None:
         """Holds nothing of it."""

@@ -41,7 +41,7 @@ Moves = dict[int, dict[str, float]]
 """What is to be added to the count, by slot and resource; negative where it was less, or moved away."""
 
 
-class Request(NamedTuple):
+class LeaseRequest(NamedTuple):
     """What to tell and ask."""
 
     moves: Moves
@@ -117,7 +117,7 @@ class Lease:
             return self._ask_at
         return self._told_at + BEAT_S if self._moves or self._used or any(self._balance.values()) else math.inf
 
-    def request(self, now: float) -> Request:
+    def request(self, now: float) -> LeaseRequest:
         """The next request to Redis: usage to report and quota to ask for."""
         self._decay(now)
         self._forget_old(now)
@@ -133,9 +133,9 @@ class Lease:
         moves, self._moves = self._moves, {}
         self._low = False
         self._told_at = now
-        return Request(moves, need, want)
+        return LeaseRequest(moves, need, want)
 
-    def granted(self, request: Request, reply: Mapping[str, Any], sent_at: float, now: float) -> None:
+    def granted(self, request: LeaseRequest, reply: Mapping[str, Any], sent_at: float, now: float) -> None:
         """Takes the reply to a request: what is leased, or when there may be room."""
         # As if the reply had been written when the request left: a slot may be counted too late, never too early.
         self._ahead_s = reply["now"] - sent_at
@@ -156,7 +156,7 @@ class Lease:
         if request.need == self._need and wait_s == 0:
             self._need = {}
 
-    def unsure(self, request: Request) -> None:
+    def unsure(self, request: LeaseRequest) -> None:
         """No reply came, so Redis may have counted it or not: usage is reported again, rather twice than never."""
         for slot, amounts in request.moves.items():
             moves = self._moves.setdefault(slot, {})

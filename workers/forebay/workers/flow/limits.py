@@ -39,7 +39,7 @@ class _Told(NamedTuple):
     """How fast it comes back."""
 
 
-class SlidingWindow:
+class QuotaWindow:
     """One resource of one key over the last `WINDOW_S` seconds."""
 
     def __init__(self, limit: float | None = None) -> None:
@@ -126,7 +126,7 @@ class RateLimit:
 
     def __init__(self, limits: Amounts | None = None) -> None:
         """``limits`` for each minute; resources that are not named are learned from the provider's headers."""
-        self._windows = {name: SlidingWindow(limit) for name, limit in (limits or {}).items()}
+        self._windows = {name: QuotaWindow(limit) for name, limit in (limits or {}).items()}
 
     @property
     def limited(self) -> bool:
@@ -158,5 +158,5 @@ class RateLimit:
         for name, quota in quotas.items():
             window = self._windows.get(name)
             if window is None:
-                window = self._windows[name] = SlidingWindow()
+                window = self._windows[name] = QuotaWindow()
             window.correct(quota, now)

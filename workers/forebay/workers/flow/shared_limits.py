@@ -16,8 +16,8 @@ import structlog
 
 from forebay.telemetry import tracing
 
-from .lease import SLOTS, Lease, Request
-from .limits import WINDOW_S, Amounts, Quota, RateLimit, Reservation, SlidingWindow
+from .lease import SLOTS, Lease, LeaseRequest
+from .limits import WINDOW_S, Amounts, Quota, QuotaWindow, RateLimit, Reservation
 from .redis_link import RedisLink, reason
 
 log = structlog.get_logger()
@@ -194,7 +194,7 @@ class SharedRateLimit(RateLimit):
         self._told |= told
         self._limits = self._told | {name: min(own, self._told.get(name, own)) for name, own in self._own.items()}
         for name, limit in self._limits.items():
-            self._windows.setdefault(name, SlidingWindow()).limit = limit / self.share if self.alone else limit
+            self._windows.setdefault(name, QuotaWindow()).limit = limit / self.share if self.alone else limit
 
     def _hurry(self, now: float) -> None:
         """Wakes the keeper where it would sleep too long."""
@@ -237,7 +237,7 @@ class SharedRateLimit(RateLimit):
             raise
         self._take(request, reply, sent_at)
 
-    def _message(self, request: Request, news: Amounts, leaves: bool) -> dict[str, Any]:
+    def _message(self, request: LeaseRequest, news: Amounts, leaves: bool) -> dict[str, Any]:
         return {
             "worker": self._me,
             "epoch": self._epoch,
@@ -254,7 +254,7 @@ class SharedRateLimit(RateLimit):
             "leaves": leaves,
         }
 
-    def _take(self, request: Request, reply: Mapping[str, Any], sent_at: float) -> None:
+    def _take(self, request: LeaseRequest, reply: Mapping[str, Any], sent_at: float) -> None:
         now = self._loop.time()
         lost = self._epoch not in ("", reply["epoch"])
         self._epoch = reply["epoch"]

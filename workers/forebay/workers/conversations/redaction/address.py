@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .span import Span
+from .personal_data import PersonalData
 
 _HAN = "一-鿿〇"
 _NUM = r"(?:[0-9]{1,5}[A-Za-z]?|[A-Za-z][0-9]{0,3}|[一二三四五六七八九十百零]{1,5})"
@@ -72,14 +72,14 @@ _NO_NAMES = frozenset(
 )
 
 
-def find_addresses(text: str) -> Iterator[Span]:
+def find_addresses(text: str) -> Iterator[PersonalData]:
     """Chinese, then English."""
     if not text.isascii():
         yield from _chinese(text)
     yield from _english(text)
 
 
-def _chinese(text: str) -> Iterator[Span]:
+def _chinese(text: str) -> Iterator[PersonalData]:
     end = 0
     while core := _CORE.search(text, end):
         start, before = _beginning(text, core.start(), end), end
@@ -90,7 +90,7 @@ def _chinese(text: str) -> Iterator[Span]:
                 break
             end = on.end()
         if _NUMBER.search(text, core.start(), end) or _LOCAL.search(text, max(start, before), end):
-            yield Span(start, end, "ADDRESS")
+            yield PersonalData(start, end, "ADDRESS")
 
 
 def _beginning(text: str, core: int, floor: int) -> int:
@@ -107,14 +107,14 @@ def _beginning(text: str, core: int, floor: int) -> int:
     return leading.end() if leading else start
 
 
-def _english(text: str) -> Iterator[Span]:
+def _english(text: str) -> Iterator[PersonalData]:
     for street in _STREET.finditer(text):
         start, names = street.start(), street["names"].split()
         if (names or " of the " in street[0]) and _is_street(names, street["strong"] or ""):
             room = _ROOM_BEFORE.search(text[max(0, start - 22) : start])
-            yield Span(start - len(room[0]) if room else start, street.end(), "ADDRESS")
+            yield PersonalData(start - len(room[0]) if room else start, street.end(), "ADDRESS")
     for box in _BOX.finditer(text):
-        yield Span(*box.span(), "ADDRESS")
+        yield PersonalData(*box.span(), "ADDRESS")
 
 
 def _is_street(names: list[str], strong: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .mention import of_an_order
-from .span import Span
+from .personal_data import PersonalData
 
 _WRITTEN = re.compile(
     r"(?<![A-Za-z0-9])(?<![0-9][.\-])"
@@ -29,13 +29,13 @@ _ISSUERS = {
 _DOUBLED = {str(digit): 2 * digit - 9 * (digit > 4) for digit in range(10)}
 
 
-def find_cards(text: str) -> Iterator[Span]:
+def find_cards(text: str) -> Iterator[PersonalData]:
     """What an order number calls itself is not a card, whatever its checksum."""
     for written in _WRITTEN.finditer(text):
         start, end = written.span()
         card = _card(written[0])
         if card and not of_an_order(text, start, end):
-            yield Span(start, start + len(card), "CARD")
+            yield PersonalData(start, start + len(card), "CARD")
 
 
 def _card(written: str) -> str:

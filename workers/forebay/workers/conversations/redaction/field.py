@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .span import Detector, Span
+from .personal_data import Detector, PersonalData
 
 _JOINT = r"[ ]{0,2}(?:号码|号|no\.?|number|num\.?|id|#)?[ ]{0,2}"
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_./@-]{0,40}[A-Za-z0-9])?"
@@ -27,9 +27,9 @@ def fields_detector(names: Sequence[str]) -> Detector:
         rf"|(?:(?i:is|was) )?(?P<beside>{_WITH_DIGIT}))"
     )
 
-    def find(text: str) -> Iterator[Span]:
+    def find(text: str) -> Iterator[PersonalData]:
         for found in pattern.finditer(text):
-            yield Span(*found.span(found.lastgroup or 0), "FIELD")
+            yield PersonalData(*found.span(found.lastgroup or 0), "FIELD")
 
     return find
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from .mention import of_an_order
-from .span import Span
+from .personal_data import PersonalData
 
 _PROVINCE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3])"
 _DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -19,7 +19,7 @@ _WRITTEN = re.compile(
 _WEIGHTS = 7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2
 
 
-def find_identities(text: str) -> Iterator[Span]:
+def find_identities(text: str) -> Iterator[PersonalData]:
     """The 18 are what they are wherever they stand; the old 15 have no checksum, so an order number is believed."""
     for written in _WRITTEN.finditer(text):
         number = written[0].replace(" ", "").replace("-", "").upper()
@@ -28,7 +28,7 @@ def find_identities(text: str) -> Iterator[Span]:
         else:
             found = _is_day("19" + number[6:12]) and not of_an_order(text, *written.span())
         if found:
-            yield Span(*written.span(), "ID")
+            yield PersonalData(*written.span(), "ID")
 
 
 def _checksum(number: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .mention import of_a_phone, of_an_order
-from .span import Span
+from .personal_data import PersonalData
 
 _BEGIN = r"(?<![0-9][.\-])(?<![A-Za-z]/)(?<![¥￥$€£.])"
 _END = r"(?![0-9])(?!-[0-9])(?!\.[0-9])"
@@ -36,7 +36,7 @@ _GLUED = frozenset({"tel", "phone", "mobile", "mob", "ph", "cell", "call", "fax"
 _LETTERS_BEFORE = re.compile(r"[A-Za-z]{1,12}")
 
 
-def find_phones(text: str) -> Iterator[Span]:
+def find_phones(text: str) -> Iterator[PersonalData]:
     """By their form, or by being called phone numbers."""
     for written in _WRITTEN.finditer(text):
         start, end = written.span()
@@ -45,10 +45,10 @@ def find_phones(text: str) -> Iterator[Span]:
         elif written["trunk"] and not 9 <= sum(map(str.isdigit, written[0])) <= 12:
             continue
         if end > start and _stands_alone(text, start) and (text[start] == "+" or not of_an_order(text, start, end)):
-            yield Span(start, end, "PHONE")
+            yield PersonalData(start, end, "PHONE")
     for number in _ANY.finditer(text):
         if sum(map(str.isdigit, number[0])) >= _SHORTEST_CALLED and of_a_phone(text, number.start()):
-            yield Span(*number.span(), "PHONE")
+            yield PersonalData(*number.span(), "PHONE")
 
 
 def _abroad(written: str) -> int:

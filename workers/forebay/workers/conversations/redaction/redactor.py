@@ -12,9 +12,9 @@ from .email import find_emails
 from .field import field_pattern, fields_detector
 from .fold import fold
 from .identity import find_identities
+from .personal_data import Detector, PersonalData
 from .phone import find_phones
 from .placeholder import KIND, placeholders
-from .span import Detector, Span
 from .vault import Naming, Vault
 
 _NUMBERS = frozenset({"ID", "CARD", "PHONE"})
@@ -61,7 +61,7 @@ class Redactor:
         self._added = detectors
         self._named = re.compile(field_pattern(fields), re.IGNORECASE) if fields else None
 
-    def find(self, text: str) -> list[Span]:
+    def find(self, text: str) -> list[PersonalData]:
         """Where personal data is, in order and without overlaps."""
         return self._spans(text, Naming(Vault()), "")
 
@@ -119,7 +119,7 @@ class Redactor:
             text = "".join(parts) + text[position:]
         return text
 
-    def _spans(self, text: str, naming: Naming, label: str) -> list[Span]:
+    def _spans(self, text: str, naming: Naming, label: str) -> list[PersonalData]:
         """What is personal, in order and without overlaps; never a part of a placeholder."""
         folded = fold(text)
         taken = bytearray(len(text))
@@ -135,11 +135,11 @@ class Redactor:
                 spans.append(span)
         return sorted(spans)
 
-    def _found(self, text: str, folded: str, naming: Naming, label: str) -> Iterator[Span]:
+    def _found(self, text: str, folded: str, naming: Naming, label: str) -> Iterator[PersonalData]:
         labelled, skip = label + folded, len(label)
         for find in self._worth_trying(labelled):
             for start, end, kind in find(labelled):
-                yield Span(start - skip, end - skip, kind)
+                yield PersonalData(start - skip, end - skip, kind)
         for find in self._added:
             yield from _checked(find(text), len(text))
         for value in _perhaps_in(text, naming.values()):
@@ -193,7 +193,7 @@ def _perhaps_in(text: str, values: Collection[str]) -> Iterable[str]:
     return (value for value in values if value[:_SHORTEST_KNOWN] in beginnings)
 
 
-def _occurrences(value: str, text: str) -> Iterator[Span]:
+def _occurrences(value: str, text: str) -> Iterator[PersonalData]:
     """A known value wherever it stands by itself."""
     if len(value) < _SHORTEST_KNOWN:
         return
@@ -201,7 +201,7 @@ def _occurrences(value: str, text: str) -> Iterator[Span]:
     while start >= 0:
         end = start + len(value)
         if not (_joined(text[start - 1 : start], value[0]) or _joined(value[-1], text[end : end + 1])):
-            yield Span(start, end, "KNOWN")
+            yield PersonalData(start, end, "KNOWN")
         start = text.find(value, end)
 
 
@@ -209,7 +209,7 @@ def _joined(left: str, right: str) -> bool:
     return left.isascii() and left.isalnum() and right.isascii() and right.isalnum()
 
 
-def _checked(spans: Iterable[Span], length: int) -> Iterator[Span]:
+def _checked(spans: Iterable[PersonalData], length: int) -> Iterator[PersonalData]:
     """Spans of a detector from elsewhere. A wrong one is refused: to go on without it would let data out."""
     for span in spans:
         if not (0 <= span.start <= span.end <= length and KIND.fullmatch(span.kind)):

@@ -9,7 +9,7 @@ import orjson
 
 from forebay.schemas import Outcome
 from forebay.workers.conversations.exchange import Exchange, decode_steps, encode_steps
-from forebay.workers.conversations.hot_histories import Held
+from forebay.workers.conversations.hot_histories import HeldHistory
 from forebay.workers.conversations.state import Conversation, State
 from forebay.workers.conversations.store import StoredReply
 from forebay.workers.spent import Spent
@@ -64,10 +64,10 @@ def encode(exchange: Exchange) -> bytes:
     return orjson.dumps([exchange.said, exchange.answer, encode_steps(exchange.steps)])
 
 
-def held(version: bytes, depth: int, history: bytes) -> Held:
+def held(version: bytes, depth: int, history: bytes) -> HeldHistory:
     """``history`` is the JSON array of what `encode` wrote."""
     rows: list[Any] = orjson.loads(history)
     exchanges = tuple(Exchange(said, answer, decode_steps(steps)) for said, answer, steps in rows)
     # Characters: near enough to bytes, without encoding them again.
     sizes = tuple(len(said) + len(answer) + len(steps or "") for said, answer, steps in rows)
-    return Held(version, depth, exchanges, sizes)
+    return HeldHistory(version, depth, exchanges, sizes)

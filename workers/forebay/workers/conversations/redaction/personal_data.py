@@ -1,4 +1,4 @@
-"""Spans: where personal data is in a text."""
+"""Personal data: where it is in a text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
 
-class Span(NamedTuple):
+class PersonalData(NamedTuple):
     """``text[start:end]`` is personal data of this kind."""
 
     start: int
@@ -15,5 +15,5 @@ class Span(NamedTuple):
     """Upper-case words with underscores, such as ``PHONE``; it names the placeholder."""
 
 
-Detector: TypeAlias = Callable[[str], Iterable[Span]]
+Detector: TypeAlias = Callable[[str], Iterable[PersonalData]]
 """Finds spans in a text, in any order; they may overlap."""
