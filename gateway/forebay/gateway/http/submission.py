@@ -18,8 +18,7 @@ from forebay.gateway.settings import GatewaySettings
 from forebay.gateway.stream.cursor import Cursor
 from forebay.gateway.stream.hub import Entry, Hub
 from forebay.gateway.stream.record import Stream, TopicRecord
-from forebay.producers.client import encode_turn
-from forebay.schemas import ONLY, Cluster, Headers, Turn
+from forebay.schemas import ONLY, Cluster, Headers, Turn, encode
 from forebay.telemetry import tracing
 from forebay.telemetry.metrics import sent as count_sent
 
@@ -98,8 +97,9 @@ class Submission:
         accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._known[key] = said, accepted
         try:
+            value = encode(turn, unset=False)
             with tracing.About(turn.turn_id, turn.conversation_id, headers):
-                accepted.set_result(await self._send(turn, headers, entry))
+                accepted.set_result(await self._send(turn, value, headers, entry))
         except BaseException as error:
             self._known.pop(key, None)
             accepted.set_exception(error if isinstance(error, Problem) else _away(turn))
@@ -151,8 +151,8 @@ class Submission:
             estimated_wait_s=wait_s,
         )
 
-    async def _send(self, turn: Turn, headers: Headers, entry: Entry) -> Accepted:
-        key, value, began = turn.conversation_id.encode(), encode_turn(turn), time.monotonic()
+    async def _send(self, turn: Turn, value: bytes, headers: Headers, entry: Entry) -> Accepted:
+        key, began = turn.conversation_id.encode(), time.monotonic()
         self._unacknowledged += 1
         span = tracing.sending(tracing.tracer, self._topic, turn.turn_id, turn.conversation_id)
         sent: asyncio.Future[Any] | None = None
