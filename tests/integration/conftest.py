@@ -23,7 +23,9 @@ from forebay.workers.engine.worker import Worker, worker_name
 from forebay.workers.flow.retry import RetryPolicy
 from forebay.workers.settings import WorkerSettings
 
-__all__ = ["Fleet", "read_topic", "until", "until_async"]
+from .installed import installed, shop
+
+__all__ = ["Fleet", "installed", "read_topic", "shop", "until", "until_async"]
 
 ASSISTANT = Assistant()
 QUICK_RETRY = RetryPolicy(base_s=0.01, retry_after_cap_s=0.01)

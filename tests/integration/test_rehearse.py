@@ -1,13 +1,10 @@
-"""``forebay rehearse``, as a person or a release's pipeline runs it: real Kafka, real workers."""
+"""``forebay rehearse``, as a person or a release's pipeline runs it: from the wheel, real Kafka, real workers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +13,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from forebay.producers import ChatClient, new_turn
 from forebay.schemas import Cluster
 
-
-async def rehearse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "forebay.cli", "rehearse", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+from .installed import Shop
 
 
-async def held(folder: Path, scenario: str, *arguments: str, passed: bool = True) -> dict[str, Any]:
-    (folder / "sale.yaml").write_text(scenario)
-    done = await rehearse(folder, "sale.yaml", "--json", *arguments)
+async def rehearse(shop: Shop, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(shop.forebay, "rehearse", *arguments, timeout_s=280, **environment)
+
+
+async def held(shop: Shop, scenario: str, *arguments: str, passed: bool = True) -> dict[str, Any]:
+    (shop.folder / "sale.yaml").write_text(scenario)
+    done = await rehearse(shop, "sale.yaml", "--json", *arguments)
     assert done.returncode == (0 if passed else 1), done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["passed"] is passed
@@ -39,9 +30,9 @@ async def held(folder: Path, scenario: str, *arguments: str, passed: bool = True
 
 
 @pytest.mark.takes(60)
-async def test_a_fleet_grows_is_struck_and_shrinks_and_every_turn_is_answered(tmp_path: Path) -> None:
+async def test_a_fleet_grows_is_struck_and_shrinks_and_every_turn_is_answered(shop: Shop) -> None:
     document = await held(
-        tmp_path,
+        shop,
         """
 name: small
 speed: 100
@@ -69,15 +60,15 @@ targets: {success_share: ">= 1", latency_p99_s: 60, peak_pods: ">= 2", total: ">
     assert "broker start" in said
     assert "another one starts in its place" in said
     assert run["prediction"] is None, "faults are not predicted"
-    report = (tmp_path / "rehearsal.html").read_text()
+    report = (shop.folder / "rehearsal.html").read_text()
     assert "met, and every promise kept" in report
     assert report.count("Plotly.newPlot(") >= 6
 
 
 @pytest.mark.takes(30)
-async def test_a_missed_target_ends_with_1_and_streams_are_compared(tmp_path: Path) -> None:
+async def test_a_missed_target_ends_with_1_and_streams_are_compared(shop: Shop) -> None:
     document = await held(
-        tmp_path,
+        shop,
         """
 traffic: {shape: points, points: [[0, 10/s], [2s, 10/s]]}
 speed: 1
@@ -96,10 +87,10 @@ targets: {latency_p50_s: 0.001}
     assert plain["figures"]["first_word_p50_s"] is None
     assert 0 < streamed["figures"]["first_word_p50_s"] < streamed["figures"]["latency_p50_s"]
     assert [each["figure"] for each in document["targets"] if not each["met"]] == ["latency_p50_s"]
-    assert not (tmp_path / "rehearsal.html").exists()
+    assert not (shop.folder / "rehearsal.html").exists()
 
 
-async def test_what_a_topic_recorded_is_sent_again_on_a_given_kafka(tmp_path: Path, cluster: Cluster) -> None:
+async def test_what_a_topic_recorded_is_sent_again_on_a_given_kafka(shop: Shop, cluster: Cluster) -> None:
     async with ChatClient(cluster) as chat:
         await chat.send_many(new_turn(f"Question {n}", conversation_id=f"c-{n % 7}") for n in range(40))
     scenario = f"""
@@ -108,12 +99,12 @@ traffic: {{shape: recorded, topic: {cluster.topics.requests}}}
 models: {{latency: {{p50: 0.1, p99: 0.2}}}}
 workers: {{most: 1}}
 """
-    document = await held(tmp_path, scenario, "--kafka", cluster.kafka)
+    document = await held(shop, scenario, "--kafka", cluster.kafka)
     assert document["runs"][0]["figures"]["total"] == 40
-    (tmp_path / "sale.yaml").write_text(
+    (shop.folder / "sale.yaml").write_text(
         f"traffic: {{shape: recorded, topic: {cluster.topics.replies}, since: 2199-01-01}}"
     )
-    empty = await rehearse(tmp_path, "sale.yaml", "--kafka", cluster.kafka)
+    empty = await rehearse(shop, "sale.yaml", "--kafka", cluster.kafka)
     assert empty.returncode == 1
     assert empty.stderr.endswith("has no turns in that time: nothing to send again\n")
     admin = AIOKafkaAdminClient(**cluster.connection())
@@ -136,31 +127,24 @@ workers: {{most: 1}}
         (["--targets", "none.yaml"], "--targets none.yaml"),
     ],
 )
-async def test_a_mistake_gets_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
-    done = await rehearse(tmp_path, *arguments)
+async def test_a_mistake_gets_one_clear_line(shop: Shop, arguments: list[str], says: str) -> None:
+    done = await rehearse(shop, *arguments)
     assert done.returncode == 2
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-async def test_what_cannot_be_held_is_said_before_anything_starts(tmp_path: Path) -> None:
-    done = await rehearse(tmp_path, "--real", ANTHROPIC_API_KEY="", OPENAI_API_KEY="")
+async def test_what_cannot_be_held_is_said_before_anything_starts(shop: Shop) -> None:
+    done = await rehearse(shop, "--real", ANTHROPIC_API_KEY="", OPENAI_API_KEY="")
     assert (done.returncode, done.stderr) == (1, "forebay: real models need ANTHROPIC_API_KEY or OPENAI_API_KEY\n")
-    done = await rehearse(tmp_path, "--kafka", "127.0.0.1:9", "--no-report")
+    done = await rehearse(shop, "--kafka", "127.0.0.1:9", "--no-report")
     assert done.returncode == 1
     assert "Kafka at 127.0.0.1:9 does not answer" in done.stderr
 
 
 @pytest.mark.takes(42)
-async def test_the_demo_keeps_every_promise(tmp_path: Path) -> None:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "forebay.cli", "demo", "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+async def test_the_demo_keeps_every_promise(shop: Shop) -> None:
+    done = await asyncio.to_thread(shop.forebay, "demo", "--json", timeout_s=280)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["kept"]
