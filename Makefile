@@ -48,7 +48,7 @@ test: .venv/.ready ## every test, on real Kafkas that it starts itself, one for 
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-fast: .venv/.ready ## the unit tests that take no time, under a minute, while you work
-	$(BIN)/python -m pytest tests/unit -q -n auto -m 'not slow'
+	$(BIN)/python -m pytest tests/unit -q -n auto -m 'not takes'
 
 lint: .venv/.ready ## ruff and mypy --strict
 	$(BIN)/ruff check .
