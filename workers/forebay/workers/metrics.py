@@ -104,8 +104,8 @@ ALARM = Gauge("forebay_alarm", "Whether the watchdog has this alarm", ["code"])
 
 
 def spent(model: str, usage: Usage, cost_usd: float | None) -> None:
-    """Counts the tokens and the money of one call."""
-    read, written, cached, cost = _spending(MODELS(model))
+    """Counts the tokens and the money of one call; ``model`` is one of `MODELS`."""
+    read, written, cached, cost = _spending(model)
     read.inc(usage.input_tokens)
     written.inc(usage.output_tokens)
     cached.inc(usage.cache_read_tokens)

@@ -138,7 +138,9 @@ class Rounds:
         return fit(context.past.history, context.past.conversation, window, int(room))
 
     def _prompt(self, context: TurnContext, route: Route, fitted: Fitted, now: tuple[Message, ...]) -> Prompt:
-        messages = said_with(context.summary, (*fitted.messages, *now))
+        messages = (*fitted.messages, *now)
+        if context.summary:
+            messages = said_with(context.summary, messages)
         sessions = context.state.sessions
         return Prompt(route.instructions, messages, self._assistant.max_tokens, route.tools, sessions=sessions)
 

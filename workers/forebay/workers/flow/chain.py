@@ -238,9 +238,9 @@ class Chain:
                         continue
                     at = upstream.admits_at(prompt, now)
                     first = min(first, at)
-                    if upstream.breaker.state(now) == "closed":
-                        soon = min(soon, at)
-                    if at <= now and (best is None or upstream.preference(now) > best.preference(now)):
+                    if at > now:
+                        soon = min(soon, at if upstream.breaker.state(now) == "closed" else math.inf)
+                    elif best is None or upstream.preference(now) > best.preference(now):
                         best = upstream
                 if best is not None:
                     return best, now

@@ -127,11 +127,8 @@ class RateLimit:
     def __init__(self, limits: Amounts | None = None) -> None:
         """``limits`` for each minute; resources that are not named are learned from the provider's headers."""
         self._windows = {name: QuotaWindow(limit) for name, limit in (limits or {}).items()}
-
-    @property
-    def limited(self) -> bool:
+        self.limited = bool(self._windows)
         """Whether any limit is known."""
-        return bool(self._windows)
 
     def admits_at(self, amounts: Amounts, now: float) -> float:
         """When a call of these amounts may begin: ``now`` or later."""
@@ -159,4 +156,5 @@ class RateLimit:
             window = self._windows.get(name)
             if window is None:
                 window = self._windows[name] = QuotaWindow()
+                self.limited = True
             window.correct(quota, now)

@@ -44,7 +44,7 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        provider, model = self._upstream.known.provider, metrics.MODELS(self._upstream.model.name)
+        provider, model = self._upstream.known.provider, self._upstream.label
         code = _code(error)
         metrics.calls_of(provider, model, code).observe(time.perf_counter() - self._began, tracing.exemplar())
         if self._first_chunk_s is not None:

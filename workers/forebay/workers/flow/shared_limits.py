@@ -195,6 +195,7 @@ class SharedRateLimit(RateLimit):
         self._limits = self._told | {name: min(own, self._told.get(name, own)) for name, own in self._own.items()}
         for name, limit in self._limits.items():
             self._windows.setdefault(name, QuotaWindow()).limit = limit / self.share if self.alone else limit
+        self.limited = bool(self._windows)
 
     def _hurry(self, now: float) -> None:
         """Wakes the keeper where it would sleep too long."""

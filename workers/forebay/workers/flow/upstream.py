@@ -50,6 +50,8 @@ class Upstream:
         """``key`` names the key without telling it, such as ``#1``; ``limits`` are per minute."""
         self.model, self.known, self.key = model, known, key
         self.name = f"{known.provider}/{model.name}{key}"
+        self.label = metrics.MODELS(model.name)
+        """What metrics call the model."""
         self.breaker = Breaker(policy)
         self.rate = RateLimit(limits)
         self._estimate = TokenEstimate()
@@ -74,7 +76,7 @@ class Upstream:
     def spent(self, usage: Usage, at: float) -> float | None:
         """Counts a call that was answered ``at`` seconds since the epoch; returns its cost in USD, None if not known."""
         cost_usd = self.known.cost_usd(usage, at)
-        metrics.spent(self.model.name, usage, cost_usd)
+        metrics.spent(self.label, usage, cost_usd)
         return cost_usd
 
     def admits_at(self, prompt: Prompt, now: float) -> float:
