@@ -1,4 +1,4 @@
-"""``forebay ask``: one turn, or a file of turns, from the command line."""
+"""Sends the turns of ``forebay ask`` and prints their replies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from forebay.producers import ChatClient, ReplyTimeoutError, new_turn
 from forebay.schemas import Cluster, DecodeError, Reply, Turn, decode_turn, encode
 
 _AT_ONCE = 1_000
-"""Turns of a file that wait for a reply at the same time."""
+"""Most turns of a file that wait for their replies at the same time."""
 
 
 async def ask_once(cluster: Cluster, turn: Turn, stream: bool, timeout_s: float, as_json: bool) -> bool:
-    """Sends one turn and prints its reply; returns whether the user can go on with it."""
+    """Sends one turn and prints its reply; returns False for one that failed or expired."""
     async with ChatClient(cluster) as chat:
         if not stream:
             reply = await chat.ask(turn, timeout_s=timeout_s)
@@ -91,7 +91,7 @@ def _turns(file: Path, conversation: str | None) -> Iterator[Turn]:
 
 
 def _well(reply: Reply) -> bool:
-    """Whether the turn came to what its user can go on with."""
+    """Whether the turn neither failed nor expired."""
     return reply.outcome not in ("failed", "expired")
 
 
@@ -113,7 +113,7 @@ def _print(reply: Reply, as_json: bool) -> None:
 
 
 def printable(text: str) -> str:
-    """Text from a model or a customer without control characters: none may drive the reader's terminal."""
+    """Text from a model or a customer without control characters, which could change the reader's terminal."""
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

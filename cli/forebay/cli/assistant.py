@@ -23,7 +23,7 @@ def check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Reads an assistant's definition and prints what it was understood as. Exit 2 for a mistake in it, with the fix."""
+    """Reads an assistant's definition and prints what it means. Exit 2 for a mistake in it, with the fix."""
     from forebay.operations.assistant_check import understood
     from forebay.workers.settings import WorkerSettings
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 def show(found: dict[str, Any]) -> None:
-    """The same for people."""
+    """Prints an assistant that was understood, for people."""
     console = Console(highlight=False, markup=False)
     console.print(f"assistant    {found['assistant']}")
     for model in found["models"]:

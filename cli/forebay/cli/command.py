@@ -75,14 +75,14 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def print_json(data: object) -> None:
-    """For people and programs alike: indented."""
+    """Prints JSON, indented."""
     import orjson
 
     typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
 
 
 def moment_of(option: str, text: str | None) -> datetime | None:
-    """The time that an option gives. Raises typer.BadParameter."""
+    """The time that an option's text means; None for None. Raises typer.BadParameter."""
     from forebay.operations.times import read_time
 
     try:

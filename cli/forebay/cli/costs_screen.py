@@ -14,7 +14,7 @@ from .dlq_screen import visible
 
 
 def as_json(accounts: Accounts, turns_a_day: float | None) -> dict[str, Any]:
-    """All of it, as data."""
+    """All accounts, as data for JSON."""
     rate = accounts.turns_a_day() if turns_a_day is None else turns_a_day
     return {
         "turns": accounts.total.turns,
@@ -34,7 +34,7 @@ def as_json(accounts: Accounts, turns_a_day: float | None) -> dict[str, Any]:
 
 
 def show(accounts: Accounts, turns_a_day: float | None) -> None:
-    """The same for people."""
+    """Prints the accounts as tables."""
     console = Console()
     data = as_json(accounts, turns_a_day)
     if not accounts.total.turns:

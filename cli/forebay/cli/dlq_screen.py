@@ -1,4 +1,4 @@
-"""How dead letters look on a screen. Their bytes come from anywhere, and none of them may drive the reader's terminal."""
+"""How dead letters look on a screen. Bytes from anywhere that could change the reader's terminal are escaped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def visible_bytes(data: bytes | None) -> str:
 
 
 def headline(width: int | None) -> str:
-    """What stands above the lines of `row`."""
+    """The column names above the lines of `row`."""
     return _line([name for name, _ in _COLUMNS], "TEXT", width)
 
 
@@ -62,7 +62,7 @@ def row(letter: DeadLetter, width: int | None) -> str:
 
 
 def whole(letter: DeadLetter) -> Iterator[str]:
-    """Everything of one letter."""
+    """All lines that show one letter."""
     yield f"{letter.id}  {visible(letter.topic)}"
     yield f"died      {letter.died_at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
     yield f"reason    {visible(letter.reason) or '(none)'}"

@@ -15,7 +15,7 @@ from forebay.operations.planning.simulated import Simulated
 
 
 def show(plan: Plan, values: Mapping[str, str], written: Path | None) -> None:
-    """The whole of it; ``written`` is where the values of the overlay went, None where they are to be printed."""
+    """Prints the plan; ``written`` is where the values of the overlay went, None where they are to be printed."""
     console = Console(highlight=False)
     fleet, breaks = plan.fleet, plan.bounds[0]
     colour = "green" if plan.holds else "red"
@@ -121,7 +121,7 @@ def _time(seconds: float) -> str:
 
 
 def as_json(plan: Plan, values: Mapping[str, str]) -> dict[str, Any]:
-    """All of it, as data; docs/planning.md says what each name means."""
+    """The plan as data for JSON; docs/planning.md says what each name means."""
     expected, fleet = plan.expected, plan.fleet
     breaks = plan.bounds[0]
     return {

@@ -25,7 +25,7 @@ _PARTITIONS = 5
 
 
 def screen(status: FleetStatus, kafka: str, history: Sequence[int] = (), most_workers: int = 1_000) -> RenderableType:
-    """All of it. ``history`` are the turns that waited at the last looks, oldest first."""
+    """The whole screen. ``history``: how many turns waited at each of the last looks, oldest first."""
     return Group(
         _head(status, kafka),
         verdict(status.findings),
@@ -42,7 +42,7 @@ def screen(status: FleetStatus, kafka: str, history: Sequence[int] = (), most_wo
 
 
 def verdict(found: Sequence[Finding]) -> RenderableType:
-    """The worst first, and where to read on; the others below it; one line when nothing is wrong."""
+    """The findings, the worst first, each with its place in the runbook; one line when there is none."""
     if not found:
         return Text("✓ All is well.", style="bold green")
     table = Table.grid(padding=(0, 1))
@@ -200,7 +200,7 @@ def spark(values: Sequence[int]) -> str:
 
 
 def document(status: FleetStatus) -> dict[str, Any]:
-    """All of it, as data; docs/runbook.md names the fields."""
+    """The status as data for JSON; docs/runbook.md names the fields."""
     view = status.view
     return {
         "at": datetime.fromtimestamp(view.now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

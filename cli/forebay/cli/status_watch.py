@@ -1,4 +1,4 @@
-"""``forebay status``: what is wrong now and where the runbook says what to do, then the figures."""
+"""Prints the status once, or again and again until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINES_BESIDE_WORKERS = 22
 
 
 def show(cluster: Cluster, settings: WorkerSettings, *, watch: bool, every_s: float, as_json: bool) -> FleetStatus:
-    """Prints how it is, once or until Ctrl-C; returns what it saw last. Raises ClusterError where Kafka does not answer."""
+    """Prints the status once, or until Ctrl-C; returns the last one. Raises ClusterError where Kafka does not answer."""
     if watch:
         return _follow(cluster, settings, every_s)
     status: FleetStatus = run(_once(cluster, settings))

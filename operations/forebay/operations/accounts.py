@@ -1,4 +1,4 @@
-"""Accounts: what answers have cost, told by the replies themselves, and what was saved against one large model. Pure.
+"""Accounts: what answers have cost, as their replies say, and what was saved compared with one large model. Pure.
 
 Money is counted in whole units of 1e-8 USD, as replies carry it: sums agree with the replies to the last digit.
 """
@@ -15,12 +15,12 @@ from forebay.workers.models.catalogue import Catalogue, CatalogueModel
 from forebay.workers.models.prompt import BYTES_A_TOKEN
 
 UNIT = 100_000_000
-"""In one USD."""
+"""Units in one USD."""
 
 
 @dataclass(slots=True)
 class Account:
-    """Turns that have something in common."""
+    """Number, cost and tokens of a group of turns."""
 
     turns: int = 0
     units: int = 0
@@ -32,11 +32,11 @@ class Account:
 
     @property
     def usd(self) -> float:
-        """What they cost, as far as it is known."""
+        """Their cost, without the turns whose cost is not known."""
         return self.units / UNIT
 
     def add(self, reply: Reply) -> None:
-        """One more."""
+        """Counts one more reply."""
         self.turns += 1
         self.input_tokens += reply.usage.input_tokens
         self.output_tokens += reply.usage.output_tokens
@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(slots=True)
 class Savings:
-    """USD that were not spent, and why."""
+    """USD that were saved, by reason."""
 
     routing: float = 0.0
     """Cheaper models than the one large one."""
@@ -63,7 +63,7 @@ class Savings:
 
 @dataclass(slots=True)
 class Accounts:
-    """All replies of a stretch of time."""
+    """The accounts of all replies of a period."""
 
     catalogue: Catalogue
     against: str
@@ -81,7 +81,7 @@ class Accounts:
     _saved: Savings = field(default_factory=Savings)
 
     def add(self, reply: Reply, tenant: str | None, left_out_bytes: int = 0) -> None:
-        """One reply; ``left_out_bytes`` are those of its header."""
+        """Counts one reply; ``left_out_bytes`` is what its header says that the window left out."""
         self.first = min(self.first or reply.created_at, reply.created_at)
         self.last = max(self.last or reply.created_at, reply.created_at)
         for account in (
@@ -115,12 +115,12 @@ class Accounts:
 
     @property
     def savings(self) -> Savings:
-        """Against the large model for every turn."""
+        """Savings, compared with the large model for every turn."""
         self._saved.faq = self._faq * self._large_usd / self._answered if self._answered else 0.0
         return self._saved
 
     def turns_a_day(self) -> float:
-        """At the rate that was seen; a stretch under an hour counts as one."""
+        """Turns a day at the rate of the period; a period under an hour counts as one."""
         if self.first is None or self.last is None:
             return 0.0
         return self.total.turns * 86_400 / max(3_600.0, (self.last - self.first).total_seconds())
@@ -132,7 +132,7 @@ class Accounts:
 
 
 def largest(catalogue: Catalogue) -> str:
-    """The dearest model whose price is known."""
+    """Name of the most expensive model whose price is known."""
     return max(catalogue.models, key=lambda name: catalogue.models[name].cost_usd(_TYPICAL) or 0.0)
 
 
@@ -140,7 +140,7 @@ _TYPICAL = Usage(input_tokens=800, output_tokens=120)
 
 
 def table(accounts: dict[str, Account]) -> list[dict[str, Any]]:
-    """As rows, the dearest first."""
+    """Accounts as rows for JSON, the most expensive first."""
     return [
         {
             "name": name,

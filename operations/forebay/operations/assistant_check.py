@@ -1,4 +1,4 @@
-"""What an assistant's definition was understood as."""
+"""Reads an assistant's definition and says what it means."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from forebay.workers.settings import WorkerSettings
 
 
 async def understood(settings: WorkerSettings) -> dict[str, Any]:
-    """The assistant of the settings, as data; its MCP servers are asked for their tools. Raises SettingsError."""
+    """The assistant that the settings name, as data; asks its MCP servers for their tools. Raises SettingsError."""
     assistant = load_assistant(settings.assistant)
     catalogue = Catalogue.load(settings.catalogue)
     models = [_model(name, catalogue) for name in wanted_models(assistant, settings)]

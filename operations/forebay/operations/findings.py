@@ -1,4 +1,4 @@
-"""Findings: what somebody should look at now, and where the runbook says what to do. Pure.
+"""Findings: what an operator should look at now, and where the runbook says what to do. Pure.
 
 One judgement for the console and `forebay status`. The alerts in k8s/monitoring bear the same codes: `breaker-open` is
 the alert ForebayBreakerOpen and the runbook's section #breaker-open.
@@ -21,16 +21,16 @@ BUDGET_NEAR = 0.8
 BUDGET_SPENT = 0.98
 """A call whose estimate does not fit is not made, so that it is never quite all."""
 FAILED_SHARE = 0.02
-"""Share of the last replies that carry an error."""
+"""Share of the last replies with an error, above which it is a finding."""
 BADLY_FAILED_SHARE = 0.1
 LEAST_REPLIES = 5
-"""Replies before their share says anything."""
+"""Fewest replies whose share of errors means something."""
 MANY_DEAD_LETTERS = 10
-"""In ten minutes: a bug or a rejected prompt, no odd turn."""
+"""Dead letters in ten minutes that mean a bug or a rejected prompt, not one bad turn."""
 QUOTA_LOW = 0.1
-"""Share of a key's rate limit that is left."""
+"""Share of a key's rate limit that is left, below which it is a finding."""
 PERMITS_LOW = 0.5
-"""Share of the permits that refusals have left."""
+"""Share of the permits that is left after refusals, below which it is a finding."""
 _NAMED = 4
 _PARTITIONS = 20
 _WORDS = 160
@@ -54,16 +54,16 @@ Code = Literal[
     "paused",
     "whole-answers",
 ]
-"""Causes stand before what follows from them."""
+"""In the order in which findings are shown: causes before their effects."""
 _RANK = {code: rank for rank, code in enumerate(get_args(Code))}
 
 
 class Finding(NamedTuple):
-    """One thing to look at."""
+    """One thing that an operator should look at."""
 
     code: Code
     severe: bool
-    """Whether turns are lost to their users, or soon will be."""
+    """Whether users do not get their answers, or soon will not."""
     title: str
     text: str
     """May hold what others wrote: show it as text, with its control characters escaped."""
@@ -71,7 +71,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is judged."""
+    """State of the fleet, from which findings are made."""
 
     turn_ttl_s: float
     workers: Sequence[WorkerState] = ()
@@ -95,18 +95,18 @@ class Situation:
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     """Of the last ten minutes, by reason."""
     kafka_away_s: float | None = None
-    """For how long Kafka has not answered whoever looks."""
+    """Seconds since Kafka last answered; None when it answers."""
     streaming: bool = True
 
 
 def findings(of: Situation) -> tuple[Finding, ...]:
-    """The severe ones first, causes before what follows from them. None when all is well."""
+    """All findings, the severe ones first, causes before their effects; empty when all is well."""
     found = [*_kafka(of), *_workers(of), *_models(of), *_turns(of), *_dead_letters(of), *_spending(of.spending)]
     return tuple(sorted(found, key=lambda finding: (not finding.severe, _RANK[finding.code])))
 
 
 def runbook(code: str) -> str:
-    """Where it is written what to do."""
+    """Address of the runbook's section for a code."""
     return f"{RUNBOOK}#{code}"
 
 
@@ -235,7 +235,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time as people read it."""
+    """A number of seconds as people read it."""
     if value < 10:
         return f"{value:.1f} s"
     if value < 600:

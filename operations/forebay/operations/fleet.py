@@ -1,4 +1,4 @@
-"""The fleet: every worker's latest state, and an operator's word to them. It needs nothing but Kafka.
+"""The fleet: every worker's latest state, and commands to them. It needs nothing but Kafka.
 
 async with Fleet(Cluster.read()) as fleet:
     busy = [worker for worker in fleet.workers(time.time()) if worker.waiting]
@@ -61,7 +61,7 @@ class Fleet:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Has read every state there is. Raises ClusterError when the cluster does not answer or has no topics."""
+        """Connects, and reads every state there is. Raises ClusterError when the cluster does not answer or has no topics."""
         try:
             await self._check_topics()
             await self._consumer.start()
@@ -107,7 +107,7 @@ class Fleet:
         partition: int | None = None,
         issued_by: str = "",
     ) -> Command:
-        """Returns what was said when all in-sync replicas have it; the workers obey within moments.
+        """Sends a command and returns it when all in-sync replicas have it; the workers obey within moments.
 
         Raises ValueError for what is no command, and ClusterError when Kafka does not take it in time; it may then have
         been written all the same, and saying it again is harmless.

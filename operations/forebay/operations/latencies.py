@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .percentile import percentile
+from .percentile import percentile_of_sorted
 
 WINDOW_S = 10
 """Seconds that count as recent."""
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
     def of(cls, values: Iterable[float]) -> Spread:
         """The percentiles of these values, in any order."""
         ordered = sorted(values)
-        return cls(percentile(ordered, 0.5), percentile(ordered, 0.99)) if ordered else cls()
+        return cls(percentile_of_sorted(ordered, 0.5), percentile_of_sorted(ordered, 0.99)) if ordered else cls()
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from forebay.schemas import Reply, Usage
 
 @dataclass(slots=True)
 class Dialogue:
-    """What one customer sent and got."""
+    """Turns that one customer sent, and the replies to them."""
 
     sent: list[str] = field(default_factory=list)
     """Turn ids in the order they were sent."""
@@ -94,7 +94,7 @@ def remembered(turns_shown: int, exchanges: int) -> bool:
 
 @dataclass(slots=True)
 class DeliveryCheck:
-    """Counts turns as they are sent and replies as they are read."""
+    """Counts turns when they are sent and replies when they are read."""
 
     conversations: dict[str, Dialogue] = field(default_factory=lambda: defaultdict(Dialogue))
     sent_at: dict[str, float] = field(default_factory=dict)

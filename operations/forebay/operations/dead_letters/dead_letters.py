@@ -43,9 +43,9 @@ class Replayed(NamedTuple):
 
     replayed: int
     too_large: tuple[LetterId, ...]
-    """Letters that the requests' topic does not take."""
+    """Letters that are larger than the requests' topic takes."""
     stopped: bool
-    """Whether it was told to stop before it was through."""
+    """Whether it was stopped before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class DeadLetters:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.topic = cluster.topics.dead_letters
-        """Where they lie."""
+        """Their topic."""
         self._admin = AIOKafkaAdminClient(**cluster.connection())
         self._partitions: list[int] = []
         self._requests: list[int] = []
@@ -102,7 +102,7 @@ class DeadLetters:
         limit: int | None = None,
         after: LetterId | None = None,
     ) -> AsyncGenerator[DeadLetter, None]:
-        """The letters that are meant, as they are at this moment, replayed ones too.
+        """The letters that the filter selects, as they are at this moment, replayed ones too.
 
         ``after`` goes on behind a letter that was the last of a page, newest first. Raises ClusterError, and
         NoSuchLetterError when that letter is gone.

@@ -1,4 +1,4 @@
-"""A dead letter as operators see it, and which ones they mean. Pure: no Kafka, no clock."""
+"""A dead letter, and the filter that selects some. Pure: no Kafka, no clock."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DeadLetter:
 
     @property
     def died_at(self) -> datetime:
-        """Its timestamp; one that no calendar has is moved to the nearest."""
+        """Its timestamp; one outside the calendar is moved to the nearest date."""
         return datetime.fromtimestamp(min(max(self.timestamp, 0), _LAST_MS) / 1000, UTC)
 
     @property
@@ -84,18 +84,18 @@ class DeadLetter:
 
     @property
     def turn_id(self) -> str | None:
-        """As its value says."""
+        """Read from its value; None where it cannot be."""
         return self._said("turn_id")
 
     @property
     def conversation_id(self) -> str | None:
-        """As its value says, or else its key."""
+        """Read from its value, or else its key."""
         said = self._said("conversation_id")
         return said if said is not None or self.key is None else self.key.decode("utf-8", "backslashreplace")
 
     @property
     def tenant(self) -> str | None:
-        """As its value says."""
+        """Read from its value; None where it cannot be."""
         return self._said("tenant")
 
     @property
@@ -122,7 +122,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters are meant: those to which everything given here applies. Nothing given means all."""
+    """Selects dead letters: those that match every field given here. An empty filter selects all."""
 
     reasons: frozenset[str] = frozenset()
     """Any of these codes."""
@@ -147,7 +147,7 @@ class Filter:
         return None if self.since is None else milliseconds(self.since)
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether this one is meant. What asks for the value's fields comes last: decoding costs most."""
+        """Whether the filter selects this letter. Checks that decode the value come last: they cost most."""
         return (
             (not self.ids or letter.id in self.ids)
             and (not self.reasons or letter.reason in self.reasons)

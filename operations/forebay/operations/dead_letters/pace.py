@@ -1,10 +1,10 @@
-"""Pace: how soon the next records may leave, at so many a second. Pure: the time is an argument."""
+"""Pace of a replay: when the next records may be sent, at a given rate. Pure: the time is an argument."""
 
 from __future__ import annotations
 
 
 class ReplayPace:
-    """Spreads records evenly; what was not used is not saved up, so a stall is followed by no burst."""
+    """Spreads records evenly over time; unused time is not saved, so no burst follows a stall."""
 
     def __init__(self, rate: float | None) -> None:
         """``rate`` in records a second; None is no limit."""

@@ -43,7 +43,7 @@ class ReplayTakenOverError(ClusterError):
 
 
 class TransactionRecord(NamedTuple):
-    """One record of a transaction."""
+    """One record to send within a transaction."""
 
     topic: str
     partition: int
@@ -63,7 +63,7 @@ class ReplayProducer:
         self._producer = self._new()
 
     async def __aenter__(self) -> Self:
-        """Ends what other replays left open. Raises ClusterError."""
+        """Connects; ends a transaction that another replay left open. Raises ClusterError."""
         await self._start()
         return self
 

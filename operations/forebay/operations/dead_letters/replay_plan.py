@@ -1,4 +1,4 @@
-"""Which dead letters were replayed, and which are to be. Pure: no Kafka, no clock.
+"""Which dead letters were replayed, and which will be. Pure: no Kafka, no clock.
 
 What was replayed is written where the dead letters lie: a *mark* is a record in the same partition of their topic, without
 a key, with a header ``dlq.replayed`` and the ranges of offsets that were sent again. A mark is younger than its letters, so
@@ -76,12 +76,12 @@ class ReplayPlan:
         self._reasons: list[str] = []
 
     def saw(self, place: LetterId, reason: str, *, worn_out: bool = False) -> None:
-        """A letter that is meant; ``worn_out`` when it was replayed too often to be tried again."""
+        """Notes a letter that the filter selects; ``worn_out`` when it was replayed too often to be tried again."""
         codes, at = self._codes[place.partition], place.offset - self.spans[place.partition].start
         codes[at] = _REPLAYED if codes[at] == _MARKED else _WORN_OUT if worn_out else self._code(reason)
 
     def mark(self, partition: int, replayed: Runs) -> None:
-        """Letters that were replayed, whether or not they are meant."""
+        """Notes letters that were replayed, whether or not the filter selects them."""
         if (span := self.spans.get(partition)) is None:
             return
         codes = self._codes[partition]
@@ -113,12 +113,12 @@ class ReplayPlan:
 
     @property
     def replayed_before(self) -> int:
-        """Letters that are meant and were replayed already."""
+        """Selected letters that were replayed already."""
         return self._count(_REPLAYED)
 
     @property
     def worn_out(self) -> int:
-        """Letters that are meant and were replayed too often."""
+        """Selected letters that were replayed too often."""
         return self._count(_WORN_OUT)
 
     @property

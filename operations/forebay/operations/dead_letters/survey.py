@@ -1,4 +1,4 @@
-"""Reading the dead letters through once: which are meant, which were replayed."""
+"""Reads all dead letters once: which ones the filter selects, which ones were replayed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def survey(
     max_replays: int | None = None,
     cuts: Spans | None = None,
 ) -> ReplayPlan:
-    """A plan of the letters that are meant, within ``cuts`` where these are given.
+    """A plan of the letters that the filter selects, within ``cuts`` where these are given.
 
     ``again`` takes no notice of marks; letters whose turn was replayed ``max_replays`` times are noted as worn out.
     """
@@ -40,7 +40,7 @@ async def survey(
 
 
 async def catch_up(reader: TopicReader, plan: ReplayPlan) -> None:
-    """Takes note in a plan of what was replayed since it was made."""
+    """Notes in a plan what was replayed since it was made."""
     now = await reader.spans()
     news = {
         partition: range(max(planned.stop, now[partition].start), now[partition].stop)
@@ -59,12 +59,12 @@ def marked(record: ConsumerRecord) -> Runs:
 
 
 def place_of(record: ConsumerRecord) -> LetterId:
-    """Where a record lies."""
+    """Id of the letter in a record."""
     return LetterId(record.partition, record.offset)
 
 
 def narrowed(spans: Spans, wanted: Filter) -> dict[int, range]:
-    """What has to be read for a filter: marks lie behind their letters, so nothing before the first letter it names."""
+    """Offsets to read for a filter: marks come after their letters, so nothing before the first letter that it names."""
     if not wanted.ids:
         return dict(spans)
     first: dict[int, int] = {}

@@ -12,7 +12,7 @@ from .simulated import Simulated
 from .sizing import FleetSize
 
 _MUCH = 0.01
-"""Share of the turns that is worth a word."""
+"""Share of the turns from which on something is worth mentioning."""
 
 
 def advice(
@@ -23,7 +23,7 @@ def advice(
     unprepared: Simulated,
     prepared: Simulated,
 ) -> Iterator[str]:
-    """One sentence or two each."""
+    """The advice, each of one or two sentences."""
     yield from _of_quotas(expected, fleet, quotas)
     yield from _of_money(expected, bounds)
     yield from _of_waiting(expected, fleet, unprepared, prepared)

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 
 class Agenda:
-    """Calls that will end, by the number of their turn, and whatever else is to be done at some moment."""
+    """Ends of calls, by the number of their turn, and other events at given moments."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -21,17 +21,17 @@ class Agenda:
         return self._entries[0][0]
 
     def at(self, when: float, do: Callable[[], None]) -> None:
-        """Does it then."""
+        """Plans an event."""
         self._scheduled -= 1
         self._events[self._scheduled] = do
         heappush(self._entries, (when, self._scheduled))
 
     def ends_at(self, when: float, turn: int) -> None:
-        """The call of this turn ends then."""
+        """Plans the end of a turn's call."""
         heappush(self._entries, (when, turn))
 
     def step(self) -> int | None:
-        """The next happens: the turn whose call ends, or None where something was done."""
+        """Goes on to the next event; returns the turn whose call ends there, or None for another event."""
         self.now, what = heappop(self._entries)
         if what >= 0:
             return what

@@ -1,4 +1,4 @@
-"""The autoscaler: how many worker pods KEDA and the autoscaler of Kubernetes would want. Pure: time is an argument.
+"""The autoscaler: how many worker pods KEDA and Kubernetes' autoscaler would start. Pure: time is an argument.
 
 KEDA's Kafka trigger hands the group's lag to a HorizontalPodAutoscaler as a metric with an average value for each pod, its
 cron trigger a number of pods; the largest counts. The rules are those of the HorizontalPodAutoscaler v2: tolerance, scale-up
@@ -33,7 +33,7 @@ class Scaling:
     every_s: float = 15.0
     """Between two looks: the autoscaler's own period (``--horizontal-pod-autoscaler-sync-period``)."""
     tolerance: float = 0.1
-    """Of the wish against what runs, within which nothing is done."""
+    """Relative difference between wanted and running pods within which nothing is done."""
     up_percent: float = 300.0
     up_pods: int = 24
     up_period_s: float = 15.0
@@ -41,7 +41,7 @@ class Scaling:
     down_pods: int = 2
     down_period_s: float = 60.0
     pod_start_s: float = 20.0
-    """From the wish to a worker that takes turns: scheduling, image, start, joining its group."""
+    """From the decision to a worker that takes turns: scheduling, image, start, joining its group."""
     pre_scale: PreScale | None = None
 
     def faster(self, speed: float) -> Self:
@@ -54,7 +54,7 @@ class Scaling:
 
 
 class Autoscaler:
-    """Decides at each look; `decide` is called every ``every_s`` with what runs and what waits."""
+    """Decides how many pods run; call `decide` every ``every_s`` seconds."""
 
     def __init__(self, scaling: Scaling) -> None:
         self._scaling = scaling

@@ -13,25 +13,25 @@ from .simulation import REBALANCE_S
 from .sizing import GATEWAY_TURNS, FleetSize
 
 WORKER_CPU_MS = 1.23
-"""Of a core for a turn, with the SDK, the store, FAQ and redaction (docs/benchmarks.md, "The whole way")."""
+"""Milliseconds of one core for a turn, with the SDK, the store, FAQ and redaction (docs/benchmarks.md, "The whole way")."""
 GATEWAY_ACCEPTS = 3_070.0
 """Turns a second that one gateway was measured to accept (docs/gateway.md, "Measured")."""
 
 
 class Bound(NamedTuple):
-    """One resource."""
+    """The peak at which one resource is exhausted."""
 
     resource: str
     turns_per_s: float
     """Peak at which it is exhausted."""
     why: str
-    """How that comes about, and so what would raise it."""
+    """Why, and so what would raise it."""
 
 
 def bounds(
     expected: Expected, fleet: FleetSize, quotas: tuple[QuotaNeed, ...], spent: Money | None
 ) -> tuple[Bound, ...]:
-    """All that are known and finite, what breaks first at the front."""
+    """All bounds that are known and finite; what breaks first comes first."""
     found = [*_provider(expected, quotas), *_pods(expected, fleet), *_gateways(fleet), *_patience(expected, fleet)]
     if expected.budget_usd is not None and spent is not None:
         found.append(

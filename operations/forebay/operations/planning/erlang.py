@@ -50,7 +50,7 @@ def waits_longer(than_s: float, servers: int, rate: float, service: ServiceTime,
 def fewest_servers(
     rate: float, service: ServiceTime, target_s: float, share: float = 0.99, arrivals_scv: float = 1.0
 ) -> int:
-    """So many that this share of turns waits no longer than the target."""
+    """The fewest servers with which this share of turns waits no longer than the target."""
     load, servers, blocked = rate * service.mean_s, 0, 1.0
     while (
         servers <= load

@@ -24,7 +24,7 @@ _MOST = {
     "conversations": 5_000_000,
     "speed": 1_000,
 }
-"""What is simulated within a minute or so."""
+"""Largest sale that is simulated within about a minute."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Expected:
     """The sale and its autoscaler in a time that is so many times shorter, as a rehearsal does it; calls take as long."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be."""
+        """Raises ValueError for values that contradict each other or are out of range."""
         for name in ("peak", "calm", "climb_s", "hold_s", "wait_s", "pod_start_s", "turn_ttl_s", "speed"):
             self._is_positive(name)
         for name in ("rpm", "tpm", "calls_at_once", "budget_usd", "conversations", "partitions"):
@@ -114,7 +114,7 @@ class Expected:
 
     @property
     def tokens(self) -> int:
-        """That a turn takes of a quota."""
+        """Tokens of a turn that count against a quota."""
         return self.input_tokens + self.output_tokens
 
     @property

@@ -16,7 +16,7 @@ _NEVER = "0 0 29 2 *"
 
 
 def values(expected: Expected, fleet: FleetSize) -> dict[str, str]:
-    """What the overlay takes, by name; cron expressions in `Expected.timezone`."""
+    """The overlay's values, by name; cron expressions in `Expected.timezone`."""
     start, end = _NEVER, "0 1 29 2 *"
     if expected.opens is not None:
         start = _cron(expected.after_opening(-fleet.early_s))

@@ -14,7 +14,7 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """In USD; times of day with other prices count at the dearest."""
+    """Cost in USD; where prices change with the time of day, the highest one counts."""
 
     usd_a_turn: float
     """On average of all turns, those that no model answers among them."""
@@ -28,7 +28,7 @@ class Money:
 
 
 def money(expected: Expected, catalogue: Catalogue) -> Money | None:
-    """None where the price of a model is not known. Raises SettingsError for a model that the catalogue lacks."""
+    """The cost; None where the price of a model is not known. Raises SettingsError for a model that the catalogue lacks."""
     usage = Usage(
         input_tokens=expected.input_tokens,
         output_tokens=expected.output_tokens,

@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan(expected: Expected, catalogue: Catalogue) -> Plan:
-    """Raises ValueError for what no fleet can do, SettingsError for a model that the catalogue lacks."""
+    """Plans a sale. Raises ValueError for what no fleet can do, SettingsError for a model that the catalogue lacks."""
     needed = quotas(expected)
     fleet = FleetSize.of(expected, allowed(expected, needed))
     spent = money(expected, catalogue)

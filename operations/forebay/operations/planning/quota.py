@@ -10,7 +10,7 @@ from .expected import MARGIN, Expected
 
 @dataclass(frozen=True, slots=True)
 class QuotaNeed:
-    """Of one model; requests and tokens a minute, `MARGIN` among what is needed."""
+    """What one model needs and is given: requests and tokens a minute. What is needed has the `MARGIN` in it."""
 
     model: str
     share: float
@@ -28,7 +28,7 @@ class QuotaNeed:
 
     @property
     def tokens_last_to(self) -> float:
-        """The same of its tokens."""
+        """Turns a second, of all models, at which its tokens are used up; infinite where the quota is not known."""
         return _lasts_to(self.peak, self.tokens_given, self.tokens_needed)
 
     @property
@@ -38,7 +38,7 @@ class QuotaNeed:
 
 
 def quotas(expected: Expected) -> tuple[QuotaNeed, ...]:
-    """Of each model."""
+    """The quota of each model."""
     found = []
     for model, part in expected.models:
         share = part * expected.asked
@@ -57,7 +57,7 @@ def calls_last_to(expected: Expected) -> float:
 
 
 def allowed(expected: Expected, found: tuple[QuotaNeed, ...]) -> float:
-    """Turns a second that the provider takes by all that is known."""
+    """Turns a second that the provider takes, by all known limits."""
     return min(calls_last_to(expected), *(min(quota.requests_last_to, quota.tokens_last_to) for quota in found))
 
 

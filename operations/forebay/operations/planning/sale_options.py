@@ -1,4 +1,4 @@
-"""What people write of an expected sale, such as ``p50=3,p99=20`` or ``20M``, understood. Pure."""
+"""Reads what people write of an expected sale, such as ``p50=3,p99=20`` or ``20M``. Pure."""
 
 from __future__ import annotations
 

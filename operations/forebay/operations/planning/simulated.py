@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from forebay.operations.percentile import percentile_of_sorted
+
 
 class SimulatedSample(NamedTuple):
-    """One moment; rates are of the time since the sample before."""
+    """The sale at one moment; rates are averages since the previous sample."""
 
     at_s: float
     offered: float
@@ -36,12 +38,10 @@ class WaitingTimes:
 
     @classmethod
     def of(cls, waited: Sequence[float]) -> Self:
-        """Zeros for no turns."""
+        """Of any number of turns; zeros for none."""
         ordered = sorted(waited) or [0.0]
-        last = len(ordered) - 1
-        return cls(
-            sum(ordered) / len(ordered), tuple(ordered[min(last, n * len(ordered) // 1000)] for n in range(1001))
-        )
+        permille = tuple(percentile_of_sorted(ordered, n / 1000) for n in range(1001))
+        return cls(sum(ordered) / len(ordered), permille)
 
     def percentile_s(self, share: float) -> float:
         """The time that this share of the turns waited no longer than, to a thousandth of them."""

@@ -1,4 +1,4 @@
-"""Crew: the pods of a simulated sale, which come and go as the autoscaler wants and share the partitions anew each time."""
+"""Crew: the pods of a simulated sale, started and ended by the autoscaler; the partitions are shared out each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provider: how many calls it takes, as the workers' pace keeps to it. Pure."""
+"""A simulated provider: how many calls it takes, to which the workers keep. Pure."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ class SimulatedProvider:
             self._leaves.append(now + self._window_s)
 
     def end(self) -> None:
-        """A call ended, however."""
+        """A call ended, well or not."""
         self._in_flight -= 1

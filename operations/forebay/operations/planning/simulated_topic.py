@@ -1,4 +1,4 @@
-"""Backlog: the turns in the topic, the order of each conversation, and the lag that an autoscaler reads. Pure."""
+"""A simulated topic: its turns, the order of each conversation, and the lag that an autoscaler reads. Pure."""
 
 from __future__ import annotations
 

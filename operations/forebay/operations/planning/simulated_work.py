@@ -1,4 +1,4 @@
-"""Work: turns on their way through the pods, from being sent to being answered, as workers handle them."""
+"""Simulated work: turns on their way through the pods, from being sent to being answered, as workers handle them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SimulatedPod:
         return self.free == self.concurrency
 
     def push(self, turn: int, sent: float, origin: Origin) -> None:
-        """It waits here from now on."""
+        """A turn waits here from now on."""
         self._tickets += 1
         self.ready[turn] = self._tickets
         self._queue.push(turn, self._tickets, sent, origin)
@@ -50,13 +50,13 @@ class SimulatedPod:
         return turn
 
     def give_up(self, turns: Iterable[int]) -> None:
-        """They wait here no more."""
+        """These turns no longer wait here."""
         for turn in turns:
             self._queue.discard(self.ready.pop(turn))
 
 
 class SimulatedWork:
-    """Every turn and where it stands; what is done with pods and time is told from outside."""
+    """The state of every turn; pods and time are changed from outside."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class SimulatedWork:
             self.drained_at = self._agenda.now
 
     def deal(self, dealt: Mapping[int, Sequence[int]], pods: Mapping[int, SimulatedPod]) -> None:
-        """Each partition has its owner anew, and its turns with it; calls of those that moved will be made again."""
+        """Gives partitions, with their turns, to new owners; calls of those that moved will be made again."""
         if not self._owner:
             self._owner = [pods[min(pods)]] * len(self._running)
         owner = {partition: pods[number] for number, partitions in dealt.items() for partition in partitions}

@@ -1,4 +1,4 @@
-"""The count: what became of every record, from the topics as they lie in Kafka and the calls the model API saw. Pure."""
+"""Counts what became of every record, from the topics in Kafka and the calls that the model API saw. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLOCK_S = 0.05
 
 
 def count(script: Iterable[Line], evidence: Evidence, *, remembers: bool = True) -> Counts:
-    """Counts it all. ``remembers`` says whether the engine keeps conversations, so that its answers can be held to them."""
+    """Counts everything. ``remembers`` says whether the engine keeps conversations, which its answers must then show."""
     requested = _Requested(script, evidence.requests)
     replied = _Replied(requested, evidence.replies)
     called = _Called(requested, replied, evidence.calls, evidence.blows)

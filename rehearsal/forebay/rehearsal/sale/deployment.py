@@ -1,4 +1,4 @@
-"""The fleet of a rehearsal: worker processes that come and go as a Deployment's pods would."""
+"""Worker processes of a rehearsal, started and ended as a Deployment's pods would be."""
 
 from __future__ import annotations
 
