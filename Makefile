@@ -44,11 +44,11 @@ install = set -e; \
 demo: .venv/.demo ## a sale on this machine: real Kafka, simulated models, a 40x spike, a worker killed
 	@$(BIN)/forebay demo
 
-test: .venv/.ready ## every test, on real Kafkas that it starts itself, one for each core
+test: .venv/.ready ## every test, on real Kafkas that it starts itself
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-fast: .venv/.ready ## the unit tests that take no time, under a minute, while you work
-	$(BIN)/python -m pytest tests/unit -q -n auto -m 'not takes'
+	$(BIN)/python -m pytest tests/unit -q -n logical -m 'not takes'
 
 lint: .venv/.ready ## ruff and mypy --strict
 	$(BIN)/ruff check .

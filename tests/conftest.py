@@ -17,9 +17,9 @@ pytest_plugins = ["forebay.testing.fixtures", "tests.integration.gateway"]
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core with ``-n auto``: half of what tests do is to wait."""
-    return 2 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Two for each core with ``-n auto``, since half of what tests do is to wait; one with ``-n logical``, for unit tests."""
+    return None if config.option.numprocesses == "logical" else 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,6 +42,7 @@ def steady(service: ServiceTime, servers: int, rate: float, turns: int, seed: in
 
 
 @pytest.mark.parametrize(("servers", "rate"), [(5, 3.5), (20, 16.0)])
+@pytest.mark.takes(1)
 def test_one_pod_in_a_steady_state_is_m_m_c(servers: int, rate: float) -> None:
     service = of_exponential()
     runs = [steady(service, servers, rate, 40_000, seed) for seed in range(4)]
@@ -84,6 +85,7 @@ def spike(scaling: Scaling, traffic: Traffic = SPIKE) -> Simulated:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.takes(1)
 def test_fast_policies_lose_the_first_hundred_seconds_only(policy: str) -> None:
     """Measured: 713 turns waiting at +75 s, drained by +105 s. Here calls cut off by rebalances are made anew besides."""
     sale = spike(replace(MEASURED, **POLICIES[policy]))  # type: ignore[arg-type]
@@ -94,12 +96,14 @@ def test_fast_policies_lose_the_first_hundred_seconds_only(policy: str) -> None:
     assert 100 < drained - OPENS_S < 145
 
 
+@pytest.mark.takes(1)
 def test_both_fast_policies_are_the_same() -> None:
     """Detection and the start of pods is what counts, not how many may come at once."""
     both = [spike(replace(MEASURED, **policy)) for policy in POLICIES.values()]  # type: ignore[arg-type]
     assert both[0].peak_waiting == pytest.approx(both[1].peak_waiting, rel=0.05)
 
 
+@pytest.mark.takes(1)
 def test_a_slow_policy_fails() -> None:
     """Measured: 35,707 turns waiting and rising."""
     slow = replace(MEASURED, up_percent=0.0, up_pods=4, up_period_s=60.0)
@@ -109,6 +113,7 @@ def test_a_slow_policy_fails() -> None:
     assert sale.peak_waiting_at_s == pytest.approx(traffic.ends_s, abs=5)
 
 
+@pytest.mark.takes(1)
 def test_pods_that_are_there_before_the_opening_keep_turns_from_waiting() -> None:
     early = replace(MEASURED, pre_scale=PreScale(0.0, SPIKE.ends_s, 100))
     alone, prepared = spike(MEASURED), spike(early)
@@ -147,6 +152,7 @@ scalings = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(conditions, scalings)
+@pytest.mark.takes(1)
 def test_every_turn_is_answered_or_expires_once(given: dict[str, Any], scaling: Scaling) -> None:
     traffic = Traffic.spike(1, 12, opens_s=10, climbs_s=20, holds_s=20, falls_s=10, rests_s=40)
     service = ServiceTime(0.8, 4.0)

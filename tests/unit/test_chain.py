@@ -217,6 +217,7 @@ class Script:
 
 @given(st.integers(1, 3), st.lists(steps, min_size=40, max_size=120))
 @settings(max_examples=400, deadline=None)
+@pytest.mark.takes(1)
 def test_whatever_happens_nobody_waits_for_ever_and_nothing_leaks(
     upstreams: int, script: list[tuple[str, Any, Any]]
 ) -> None:

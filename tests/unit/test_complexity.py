@@ -109,6 +109,7 @@ def test_what_went_wrong_before_or_needs_several_tools_is_complex() -> None:
 
 
 @given(SIGNALS)
+@pytest.mark.takes(1)
 def test_any_turn_has_a_level(signals: Signals) -> None:
     assert complexity(signals) in LEVELS
 

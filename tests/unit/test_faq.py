@@ -426,6 +426,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("- x\n" * 200_000, "correct these first"),
     ],
 )
+@pytest.mark.takes(1)
 def test_what_would_take_for_ever_to_read_is_refused_at_once(text: str, fix: str) -> None:
     began = time.process_time()
     with pytest.raises(SettingsError) as refused:

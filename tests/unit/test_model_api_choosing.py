@@ -200,6 +200,7 @@ SPECS = tuple(ToolSpec(one.name, one.description, orjson.dumps(one.schema).decod
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("provider", [*MODELS])
+@pytest.mark.takes(1)
 async def test_through_the_real_clients(provider: Provider, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ModelApi(ModelApiSettings(latency_ms=0, token_ms=0)) as api:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)

@@ -60,6 +60,7 @@ def checked(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.takes(1)
 def test_each_alert_fires_in_its_scenario_and_is_silent_otherwise(promtool: str, tmp_path: Path) -> None:
     spec = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["spec"]
     (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(spec))
@@ -68,6 +69,7 @@ def test_each_alert_fires_in_its_scenario_and_is_silent_otherwise(promtool: str,
     checked(promtool, "test", "rules", "alerts_test.yaml", cwd=tmp_path)
 
 
+@pytest.mark.takes(1)
 def test_a_wrong_threshold_fails_those_tests(promtool: str, tmp_path: Path) -> None:
     """Or they would prove nothing."""
     spec = (FOLDER / "alerts.yaml").read_text().replace("> 0.01", "> 0.1")

@@ -218,6 +218,7 @@ def test_faster_is_the_sale_in_a_shorter_time(sudden: Plan) -> None:
     assert shorter.prepared.ended_s < sudden.prepared.ended_s / 2
 
 
+@pytest.mark.takes(1)
 def test_a_plan_for_many_turns_simulates_less_of_the_peak(sudden: Plan) -> None:
     assert sudden.hold_s == 120.0
     half = plan(Expected(peak=60.0, calm=50.0, climb_s=10.0, hold_s=7_200.0), CATALOGUE)

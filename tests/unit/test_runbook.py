@@ -46,6 +46,7 @@ def test_each_section_says_how_bad_it_is_what_to_do_and_when_it_ends(code: str) 
         assert "**Ends**" in says
 
 
+@pytest.mark.takes(1)
 def test_every_command_in_the_text_is_one() -> None:
     spoken = [words for words in PAGE.spoken() if words.startswith("forebay ")]
     shown = [line.strip() for block in PAGE.blocks("sh") for line in block.text.splitlines()]

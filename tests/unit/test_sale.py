@@ -221,6 +221,7 @@ def test_every_figure_is_computed_and_explained() -> None:
     assert table["first_word_p50_s"] == 0.2
 
 
+@pytest.mark.takes(1)
 def test_a_sale_is_predicted_only_as_far_as_it_is_simulated() -> None:
     said = predict(SaleFigures(outcome()))
     assert said is not None
