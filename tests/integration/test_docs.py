@@ -82,6 +82,7 @@ async def _letters(cluster: Cluster) -> tuple[str, ...]:
 
 
 @pytest.mark.takes(53)
+@pytest.mark.timeout(900)
 async def test_what_the_pages_say_works(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     """All pages in one test, a few at once: they mostly wait."""
     seats = asyncio.Semaphore(AT_ONCE)

@@ -15,6 +15,8 @@ from forebay.schemas import Cluster
 
 from .installed import Shop
 
+pytestmark = pytest.mark.timeout(900)
+
 
 async def rehearse(shop: Shop, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(shop.forebay, "rehearse", *arguments, timeout_s=280, **environment)
