@@ -79,7 +79,8 @@ def test_what_is_named_exists(page: Page) -> None:
 def test_every_path_setting_metric_and_python_name_exists(page: Page) -> None:
     folder = page.path.parent
     wrong = faults(page.path.read_text(encoding="utf-8"), folder)
-    wrong += [fault for code in page.spoken() for fault in files_named(code, folder)]
+    shown = [*page.spoken(), *(block.text for block in page.blocks("text"))]
+    wrong += [fault for code in shown for fault in files_named(code, folder)]
     assert not set(wrong) - {f"no file {name}" for name in NOT_OURS.get(page.name, ())}
 
 
@@ -135,6 +136,11 @@ def _unknown(rest: list[str]) -> str | None:
     return next(
         (f"no option {word}" for word in rest if re.match(r"--\w", word) and word.split("=")[0] not in known), None
     )
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name.split("-")[0] for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
 
 
 def test_both_readmes_say_the_same() -> None:

@@ -31,9 +31,11 @@ MODEL_ERRORS = Counter(
     "forebay_model_errors_total", "Model calls that failed, by what went wrong", ["upstream", "trouble"]
 )
 CALLS_IN_FLIGHT = Gauge("forebay_model_calls_in_flight", "Model calls under way")
-CONCURRENCY_LIMIT = Gauge("forebay_concurrency_limit", "Model calls that the providers are believed to take at once")
+CONCURRENCY_LIMIT = Gauge(
+    "forebay_concurrency_limit", "Estimated number of model calls that the providers take at once"
+)
 BREAKER = Gauge(
-    "forebay_breaker_open", "Whether a model is left alone: 0 no, 0.5 one call tries it, 1 yes", ["upstream"]
+    "forebay_breaker_open", "Circuit breaker of a model: 0 closed, 0.5 one call tries it, 1 open", ["upstream"]
 )
 HEDGES = Counter("forebay_hedged_calls_total", "Second calls beside one that took unusually long")
 BUDGET_USED = Gauge("forebay_budget_used_ratio", "Share of the tightest spending ceiling that is used; 1 is all of it")
@@ -42,7 +44,9 @@ TOKENS = Counter("forebay_tokens_total", "Tokens of model calls", ["model", "kin
 COST = Counter("forebay_cost_usd_total", "Spending on models", ["model"])
 TOOL_CALLS = Counter("forebay_tool_calls_total", "Tools that models asked for, by outcome", ["tool", "outcome"])
 SUMMARIES = Counter("forebay_summaries_total", "Summaries made of long conversations")
-LEFT_OUT = Counter("forebay_history_left_out_bytes_total", "Bytes of conversations that their windows kept from models")
+LEFT_OUT = Counter(
+    "forebay_history_left_out_bytes_total", "Bytes of conversations that the windows left out of prompts"
+)
 STORE_ERRORS = Counter("forebay_store_errors_total", "Times the store did not answer")
 CALLS = Histogram(
     "gen_ai_client_operation_duration_seconds",
