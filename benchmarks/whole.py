@@ -65,6 +65,7 @@ async def workers(cluster: Cluster, url: str, count: int, **settings: object) ->
             "FOREBAY_TOPIC_PREFIX": cluster.topic_prefix,
             "FOREBAY_STORE": f"sqlite:///{folder}/conversations.db",
             "ANTHROPIC_API_KEY": "simulated",
+            "PYTHONPATH": str(Path(__file__).resolve().parent.parent),  # where an assistant of the benchmarks is
             "ANTHROPIC_BASE_URL": url,
             **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
