@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from forebay.gateway.stream.cursor import Cursor, CursorError
 from forebay.gateway.stream.recent import Recent
-from forebay.gateway.stream.record import Stream, TopicRecord
+from forebay.gateway.stream.record import ConversationRecord, Stream
 
 WRITTEN = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 3000)), max_size=60)
 
 
-def record(partition: int, offset: int, conversation: bytes, size: int = 10) -> TopicRecord:
-    return TopicRecord(Stream.REPLIES, partition, offset, conversation, b"x" * size, f"{partition}-{offset}", 0)
+def record(partition: int, offset: int, conversation: bytes, size: int = 10) -> ConversationRecord:
+    return ConversationRecord(Stream.REPLIES, partition, offset, conversation, b"x" * size, f"{partition}-{offset}", 0)
 
 
 @given(WRITTEN, st.integers(600, 20_000), st.integers(0, 2), st.integers(0, 60))
@@ -22,7 +22,7 @@ def test_what_is_answered_is_whole_or_said_not_to_be(
     written: list[tuple[int, bytes, int]], most: int, partition: int, asked: int
 ) -> None:
     recent = Recent(most)
-    log: dict[int, list[TopicRecord]] = {0: [], 1: [], 2: []}
+    log: dict[int, list[ConversationRecord]] = {0: [], 1: [], 2: []}
     for number in log:
         recent.begin(number, 0)
     for number, conversation, size in written:

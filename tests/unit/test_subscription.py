@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from forebay.gateway.stream.cursor import Cursor
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.place import Place
-from forebay.gateway.stream.record import Stream, TopicRecord
+from forebay.gateway.stream.record import ConversationRecord, Stream
 from forebay.gateway.stream.subscription import MOST_BYTES, SLOW_BYTES, HeldBytes, Subscription
 
 
-def reply(offset: int, turn_id: str, **fields: Any) -> TopicRecord:
+def reply(offset: int, turn_id: str, **fields: Any) -> ConversationRecord:
     value = {"turn_id": turn_id, "conversation_id": "c", "outcome": "answered", "text": "whole", **fields}
-    return TopicRecord(Stream.REPLIES, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
+    return ConversationRecord(Stream.REPLIES, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
 
 
-def delta(offset: int, turn_id: str, sequence: int, text: str = "w", *, restart: bool = False) -> TopicRecord:
+def delta(offset: int, turn_id: str, sequence: int, text: str = "w", *, restart: bool = False) -> ConversationRecord:
     value = {"turn_id": turn_id, "conversation_id": "c", "sequence": sequence, "text": text, "restart": restart}
-    return TopicRecord(Stream.DELTAS, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
+    return ConversationRecord(Stream.DELTAS, 0, offset, b"c", orjson.dumps(value), turn_id, 0)
 
 
-def request(offset: int, turn_id: str) -> TopicRecord:
-    return TopicRecord(Stream.REQUESTS, 0, offset, b"c", b"{}", turn_id, 0)
+def request(offset: int, turn_id: str) -> ConversationRecord:
+    return ConversationRecord(Stream.REQUESTS, 0, offset, b"c", b"{}", turn_id, 0)
 
 
 def told(subscription: Subscription) -> list[ConversationEvent]:
@@ -192,9 +192,11 @@ def test_wherever_a_reader_breaks_off_and_goes_on_each_reply_comes_once_and_in_o
     ]
 
 
-def interleaved(data: st.DataObject, replies: list[TopicRecord], deltas: list[TopicRecord]) -> list[TopicRecord]:
+def interleaved(
+    data: st.DataObject, replies: list[ConversationRecord], deltas: list[ConversationRecord]
+) -> list[ConversationRecord]:
     """Each topic in its order, the two of them mixed at will."""
-    left, right, order = list(replies), list(deltas), list[TopicRecord]()
+    left, right, order = list(replies), list(deltas), list[ConversationRecord]()
     while left or right:
         order.append((left if left and (not right or data.draw(st.booleans())) else right).pop(0))
     return order

@@ -16,8 +16,8 @@ from cachetools import FIFOCache
 from forebay.gateway import metrics
 from forebay.gateway.settings import GatewaySettings
 from forebay.gateway.stream.cursor import Cursor
-from forebay.gateway.stream.hub import Entry, Hub
-from forebay.gateway.stream.record import Stream, TopicRecord
+from forebay.gateway.stream.hub import EntryPoint, Hub
+from forebay.gateway.stream.record import ConversationRecord, Stream
 from forebay.schemas import ONLY, Cluster, Headers, Turn, encode
 from forebay.telemetry import tracing
 from forebay.telemetry.metrics import sent as count_sent
@@ -39,7 +39,7 @@ class Accepted:
     turn: Turn
     cursor: Cursor
     """A reader that starts here misses nothing of it."""
-    request: TopicRecord
+    request: ConversationRecord
 
 
 class Submission:
@@ -151,7 +151,7 @@ class Submission:
             estimated_wait_s=wait_s,
         )
 
-    async def _send(self, turn: Turn, value: bytes, headers: Headers, entry: Entry) -> Accepted:
+    async def _send(self, turn: Turn, value: bytes, headers: Headers, entry: EntryPoint) -> Accepted:
         key, began = turn.conversation_id.encode(), time.monotonic()
         self._unacknowledged += 1
         span = tracing.sending(tracing.tracer, self._topic, turn.turn_id, turn.conversation_id)
@@ -174,7 +174,7 @@ class Submission:
                 span.failed("not_sent")
                 span.end()
         metrics.ACKNOWLEDGED.observe(time.monotonic() - began, tracing.exemplar())
-        record = TopicRecord(
+        record = ConversationRecord(
             Stream.REQUESTS,
             acknowledged.partition,
             acknowledged.offset,

@@ -13,7 +13,7 @@ from aiohttp import web
 from cachetools import FIFOCache
 
 from forebay.gateway.stream.hub import Hub
-from forebay.gateway.stream.record import TopicRecord
+from forebay.gateway.stream.record import ConversationRecord
 from forebay.schemas import new_id
 
 _MARK = (1 << 62) - 1
@@ -34,7 +34,7 @@ def marked_id(mark: int) -> str:
     return str(uuid.UUID(int=uuid.UUID(new_id()).int & ~_MARK | mark))
 
 
-def earlier_attempt(hub: Hub, conversation: str, mark: int, now: float) -> TopicRecord | None:
+def earlier_attempt(hub: Hub, conversation: str, mark: int, now: float) -> ConversationRecord | None:
     """The turn of an earlier attempt of this request, if its answer cannot have arrived. ``now``: epoch seconds.
 
     A client that retries has no reply yet: the reply came just now, or is still to come. The same words with an older reply

@@ -24,7 +24,7 @@ from forebay.gateway.turns.underway import Underway
 from forebay.schemas import ClusterError, Turn
 
 from .attempts import RefusedRequests, earlier_attempt, is_retry, mark_of, marked_id
-from .completion import ChatCompletion
+from .chat_completion import ChatCompletion
 from .completion_request import ChatIn, conversation_of
 from .refusals import error_of, failure, refusal
 

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from forebay.producers.topic_reader import TopicReader
 from forebay.schemas import Cluster, ClusterError
 
-from .record import Stream, TopicRecord
+from .record import ConversationRecord, Stream
 
 _GATHER_S = 0.02
 """How long the first reader waits for others, in seconds."""
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class _Asked(NamedTuple):
     span: range
     conversation: bytes
-    answer: asyncio.Future[list[TopicRecord]]
+    answer: asyncio.Future[list[ConversationRecord]]
 
 
 class Backfill:
@@ -44,7 +44,7 @@ class Backfill:
         self._readings: set[asyncio.Task[None]] = set()
         self._turns = {stream: asyncio.Lock() for stream in Stream}
 
-    async def read(self, stream: Stream, partition: int, span: range, conversation: bytes) -> list[TopicRecord]:
+    async def read(self, stream: Stream, partition: int, span: range, conversation: bytes) -> list[ConversationRecord]:
         """The conversation's records in the span, in order. Raises ClusterError."""
         asked = _Asked(span, conversation, asyncio.get_running_loop().create_future())
         place = stream, partition
@@ -59,7 +59,7 @@ class Backfill:
 
     async def between(
         self, stream: Stream, partition: int, between_ms: tuple[int, int], conversation: bytes
-    ) -> list[TopicRecord]:
+    ) -> list[ConversationRecord]:
         """The conversation's records of that time (milliseconds since the epoch). Raises ClusterError."""
         span = await self._in_time(self._span(stream, partition, between_ms))
         return await self.read(stream, partition, span, conversation)
@@ -95,14 +95,14 @@ class Backfill:
             if not one.answer.done():
                 one.answer.set_result([record for record in found[one.conversation] if record.offset in one.span])
 
-    async def _find(self, stream: Stream, partition: int, asked: list[_Asked]) -> dict[bytes, list[TopicRecord]]:
-        found: dict[bytes, list[TopicRecord]] = defaultdict(list)
+    async def _find(self, stream: Stream, partition: int, asked: list[_Asked]) -> dict[bytes, list[ConversationRecord]]:
+        found: dict[bytes, list[ConversationRecord]] = defaultdict(list)
         wanted = {one.conversation for one in asked}
         start, stop = min(one.span.start for one in asked), max(one.span.stop for one in asked)
         async with TopicReader(self._cluster, self._topics[stream], [partition]) as reader:
             kept = (await reader.spans())[partition]
             async for raws in reader.by_partition({partition: range(max(start, kept.start), stop)}):
                 for raw in raws:
-                    if raw.key in wanted and (record := TopicRecord.of(stream, raw)) is not None:
+                    if raw.key in wanted and (record := ConversationRecord.of(stream, raw)) is not None:
                         found[record.conversation].append(record)
         return found

@@ -15,7 +15,7 @@ from forebay.schemas import Cluster
 from .backfill import Backfill
 from .cursor import Cursor
 from .queue_monitor import QueueMonitor
-from .record import Stream, TopicRecord, fields_of
+from .record import ConversationRecord, Stream, fields_of
 from .subscription import HeldBytes, Subscription
 from .tail import Tail
 
@@ -28,7 +28,7 @@ _LEAST_SERVICE_S = 0.005
 """Seconds of a worker for a turn that no model answers, such as one of the FAQ."""
 
 
-class Entry(NamedTuple):
+class EntryPoint(NamedTuple):
     """Where a turn goes that is sent now."""
 
     partition: int
@@ -49,7 +49,7 @@ class Hub:
         self._fleet = fleet
         self._backfill = Backfill(cluster)
         self._subscriptions: dict[bytes, list[Subscription]] = {}
-        self.listeners: list[Callable[[TopicRecord], None]] = []
+        self.listeners: list[Callable[[ConversationRecord], None]] = []
         """Called with each record of all conversations, once. They must be quick and raise nothing."""
         self._beating: asyncio.Task[None] | None = None
         self._held = HeldBytes()
@@ -76,7 +76,7 @@ class Hub:
         Nothing is missed or told twice between what is read back and what comes: both meet in one step without a wait.
         """
         key = conversation.encode()
-        missed: list[TopicRecord] = []
+        missed: list[ConversationRecord] = []
         if cursor is not None:
             reached = await self._reached(key, cursor)
             cursor, missed = (reached, []) if reached is not cursor else (cursor, await self._missed(key, cursor))
@@ -109,32 +109,32 @@ class Hub:
 
     # -- one conversation, one turn ------------------------------------------------------------------------------------
 
-    def entry(self, conversation: str) -> Entry:
+    def entry(self, conversation: str) -> EntryPoint:
         """Where a turn of this conversation would go now."""
         key = conversation.encode()
         partition = self._tail.partition(Stream.REQUESTS, key)
-        return Entry(partition, self._tail.cursor(key), self._queue.next_wait_s(partition, time.monotonic()))
+        return EntryPoint(partition, self._tail.cursor(key), self._queue.next_wait_s(partition, time.monotonic()))
 
-    def requests(self, conversation: str) -> tuple[TopicRecord, ...]:
+    def requests(self, conversation: str) -> tuple[ConversationRecord, ...]:
         """The conversation's recent requests, oldest first."""
         return self._tail.recent[Stream.REQUESTS].of(conversation.encode())
 
-    def reply(self, turn_id: str, conversation: str) -> TopicRecord | None:
+    def reply(self, turn_id: str, conversation: str) -> ConversationRecord | None:
         """The reply of a turn; None while there is none, or when it is too old to be kept here."""
         return self._tail.recent[Stream.REPLIES].of_turn(turn_id, conversation.encode())
 
-    def records(self, turn_id: str) -> Iterator[TopicRecord]:
+    def records(self, turn_id: str) -> Iterator[ConversationRecord]:
         """Recent replies, then requests, with this turn id: two conversations may have given it to a turn of theirs."""
         for stream in (Stream.REPLIES, Stream.REQUESTS):
             yield from self._tail.recent[stream].of_turns(turn_id)
 
-    async def between(self, stream: Stream, conversation: str, since: float, until: float) -> list[TopicRecord]:
+    async def between(self, stream: Stream, conversation: str, since: float, until: float) -> list[ConversationRecord]:
         """What was written of a conversation in that time (seconds since the epoch). Raises ClusterError."""
         key = conversation.encode()
         partition = self._tail.partition(stream, key)
         return await self._backfill.between(stream, partition, (int(since * 1000), int(until * 1000)), key)
 
-    def unanswered(self, conversation: str) -> dict[str, TopicRecord]:
+    def unanswered(self, conversation: str) -> dict[str, ConversationRecord]:
         """Requests of a conversation that were sent lately and have no reply yet, by turn id."""
         return {
             record.turn_id: record
@@ -144,11 +144,11 @@ class Hub:
             and not self._queue.is_done(record.partition, record.offset)
         }
 
-    def has_begun(self, request: TopicRecord) -> bool:
+    def has_begun(self, request: ConversationRecord) -> bool:
         """Whether a worker has reported that it has begun with this request; workers report once a second."""
         return request.offset < self._begun().get(request.partition, 0)
 
-    def place(self, request: TopicRecord) -> dict[str, Any] | None:
+    def place(self, request: ConversationRecord) -> dict[str, Any] | None:
         """Place of a request in the queue, as clients are told; None while it is not known."""
         place = self._queue.place(request.partition, request.offset, time.monotonic())
         return None if place is None else place._asdict()
@@ -198,7 +198,7 @@ class Hub:
             for partition in state.partitions
         }
 
-    def _heard(self, record: TopicRecord) -> None:
+    def _heard(self, record: ConversationRecord) -> None:
         for listener in self.listeners:
             listener(record)
         if record.stream is Stream.REPLIES:
@@ -208,7 +208,7 @@ class Hub:
             if record.stream is Stream.REQUESTS:
                 self._tell_place(subscription)
 
-    def _learn(self, record: TopicRecord) -> None:
+    def _learn(self, record: ConversationRecord) -> None:
         """How long turns take their workers, for the estimates."""
         reply = fields_of(record)
         model_ms = reply.get("model_ms")
@@ -224,9 +224,9 @@ class Hub:
             await asyncio.sleep(0.02)
         return cursor
 
-    async def _missed(self, key: bytes, cursor: Cursor) -> list[TopicRecord]:
+    async def _missed(self, key: bytes, cursor: Cursor) -> list[ConversationRecord]:
         """What was written of the conversation since: from memory, or from Kafka where that does not reach back so far."""
-        missed: list[TopicRecord] = []
+        missed: list[ConversationRecord] = []
         offsets = {Stream.REPLIES: cursor.replies, Stream.DELTAS: cursor.deltas}
         while True:
             # The last round waits for nothing: so what is kept here then is up to the same moment for both topics.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .record import TopicRecord
+from .record import ConversationRecord
 
 _OVERHEAD_BYTES = 500
 """Size of the objects around one record in CPython."""
@@ -19,9 +19,9 @@ class Recent:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._order: deque[TopicRecord] = deque()
-        self._conversations: dict[bytes, deque[TopicRecord]] = {}
-        self._turns: dict[str, dict[bytes, TopicRecord]] = {}
+        self._order: deque[ConversationRecord] = deque()
+        self._conversations: dict[bytes, deque[ConversationRecord]] = {}
+        self._turns: dict[str, dict[bytes, ConversationRecord]] = {}
         self._complete_from: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -31,7 +31,7 @@ class Recent:
         """The partition is read from this offset on; records before it may be missing."""
         self._complete_from[partition] = offset
 
-    def add(self, record: TopicRecord) -> None:
+    def add(self, record: ConversationRecord) -> None:
         """Keeps the record, and drops the oldest ones that no longer fit."""
         self._order.append(record)
         self._conversations.setdefault(record.conversation, deque()).append(record)
@@ -41,22 +41,22 @@ class Recent:
         while self._bytes > self._most_bytes:
             self._drop_oldest()
 
-    def since(self, conversation: bytes, partition: int, offset: int) -> list[TopicRecord] | None:
+    def since(self, conversation: bytes, partition: int, offset: int) -> list[ConversationRecord] | None:
         """The conversation's records from ``offset`` of its partition on; None when some may be missing here."""
         if offset < self._complete_from.get(partition, 1 << 62):
             return None
         kept = self._conversations.get(conversation, ())
         return [record for record in kept if record.offset >= offset and record.partition == partition]
 
-    def of(self, conversation: bytes) -> tuple[TopicRecord, ...]:
+    def of(self, conversation: bytes) -> tuple[ConversationRecord, ...]:
         """The kept records of a conversation, oldest first."""
         return tuple(self._conversations.get(conversation, ()))
 
-    def of_turn(self, turn_id: str, conversation: bytes) -> TopicRecord | None:
+    def of_turn(self, turn_id: str, conversation: bytes) -> ConversationRecord | None:
         """The latest kept record of a turn."""
         return self._turns.get(turn_id, {}).get(conversation)
 
-    def of_turns(self, turn_id: str) -> tuple[TopicRecord, ...]:
+    def of_turns(self, turn_id: str) -> tuple[ConversationRecord, ...]:
         """The same when the conversation is not known: two conversations may use the same turn id."""
         return tuple(self._turns.get(turn_id, {}).values())
 
@@ -74,5 +74,5 @@ class Recent:
         self._complete_from[record.partition] = max(record.offset + 1, self._complete_from.get(record.partition, 0))
 
 
-def _size(record: TopicRecord) -> int:
+def _size(record: ConversationRecord) -> int:
     return len(record.value) + len(record.conversation) + _OVERHEAD_BYTES

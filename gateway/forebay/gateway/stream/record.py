@@ -19,7 +19,7 @@ class Stream(Enum):
     DELTAS = "deltas"
 
 
-class TopicRecord(NamedTuple):
+class ConversationRecord(NamedTuple):
     """A turn, reply or delta, not decoded."""
 
     stream: Stream
@@ -34,7 +34,7 @@ class TopicRecord(NamedTuple):
     """Milliseconds since the epoch."""
 
     @classmethod
-    def of(cls, stream: Stream, raw: ConsumerRecord) -> TopicRecord | None:
+    def of(cls, stream: Stream, raw: ConsumerRecord) -> ConversationRecord | None:
         """From a record of Kafka; None if it has no value."""
         if raw.value is None:
             return None
@@ -42,7 +42,7 @@ class TopicRecord(NamedTuple):
         return cls(stream, raw.partition, raw.offset, raw.key or conversation, raw.value, turn_id, raw.timestamp)
 
 
-def fields_of(record: TopicRecord) -> dict[str, Any]:
+def fields_of(record: ConversationRecord) -> dict[str, Any]:
     """Fields of the value, not validated; empty if it is no JSON object."""
     try:
         fields = orjson.loads(record.value)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from .cursor import Cursor
 from .event import ConversationEvent
 from .place import Place
-from .record import Stream, TopicRecord, fields_of
+from .record import ConversationRecord, Stream, fields_of
 
 SLOW_BYTES = 64 * 1024
 """Bytes of waiting events after which a reader's deltas are dropped."""
@@ -49,7 +49,7 @@ class Subscription:
         """Starts at ``cursor``; calls ``dropped`` for each delta that its reader was too slow for."""
         self.conversation = conversation
         self.cursor = cursor
-        self.pending: dict[str, TopicRecord] = {}
+        self.pending: dict[str, ConversationRecord] = {}
         """Requests without a reply, by turn id, in order."""
         self.overrun = False
         """Whether its reader was too slow, and has to reconnect."""
@@ -72,7 +72,7 @@ class Subscription:
         data = {"conversation_id": self.conversation.decode(errors="replace"), "event_id": str(self.cursor)}
         self._tell(ConversationEvent("open", data, self.cursor))
 
-    def take(self, record: TopicRecord) -> None:
+    def take(self, record: ConversationRecord) -> None:
         """Takes a record of the conversation: each once, in the order of its partition."""
         if record.turn_id is None:
             return
@@ -83,7 +83,7 @@ class Subscription:
         elif record.turn_id not in self._over:
             self.pending.setdefault(record.turn_id, record)
 
-    def catch_up(self, missed: Iterable[TopicRecord]) -> None:
+    def catch_up(self, missed: Iterable[ConversationRecord]) -> None:
         """Takes the records since its cursor: replies first, since they have the words of finished turns."""
         for record in sorted(missed, key=lambda record: (record.stream is Stream.DELTAS, record.offset)):
             self.take(record)
@@ -105,7 +105,7 @@ class Subscription:
         self.cursor = Cursor(max(self.cursor.replies, heard.replies), max(self.cursor.deltas, heard.deltas))
         self._tell(ConversationEvent("heartbeat", {}, self.cursor))
 
-    def _reply(self, record: TopicRecord, turn_id: str) -> None:
+    def _reply(self, record: ConversationRecord, turn_id: str) -> None:
         if record.offset < self.cursor.replies:
             return
         self.cursor = self.cursor._replace(replies=record.offset + 1)
@@ -124,7 +124,7 @@ class Subscription:
             self._tell(ConversationEvent("confirmation_required", asked))
         self._tell(ConversationEvent("done", {"turn_id": turn_id, "reply": reply}, self.cursor), len(record.value))
 
-    def _delta(self, record: TopicRecord, turn_id: str) -> None:
+    def _delta(self, record: ConversationRecord, turn_id: str) -> None:
         if record.offset < self.cursor.deltas:
             return
         self.cursor = self.cursor._replace(deltas=record.offset + 1)

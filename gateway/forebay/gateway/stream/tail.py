@@ -20,7 +20,7 @@ from forebay.schemas import Cluster, ClusterError
 
 from .cursor import Cursor
 from .recent import Recent
-from .record import Stream, TopicRecord
+from .record import ConversationRecord, Stream
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ _BATCH = 500
 class Tail:
     """Reads the three topics, all conversations."""
 
-    def __init__(self, cluster: Cluster, heard: Callable[[TopicRecord], None]) -> None:
+    def __init__(self, cluster: Cluster, heard: Callable[[ConversationRecord], None]) -> None:
         """Calls ``heard`` with each record once, in the order of its partition."""
         topics = cluster.topics
         self._streams = {
@@ -115,7 +115,7 @@ class Tail:
         )
         return Cursor(replies, deltas)
 
-    def since(self, stream: Stream, conversation: bytes, offset: int) -> list[TopicRecord] | None:
+    def since(self, stream: Stream, conversation: bytes, offset: int) -> list[ConversationRecord] | None:
         """The conversation's records from this offset on; None when some may be too old to be kept here."""
         return self.recent[stream].since(conversation, self.partition(stream, conversation), offset)
 
@@ -167,7 +167,7 @@ class Tail:
             self.deltas_heard += len(records)
         for raw in records:
             self.positions[stream, raw.partition] = raw.offset + 1
-            if (record := TopicRecord.of(stream, raw)) is None:
+            if (record := ConversationRecord.of(stream, raw)) is None:
                 continue
             self.recent[stream].add(record)
             try:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.event import ConversationEvent
-from forebay.gateway.stream.record import TopicRecord
+from forebay.gateway.stream.record import ConversationRecord
 from forebay.gateway.stream.subscription import Subscription
 from forebay.schemas import DecodeError, decode_reply
 
@@ -55,7 +55,7 @@ async def _events(subscription: Subscription, turn: Underway) -> AsyncIterator[C
                     return
 
 
-async def _at_once(record: TopicRecord) -> AsyncIterator[ConversationEvent]:
+async def _at_once(record: ConversationRecord) -> AsyncIterator[ConversationEvent]:
     try:
         reply = decode_reply(record.value).model_dump(mode="json")
     except DecodeError as error:

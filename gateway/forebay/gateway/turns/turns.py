@@ -25,7 +25,7 @@ from forebay.gateway.http.parsing import (
 )
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.http.submission import Accepted
-from forebay.gateway.stream.record import Stream, TopicRecord, fields_of
+from forebay.gateway.stream.record import ConversationRecord, Stream, fields_of
 from forebay.schemas import DecodeError, decode_reply
 
 _LOOKED_BACK_S = 900.0
@@ -103,7 +103,9 @@ async def get_turn(request: web.Request) -> web.Response:
     return json_response(_stands(context, turn_id, found))
 
 
-def _recent(context: GatewayContext, caller: Caller, turn_id: str, conversation: str | None) -> TopicRecord | None:
+def _recent(
+    context: GatewayContext, caller: Caller, turn_id: str, conversation: str | None
+) -> ConversationRecord | None:
     """The reply, else the request, in the conversation that was named or in one that the caller may open."""
     for record in context.hub.records(turn_id):
         name = record.conversation.decode(errors="replace")
@@ -112,7 +114,7 @@ def _recent(context: GatewayContext, caller: Caller, turn_id: str, conversation:
     return None
 
 
-async def _searched(context: GatewayContext, turn_id: str, conversation: str) -> TopicRecord | None:
+async def _searched(context: GatewayContext, turn_id: str, conversation: str) -> ConversationRecord | None:
     """The same from Kafka, around the time when the turn was sent."""
     sent = _sent_at(turn_id)
     since, until = (time.time() - _LOOKED_BACK_S, time.time()) if sent is None else (sent, sent + _ANSWERED_WITHIN_S)
@@ -123,7 +125,7 @@ async def _searched(context: GatewayContext, turn_id: str, conversation: str) ->
     return None
 
 
-def _stands(context: GatewayContext, turn_id: str, found: TopicRecord) -> dict[str, Any]:
+def _stands(context: GatewayContext, turn_id: str, found: ConversationRecord) -> dict[str, Any]:
     told = {"turn_id": turn_id, "conversation_id": found.conversation.decode(errors="replace")}
     if found.stream is Stream.REPLIES:
         try:

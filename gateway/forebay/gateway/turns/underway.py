@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.gateway.http.submission import Accepted
 from forebay.gateway.stream.cursor import Cursor
-from forebay.gateway.stream.record import TopicRecord
+from forebay.gateway.stream.record import ConversationRecord
 
 GRACE_S = 30.0
 """What a turn that begins just before its deadline may take for its answer, in seconds."""
@@ -34,7 +34,7 @@ class Underway:
         return cls(turn.conversation_id, turn.turn_id, deadline + GRACE_S, accepted.cursor)
 
     @classmethod
-    def found(cls, request: TopicRecord, conversation: str, ttl_s: float) -> Underway:
+    def found(cls, request: ConversationRecord, conversation: str, ttl_s: float) -> Underway:
         """A turn whose request was found on the topic."""
         assert request.turn_id is not None
         return cls(conversation, request.turn_id, request.timestamp / 1000 + ttl_s + GRACE_S)

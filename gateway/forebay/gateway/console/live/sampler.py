@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from forebay.gateway.http.context import GatewayContext
-from forebay.gateway.stream.record import Stream, TopicRecord
+from forebay.gateway.stream.record import ConversationRecord, Stream
 from forebay.operations.findings import findings
 from forebay.operations.fleet_view import FleetView, partitions_of, situation_of
 from forebay.operations.latencies import Latencies
@@ -77,7 +77,7 @@ class Sampler:
         """The first events of a console that opens: the last half hour, and now."""
         return _event("history", self._timeline.columns()) + self._look(keep=False)
 
-    def _heard(self, record: TopicRecord) -> None:
+    def _heard(self, record: ConversationRecord) -> None:
         if record.stream is Stream.REQUESTS:
             self._ages.heard(record.partition, record.offset, record.timestamp)
         elif record.stream is Stream.REPLIES:
