@@ -116,7 +116,7 @@ def without_extras(tmp_path: Path) -> dict[str, Any]:
         (["rehearse", "--no-report"], "local"),
         (["model-api", "--port", "0"], "model-api"),
         (["token", "new-key", "--algorithm", "EdDSA"], "eddsa"),
-        (["token", "mint", "--keys", "keys.json"], "gateway"),
+        (["token", "mint", "--admin", "--keys", "keys.json"], "gateway"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
