@@ -21,8 +21,8 @@ _PARTITIONS = (12, 24, 36, 48, 60, 72, 96, 120, 144, 180, 240, 360, 480, 720, 96
 _MUCH_MORE = 1.2
 """Times the most pods needed, beyond which it is worth more partitions to have fewer."""
 _CLOSE_S = 35
-"""After the last call a worker may take so long to leave while Kafka is away: seven things to close, of
-forebay.workers.engine.closing.CLOSE_S each."""
+"""After the last call a worker may take so long to leave while Kafka is away: 5 s for replies that cannot be published, and
+six things to close, of forebay.workers.engine.closing.CLOSE_S each."""
 _LEAST_DRAIN_S, _MOST_DRAIN_S = 25, 60
 """As shipped, and FOREBAY_CALL_TIMEOUT_S: no call lasts longer."""
 GATEWAY_TURNS = 500.0

@@ -32,7 +32,8 @@ from .publication import Publication, outbound_records
 log = structlog.get_logger()
 
 REBALANCE_DRAIN_S = 1.0
-"""How long a rebalance waits for turns in flight, in seconds: the whole group stands still meanwhile."""
+"""How long a rebalance waits for turns in flight, and then for their replies to be published, in seconds each: the whole
+group stands still meanwhile."""
 _MIB = 1024 * 1024
 
 

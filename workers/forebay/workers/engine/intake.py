@@ -1,4 +1,4 @@
-"""Intake: polls turns, for which it joins the group; the only room that touches the consumer."""
+"""Intake: polls turns, for which it joins the group. Only this file, `rebalances` and `commits` use the consumer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outbox: the only room that touches the producer. What goes out is acknowledged by all in-sync replicas.
+"""Outbox: publishes the records of turns. What goes out is acknowledged by all in-sync replicas.
 
 Records are gathered into one batch a partition, and the next batch of a partition is sent when the one before is
 acknowledged: order is kept, an idle reply leaves at once, and under load batches grow by themselves. One future for a

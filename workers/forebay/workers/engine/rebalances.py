@@ -43,7 +43,9 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         before: Callable[[], Awaitable[None]],
         after: Callable[[set[int]], None],
     ) -> None:
-        """``before`` is awaited before partitions are given up, and bounds itself; ``after`` is told which ones went."""
+        """``before`` is awaited before partitions are given up, and bounds itself (`Dispatch.before_revoke`); ``after`` is
+        told which ones went.
+        """
         self._consumer, self._admin, self._group = consumer, admin, group
         self._partitions, self._commits = partitions, commits
         self._before, self._after = before, after

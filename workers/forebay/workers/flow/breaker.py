@@ -43,7 +43,7 @@ class Breaker:
         """Why it opened last."""
 
     def state(self, now: float) -> State:
-        """``closed``, ``open`` or ``half-open``."""
+        """``closed``, ``open`` or ``half_open``."""
         if self._opened_until is None:
             return "closed"
         return "open" if now < self._opened_until else "half_open"

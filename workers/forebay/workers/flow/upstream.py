@@ -23,7 +23,7 @@ _REST_S = 1.0
 """How long to rest where the provider does not say."""
 _MOST_REST_S = 30.0
 _ANSWERS_S = 5.0
-"""While the last answer is not older than this, a refusal only says that there is no room for more."""
+"""For so long after the first refusal since the last answer, a refusal only says that there is no room for more."""
 _READ_HEADERS_EVERY_S = 0.1
 
 
