@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +17,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, TopicAuthorizationFailedError
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from forebay.producers import TopicSettings, apply_topics
@@ -23,6 +25,7 @@ from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
 from forebay.schemas import Cluster
+from tests.integration.conftest import until_async
 
 from .manifests import manifests
 
@@ -63,8 +66,17 @@ async def rights(guarded: EmbeddedKafka) -> None:
                     request = CreateAclsRequest(*where, f"User:{name}", "*", OPERATIONS[operation], ALLOW)
                     (answer,) = (await client._send_to_controller(request)).creation_responses
                     assert answer[0] == 0, answer
+        await until_async(partial(has_coordinator, client))
     finally:
         await client.close()
+
+
+async def has_coordinator(client: AIOKafkaAdminClient) -> bool:
+    """Whether groups can be asked for: Kafka makes its topic of offsets when somebody asks for the first one."""
+    with suppress(GroupCoordinatorNotAvailableError):
+        await client.list_consumer_group_offsets("forebay-workers")
+        return True
+    return False
 
 
 def cluster(broker: EmbeddedKafka, user: str, password: str = "secret") -> Cluster:
