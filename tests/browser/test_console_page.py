@@ -120,7 +120,11 @@ class Stub:
         await response.prepare(request)
         await response.write(f"event: history\ndata: {json.dumps(self.past)}\n\n".encode())
         while (told := await self.snapshots.get()) is not None:
-            await response.write(f"event: snapshot\ndata: {json.dumps(told)}\n\n".encode())
+            try:
+                await response.write(f"event: snapshot\ndata: {json.dumps(told)}\n\n".encode())
+            except ConnectionError:  # the page gave this connection up for its silence: the next one is told
+                self.snapshots.put_nowait(told)
+                break
         return response
 
     async def _letters(self, _: web.Request) -> web.Response:
