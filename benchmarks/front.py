@@ -27,7 +27,7 @@ import uvloop
 from aiohttp import web
 from rich.console import Console
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed

@@ -25,7 +25,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.rehearsal.servers.redis import EmbeddedRedis
 from forebay.workers.conversations import Entry, Exchange, Store, StoredReply
 from forebay.workers.conversations.hot_histories import HotConversations

@@ -30,7 +30,7 @@ from anthropic import AsyncAnthropic, DefaultAioHttpClient
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from rich.console import Console
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
 from forebay.rehearsal.delivery_check import DeliveryCheck

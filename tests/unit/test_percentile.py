@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.integers(0, 100))

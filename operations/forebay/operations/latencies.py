@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .percentile import percentile_of_sorted
+from forebay.telemetry.percentile import percentile_of_sorted
 
 WINDOW_S = 10
 """Seconds that count as recent."""

@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.producers import TopicSettings, apply_topics
 from forebay.rehearsal.sale.sale_run import Sale
 from forebay.schemas import Cluster

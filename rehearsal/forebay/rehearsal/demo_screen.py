@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 
 from .delivery_check import Answer, DeliveryCheck, Verdict
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from forebay.operations.percentile import percentile_of_sorted
+from forebay.telemetry.percentile import percentile_of_sorted
 
 
 class SimulatedSample(NamedTuple):

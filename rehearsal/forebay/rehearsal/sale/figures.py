@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.rehearsal.delivery_check import Answer
 
 from .observations import Observations

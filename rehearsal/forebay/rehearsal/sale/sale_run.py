@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaError
 
-from forebay.operations.percentile import percentile
+from forebay.telemetry.percentile import percentile
 from forebay.operations.planning.autoscaler import Autoscaler
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import TopicSettings, apply_topics
