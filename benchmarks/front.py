@@ -27,7 +27,6 @@ import uvloop
 from aiohttp import web
 from rich.console import Console
 
-from forebay.telemetry.percentile import percentile
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
@@ -35,6 +34,7 @@ from forebay.rehearsal.customers import Customers, Visit
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import GatewayProcess, WorkerProcess
 from forebay.schemas import Cluster, Delta
+from forebay.telemetry.percentile import percentile
 
 from .http_clients import Listener, Poster
 from .whole import model_api, workers

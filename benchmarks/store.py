@@ -25,8 +25,8 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from forebay.telemetry.percentile import percentile
 from forebay.rehearsal.servers.redis import EmbeddedRedis
+from forebay.telemetry.percentile import percentile
 from forebay.workers.conversations import Entry, Exchange, Store, StoredReply
 from forebay.workers.conversations.hot_histories import HotConversations
 from forebay.workers.conversations.redis_store import RedisStore

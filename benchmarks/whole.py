@@ -30,13 +30,13 @@ from anthropic import AsyncAnthropic, DefaultAioHttpClient
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from rich.console import Console
 
-from forebay.telemetry.percentile import percentile
 from forebay.producers import ChatClient, TopicSettings, apply_topics, new_turn
 from forebay.producers.feed import Feed
 from forebay.rehearsal.delivery_check import DeliveryCheck
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, decode_reply, encode
+from forebay.telemetry.percentile import percentile
 
 console = Console(width=120)
 

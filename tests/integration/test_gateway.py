@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -140,6 +141,13 @@ async def test_events_tell_a_turn_from_its_place_to_its_reply(
         assert names.index("queued") < names.index("started") < names.index("delta") < names.index("done")
         words = "".join(data["text"] for name, data in reader.seen if name == "delta")
         assert words == done["reply"]["text"]
+
+
+async def test_a_gateway_that_serves_silences_no_logger_of_ours(client: Client) -> None:
+    """aiohttp's own log is quiet: what is no HTTP would fill it."""
+    assert logging.getLogger("forebay.aiohttp").level == logging.CRITICAL
+    for module in ("forebay.gateway.http.access", "forebay.gateway.http.submission", "forebay.gateway.stream.tail"):
+        assert logging.getLogger(module).isEnabledFor(logging.WARNING)
 
 
 async def test_what_kafka_did_not_acknowledge_is_not_accepted(cluster: Cluster, client: Client) -> None:

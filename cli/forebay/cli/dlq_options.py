@@ -1,4 +1,4 @@
-"""What people write after ``forebay dlq``, and what it means."""
+"""Options of ``forebay dlq`` as filters and times."""
 
 from __future__ import annotations
 

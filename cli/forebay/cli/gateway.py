@@ -1,4 +1,4 @@
-"""``forebay gateway``: the front door over HTTP."""
+"""``forebay gateway``: serves clients over HTTP."""
 
 from __future__ import annotations
 

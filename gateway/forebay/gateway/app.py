@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from forebay.schemas import ClusterError
 
@@ -25,7 +25,6 @@ from .ui import message_stream
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Conversation-Id, traceparent, tracestate"
 )

@@ -122,7 +122,7 @@ class Gateway:
 async def _listening(context: GatewayContext) -> AsyncIterator[tuple[web.TCPSite, web.AppRunner]]:
     settings = context.settings
     # aiohttp logs a traceback, and what was sent, of all that is no HTTP: anybody could fill the log.
-    quiet = logging.getLogger("forebay.gateway.http")
+    quiet = logging.getLogger("forebay.aiohttp")  # no module of ours has this name, so nothing of ours is silenced
     quiet.setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application(context), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S

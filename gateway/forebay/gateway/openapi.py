@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
+
+from forebay.schemas.version import VERSION
 
 from .http.messages import ConfirmIn, ProblemOut, TurnIn, TurnOut, json_response
 from .openai.completion_request import ChatIn
@@ -42,7 +43,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Forebay gateway",
-            "version": version("forebay"),
+            "version": VERSION,
             "description": "Chat turns in, events and replies out. What lies behind it is Kafka; no client needs to know.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

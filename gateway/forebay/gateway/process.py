@@ -1,4 +1,4 @@
-"""``forebay gateway``: the front door, until SIGTERM."""
+"""The process of ``forebay gateway``: serves until SIGTERM."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from forebay.telemetry.percentile import percentile
 from forebay.producers import TopicSettings, apply_topics
 from forebay.rehearsal.sale.sale_run import Sale
 from forebay.schemas import Cluster
+from forebay.telemetry.percentile import percentile
 
 from .chaos.schedule import EventKind
 from .demo_screen import staying, summary, times

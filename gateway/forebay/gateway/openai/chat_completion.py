@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.gateway.turns.underway import Underway, finish_reason
 
-Reply = dict[str, Any]
+ReplyFields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ChatCompletion:
     """For a reply that names none."""
     include_usage: bool = False
 
-    def whole(self, reply: Reply) -> dict[str, Any]:
+    def whole(self, reply: ReplyFields) -> dict[str, Any]:
         """The body of a response that is not streamed."""
         message = {"role": "assistant", "content": reply["text"], "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}
@@ -32,7 +32,7 @@ class ChatCompletion:
         """A chunk with some words, or with the role."""
         return self._chunk(delta, None)
 
-    def last(self, reply: Reply) -> list[dict[str, Any]]:
+    def last(self, reply: ReplyFields) -> list[dict[str, Any]]:
         """The last chunks: the finish reason, and the usage if it was asked for."""
         told = {"forebay": self.turn.extension(reply)}
         ended = [self._chunk({}, finish_reason(reply), reply) | told]
@@ -41,17 +41,17 @@ class ChatCompletion:
             ended.append({**head, "choices": [], "usage": usage(reply), **told})
         return ended
 
-    def _chunk(self, delta: dict[str, str], reason: str | None, reply: Reply | None = None) -> dict[str, Any]:
+    def _chunk(self, delta: dict[str, str], reason: str | None, reply: ReplyFields | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         unknown = {"usage": None} if self.include_usage else {}
         return {**self._head("chat.completion.chunk", reply), "choices": [choice], **unknown}
 
-    def _head(self, kind: str, reply: Reply | None) -> dict[str, Any]:
+    def _head(self, kind: str, reply: ReplyFields | None) -> dict[str, Any]:
         model = (reply or {}).get("model") or self.model
         return {"id": f"chatcmpl-{self.turn.turn_id}", "object": kind, "created": self.created, "model": model}
 
 
-def usage(reply: Reply) -> dict[str, Any]:
+def usage(reply: ReplyFields) -> dict[str, Any]:
     """Tokens of all model calls of the turn."""
     used = reply.get("usage") or {}
     cached, completion = used.get("cache_read_tokens", 0), used.get("output_tokens", 0)

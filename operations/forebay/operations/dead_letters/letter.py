@@ -63,7 +63,7 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        """The stable code of why it died; empty when nobody wrote one."""
+        """Stable code of why it is a dead letter; empty when the record has none."""
         return self.header(DLQ_REASON)
 
     @property

@@ -184,7 +184,9 @@ class ReplayProducer:
             raise
 
     async def _abort(self) -> None:
-        """So that readers need not wait for Kafka to do it. In vain when Kafka is away or another replay took over."""
+        """Aborts the transaction, so that readers need not wait for its timeout. Does nothing when Kafka is away or another
+        replay has taken over.
+        """
         transactions = self._producer._txn_manager
         if transactions.is_fatal_error():
             transactions.wait_for_transaction_end().exception()  # or asyncio complains that nobody looked at it

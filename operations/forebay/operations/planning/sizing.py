@@ -63,7 +63,7 @@ class FleetSize:
 
     @property
     def lag_threshold(self) -> int:
-        """Turns a pod is to have on its hands."""
+        """Turns waiting or in flight for each pod, which KEDA scales to."""
         return max(1, round(USE * self.expected.concurrency))
 
     @property
@@ -84,7 +84,7 @@ class FleetSize:
 
     @property
     def early_s(self) -> int:
-        """How long before the opening pods are to be wished for, in whole minutes.
+        """How long before the opening the pods must be asked for, in seconds of whole minutes.
 
         As many looks as the policy's steps need, a pod's start and the rebalance; half as much again, and a minute, for
         images and nodes that take longer.

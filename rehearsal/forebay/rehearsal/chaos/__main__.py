@@ -17,6 +17,7 @@ from rich.console import Console
 
 from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.rehearsal.worker_processes import FleetError
+from forebay.schemas import SettingsError
 
 from . import chaos_report
 from .chaos_run import BROKER, ChaosOutcome, Say, SeededRun, run
@@ -137,7 +138,7 @@ def main() -> int:
         return 0
     try:
         chaos.all()
-    except (EmbeddedKafkaError, FleetError) as error:
+    except (EmbeddedKafkaError, FleetError, SettingsError) as error:
         console.print(f"chaos: {error}", style="red", highlight=False)
         return 2
     if len(options.engine) > 1:

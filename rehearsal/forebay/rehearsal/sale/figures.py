@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from forebay.telemetry.percentile import percentile
 from forebay.rehearsal.delivery_check import Answer
+from forebay.telemetry.percentile import percentile
 
 from .observations import Observations
 from .waiting_curve import Capacity, WaitingCurve, drain_ratio, ideal, lost_throughput_s

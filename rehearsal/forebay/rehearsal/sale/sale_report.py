@@ -36,7 +36,6 @@ pre { white-space: pre-wrap; margin: 0; font-size: 12px; color: #334155; }
 @media (max-width: 560px) { .plots { grid-template-columns: 1fr; } }
 @media print { body { background: white; } .plot { break-inside: avoid; } }
 """
-_CONFIG = {"displaylogo": False, "responsive": True}
 _CARDS = (
     "total",
     "succeeded",

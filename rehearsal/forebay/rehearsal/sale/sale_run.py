@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaError
 
-from forebay.telemetry.percentile import percentile
 from forebay.operations.planning.autoscaler import Autoscaler
 from forebay.operations.planning.traffic import Traffic
 from forebay.producers import TopicSettings, apply_topics
@@ -25,6 +24,7 @@ from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import FleetError
 from forebay.schemas import Cluster, ClusterError
+from forebay.telemetry.percentile import percentile
 
 from .deployment import Deployment
 from .lag import Lag

@@ -53,7 +53,7 @@ class EmbeddedKafka(EmbeddedServer):
         return self._folder
 
     def start(self) -> None:
-        """Blocks until the broker takes requests. Raises EmbeddedKafkaError with one clear line."""
+        """Blocks until the broker takes requests. Raises EmbeddedKafkaError, or SettingsError where the extra is missing."""
         if self.port and taken(self.port):
             raise EmbeddedKafkaError(
                 f"port {self.port} on 127.0.0.1 is in use: is a broker running already? choose another, or 0 for a free one"

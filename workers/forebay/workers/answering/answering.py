@@ -143,7 +143,7 @@ class Answering:
         )
 
     async def _ending(self, context: TurnContext) -> TurnEnding:
-        """How the turn ends, whatever happens. Raises AnsweredMeanwhile, and nothing else."""
+        """How the turn ends, whatever a model or the user's code does. Raises AnsweredMeanwhile."""
         if context.past.conversation.summary_usd:
             self._budget.reserve(context.scopes, context.effort.owes(context.past.conversation.owed_usd))
         try:

@@ -85,7 +85,8 @@ class TurnStore:
             None if state == context.stored_state else state,
             ending.hand_off,
         )
-        counts = await self._patiently(context.permit, self._record, entry, context.replayed)
+        with store_span("record"):
+            counts = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
         self._budget.recorded(context.scopes, cost_usd, time.time())
         return counts
 
@@ -97,10 +98,6 @@ class TurnStore:
         if context.scopes:
             self._budget.learn(past.spent)
         return past
-
-    async def _record(self, entry: Entry, replace: bool) -> StoredReply:
-        with store_span("record"):
-            return await self._store.record(entry, replace=replace)
 
     async def _patiently(
         self,

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from .text import HAN, normalised
 
 Complexity = Literal["simple", "complex", "reasoning"]
-Router = Callable[["Signals"], Complexity]
 """What may stand in for ``complexity``."""
 
 _COMPLEX = 2

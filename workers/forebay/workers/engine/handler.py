@@ -26,4 +26,4 @@ class Handler(Protocol):
         """How many turns may be answered at once, as far as the models are concerned."""
 
     async def close(self) -> None:
-        """No turn will come any more."""
+        """Called once, after the last turn."""

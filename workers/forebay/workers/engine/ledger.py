@@ -77,8 +77,8 @@ class Ledger:
         self._pending.discard(offset)
 
     def put_back(self, offsets: Iterable[int]) -> None:
-        """These were polled, are not done, and nobody works on them any more: whoever polls again from `position` gets
-        each of them once more, and nothing of what is done or in flight.
+        """Takes back offsets that were polled and are not worked on any more. A poll from `position` then returns each of
+        them once more, and nothing that is done or in flight.
         """
         self._awaited = deque(sorted({*self._awaited, *offsets}))
         if self._awaited:

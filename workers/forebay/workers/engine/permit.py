@@ -36,6 +36,6 @@ class Permit:
         await self._regained
 
     def granted(self) -> None:
-        """The lanes returned this turn a second time: it has its permit again."""
+        """Told by the engine when this turn has its permit again."""
         if self._regained is not None and not self._regained.done():
             self._regained.set_result(None)

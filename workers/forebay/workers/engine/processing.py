@@ -42,7 +42,7 @@ class Processing:
         self._span.__exit__(kind, error, where)
 
     def ended(self, publication: Publication) -> None:
-        """The answer is on its way."""
+        """Counts and times the turn, once its publication is known."""
         queued_s = max(0.0, self._began - self._inbound.timestamp / 1000)
         seconds, exemplar = time.time() - self._began, tracing.exemplar()
         error = "" if publication.failure is None else publication.failure.reason.value

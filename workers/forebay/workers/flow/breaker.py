@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["closed", "open", "half_open"]
+BreakerState = Literal["closed", "open", "half_open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Breaker:
         self.reason = ""
         """Why it opened last."""
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> BreakerState:
         """``closed``, ``open`` or ``half_open``."""
         if self._opened_until is None:
             return "closed"

@@ -64,7 +64,7 @@ class Upstream:
 
     @property
     def bytes_a_token(self) -> float:
-        """Of prompts in UTF-8, as its replies have taught."""
+        """Bytes of UTF-8 a token of a prompt, learned from the usage of its replies."""
         return self._estimate.bytes_a_token
 
     def estimated_usd(self, prompt: Prompt) -> float:

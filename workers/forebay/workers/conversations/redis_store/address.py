@@ -56,13 +56,13 @@ class RedisAddress:
             raise SettingsError(_rule(self.shown, " ".join(str(error).split()))) from None
 
     def connection(self, node: Node | None = None) -> AbstractConnection:
-        """A new one, not connected yet; to another node of the cluster with the same credentials."""
+        """A new connection, not opened yet; ``node`` is another node of the cluster, with the same credentials."""
         moved = {} if node is None else {"host": node.host, "port": node.port}
         connection: AbstractConnection = self._pool.connection_class(**self._pool.connection_kwargs | moved)
         return connection
 
     def node(self, node: Node) -> Node:
-        """Where it is: a node that does not know its own host is on this one's."""
+        """The node's host and port. A node that does not know its own host has the host of this address."""
         return node if node.host else Node(str(self._pool.connection_kwargs.get("host", "localhost")), node.port)
 
     def _split(self, url: str) -> tuple[int, str]:

@@ -29,13 +29,13 @@ def parts(answer: bytes) -> list[bytes | None]:
 
 
 def reply(turn: bytes) -> StoredReply:
-    """Of a stored turn: who stored it, a blank, the outcome, a line feed, the reply."""
+    """Reads a stored reply: its owner, a blank, the outcome, a line feed, the reply."""
     head, _, value = turn.partition(b"\n")
     return StoredReply(_OUTCOMES[head.split(b" ")[1]], value)
 
 
 def conversation(fields: Sequence[bytes | None]) -> Conversation:
-    """Of exchanges, state, summary, summarised, hand-off, USD of the summaries."""
+    """Reads a conversation: number of exchanges, state, summary, exchanges summarised, hand-off, USD of the summaries."""
     exchanges, state, summary, summarised, handed_off, summary_usd = fields
     return Conversation(
         int(exchanges or 0),
@@ -60,7 +60,7 @@ def spent(scopes: Sequence[str], shards: Sequence[bytes]) -> dict[str, Spent]:
 
 
 def encode(exchange: Exchange) -> bytes:
-    """As JSON for the list of a conversation's exchanges."""
+    """An exchange as JSON, for the list of its conversation."""
     return orjson.dumps([exchange.said, exchange.answer, encode_steps(exchange.steps)])
 
 

@@ -48,11 +48,11 @@ class _Asked(NamedTuple):
     """By the loop's clock, in seconds."""
     script: Script | None
     words: Sequence[bytes]
-    """Of a script: how many keys, the keys, the arguments."""
+    """Arguments of a script's call: number of keys, the keys, the other arguments."""
 
 
 class RedisPipe:
-    """From its first call until it breaks; then it is `broken` for good and the next one is to be opened."""
+    """One connection. When it breaks it stays `broken`, and another must be opened."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         """``connection`` is not connected yet, and is this one's alone."""
@@ -158,7 +158,7 @@ class RedisPipe:
             self._clock = self._loop.call_at(self._asked[0].until, self._check)
 
     def _break(self, error: Exception) -> None:
-        """Whatever was asked may have been done or not: nobody knows."""
+        """Fails every call under way: Redis may have done what they asked, or not."""
         if self.broken:
             return
         self.broken = True
@@ -175,7 +175,7 @@ class RedisPipe:
 
 
 def _pack(words: Sequence[bytes]) -> bytes:
-    """As RESP, https://redis.io/docs/latest/develop/reference/protocol-spec/."""
+    """A command in RESP, https://redis.io/docs/latest/develop/reference/protocol-spec/."""
     parts = [b"*%d\r\n" % len(words)]
     parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
     return b"".join(parts)

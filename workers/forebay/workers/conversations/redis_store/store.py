@@ -161,7 +161,7 @@ class RedisStore:
 
 
 def _keys(shard: int, conversation_id: str, turn_id: str, scopes: Sequence[str] = ()) -> list[bytes]:
-    """Of the turn, its claim, the conversation, its history, and the spending of the scopes."""
+    """Names of the keys: the turn, its claim, the conversation, its history, the spending of the scopes."""
     tag, turn = f"{{forebay:{shard}}}", f"{len(conversation_id)}:{conversation_id}:{turn_id}"
     names = ("turn:" + turn, "claim:" + turn, "conversation:" + conversation_id, "history:" + conversation_id)
     return [*(f"{tag}:{name}".encode() for name in names), *_spending_keys(shard, scopes)]

@@ -1,0 +1,66 @@
+"""A turn's way to the store: what is kept of a conversation when its turn ends."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from forebay.schemas import Turn, encode
+from forebay.workers.answering import replies
+from forebay.workers.answering.turn_context import Effort, TurnContext, TurnEnding
+from forebay.workers.answering.turn_store import TurnStore
+from forebay.workers.conversations import Claim, Conversation, Entry, Loaded, Pending, State, Store, StoredReply
+from forebay.workers.engine.permit import Permit
+from forebay.workers.flow.budget import Budget, Ceilings
+
+
+class NotingStore:
+    """Takes everything, and notes what was recorded."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    async def save_state(self, claim: Claim, state: State) -> bool:
+        return True
+
+    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+        self.entries.append(entry)
+        return entry.reply
+
+
+def context_of(past: Loaded) -> TurnContext:
+    turn = Turn(turn_id="t-1", conversation_id="c-1", text="Cancel order 1001.")
+    context = TurnContext(turn, cast(Permit, None), Effort(0, 0.0), deadline=1.0, claim=Claim("c-1", "t-1", "w-1"))
+    context.loaded(past)
+    return context
+
+
+async def recorded(context: TurnContext, *saved: State, **ending: Any) -> Entry:
+    """The entry of a turn that saved these states on its way."""
+    noting = NotingStore()
+    store = TurnStore(cast(Store, noting), Budget(Ceilings()), 20)
+    for state in saved:
+        await store.save_state(context, state)
+    reply = replies.by_rule(context, "Done.")
+    await store.record(context, TurnEnding(reply, **ending), encode(reply))
+    (entry,) = noting.entries
+    return entry
+
+
+CANCEL = Pending(action_id="a-1", tool="cancel", arguments="{}", summary="Cancel 1001", user_id="u-1", expires_at=9.0)
+BEGUN = State(pending=CANCEL)
+
+
+async def test_a_bill_for_a_summary_does_not_bring_back_a_state_that_was_saved_over() -> None:
+    context = context_of(Loaded(None, (), conversation=Conversation(exchanges=9, summary="s", summary_usd=0.01)))
+    entry = await recorded(context, BEGUN)
+    assert entry.state == BEGUN.billed(0.01)
+
+
+async def test_an_ending_whose_state_is_the_one_before_the_saved_one_is_written() -> None:
+    context = context_of(Loaded(None, ()))
+    assert (await recorded(context, BEGUN, state=State())).state == State()
+
+
+async def test_a_state_that_the_store_has_is_not_written_again() -> None:
+    context = context_of(Loaded(None, ()))
+    assert (await recorded(context, BEGUN, state=BEGUN)).state is None
