@@ -20,7 +20,7 @@ from forebay.gateway.pages.static import FOLDER
 from forebay.producers import ChatClient
 from forebay.rehearsal.model_api import ModelApi
 from forebay.schemas import Cluster
-from tests.integration.conftest import Fleet, fleet
+from tests.integration.conftest import Fleet, fleet, until
 from tests.integration.gateway import serving
 
 from .conftest import OpenPage
@@ -281,8 +281,9 @@ async def test_what_harms_asks_first_and_draining_all_wants_a_word(page: Page, s
     await page.locator("select[aria-label=Partition]").select_option("7")
     await page.locator("section", has_text="One partition").get_by_role("button", name="Resume").click()
     await page.locator("dialog").get_by_role("button", name="Resume").click()
-    await expect(page.locator("dialog")).to_have_count(0)
+    await until(lambda: len(stub.said) > 1)  # the dialog may close before the gateway has heard it
     assert stub.said == [{"command": "drain", "worker": "*"}, {"command": "resume", "worker": "*", "partition": 7}]
+    await expect(page.locator("dialog")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("network_may_fail")
