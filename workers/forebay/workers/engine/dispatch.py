@@ -37,6 +37,10 @@ group stands still meanwhile."""
 _MIB = 1024 * 1024
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class RunningTurn(NamedTuple):
     """A turn in flight."""
 
@@ -154,7 +158,7 @@ class Dispatch:
             return Publication(None, failure, "", "failed")
 
     def _publish(self, inbound: InboundRecord, publication: Publication) -> None:
-        records = outbound_records(inbound, publication, self._topics, self._worker_id, datetime.now(UTC))
+        records = outbound_records(inbound, publication, self._topics, self._worker_id, _now)
         self.counts.count(publication)
         spans = sending_spans(records)
 

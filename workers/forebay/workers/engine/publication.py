@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -29,13 +30,13 @@ class Publication(NamedTuple):
 
 
 def outbound_records(
-    inbound: InboundRecord, publication: Publication, topics: Topics, worker_id: str, now: datetime
+    inbound: InboundRecord, publication: Publication, topics: Topics, worker_id: str, now: Callable[[], datetime]
 ) -> list[OutboundRecord]:
-    """The records that a publication consists of; ``now`` is aware of its time zone."""
+    """The records that a publication consists of; ``now`` is asked when one is a dead letter, and is aware of its zone."""
     records: list[OutboundRecord] = []
     key = publication.conversation_id.encode()
     if publication.failure is not None:
-        records.append(_dead_letter(inbound, publication.failure, topics, worker_id, now))
+        records.append(_dead_letter(inbound, publication.failure, topics, worker_id, now()))
     if publication.reply is not None:
         headers = _carried(inbound) + publication.headers
         records.append(OutboundRecord(topics.replies, key, publication.reply, headers))
@@ -45,7 +46,9 @@ def outbound_records(
 
 
 def _carried(inbound: InboundRecord) -> Headers:
-    headers = carried(inbound.headers) if inbound.headers else ()
+    if not inbound.headers:
+        return ()
+    headers = carried(inbound.headers)
     return headers if sum(len(value) for _, value in headers) <= _CARRIED_BYTES else ()
 
 
