@@ -11,9 +11,12 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from .cancellation import Cancellation
 from .command import Command
 from .deadletter import Failure, Reason
 from .delta import Delta
+from .feedback import Feedback
+from .person_message import PersonMessage
 from .reply import Reply
 from .turn import Turn
 from .worker_state import WorkerState
@@ -72,6 +75,21 @@ def decode_worker_state(value: bytes | None) -> WorkerState:
 def decode_command(value: bytes | None) -> Command:
     """The command in a record. Raises DecodeError."""
     return _decode(Command, value)
+
+
+def decode_cancellation(value: bytes | None) -> Cancellation:
+    """The cancellation in a record. Raises DecodeError."""
+    return _decode(Cancellation, value)
+
+
+def decode_person_message(value: bytes | None) -> PersonMessage:
+    """A person's message in a record. Raises DecodeError."""
+    return _decode(PersonMessage, value)
+
+
+def decode_feedback(value: bytes | None) -> Feedback:
+    """The feedback in a record. Raises DecodeError."""
+    return _decode(Feedback, value)
 
 
 def identity(value: bytes | None) -> tuple[str, str] | None:

@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .cancellation import Cancellation
 from .command import Command
 from .delta import Delta
+from .feedback import Feedback
 from .handoff import Handoff
+from .person_message import PersonMessage
 from .reply import Reply
 from .topics import Topics, TopicSpec
 from .turn import Turn
@@ -24,6 +27,9 @@ _MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
     "handoff": (Handoff, "A conversation that a person takes over"),
     "workerState": (WorkerState, "A worker's state"),
     "command": (Command, "An operator's word to the fleet"),
+    "cancellation": (Cancellation, "A turn that is no longer wanted"),
+    "personMessage": (PersonMessage, "What a person of the shop writes to a customer"),
+    "feedback": (Feedback, "A customer's word on a reply"),
 }
 
 
@@ -50,6 +56,9 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
         "handoffs": _channel(specs[topics.handoffs], "handoff"),
         "workers": _channel(specs[topics.workers], "workerState"),
         "commands": _channel(specs[topics.commands], "command"),
+        "cancellations": _channel(specs[topics.cancellations], "cancellation"),
+        "messages": _channel(specs[topics.messages], "personMessage"),
+        "feedback": _channel(specs[topics.feedback], "feedback"),
     }
     return {
         "asyncapi": "3.0.0",
@@ -64,6 +73,11 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
             "receiveHandoff": _operation("receive", "handoffs", "handoff"),
             "receiveWorkerState": _operation("receive", "workers", "workerState"),
             "sendCommand": _operation("send", "commands", "command"),
+            "sendCancellation": _operation("send", "cancellations", "cancellation"),
+            "sendPersonMessage": _operation("send", "messages", "personMessage"),
+            "receivePersonMessage": _operation("receive", "messages", "personMessage"),
+            "sendFeedback": _operation("send", "feedback", "feedback"),
+            "receiveFeedback": _operation("receive", "feedback", "feedback"),
         },
         "components": {
             "messages": {

@@ -14,7 +14,7 @@ class Said(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "person"]
     text: str
 
 

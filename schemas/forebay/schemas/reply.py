@@ -8,7 +8,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from .turn import Identifier
 
-Outcome = Literal["answered", "confirmation_required", "handed_off", "expired", "failed"]
+Outcome = Literal["answered", "confirmation_required", "handed_off", "expired", "merged", "cancelled", "failed"]
+
+CONVERSATION_BUSY = "conversation_busy"
+"""Error code of a turn that was sent with ``"when_busy": "reject"`` while its conversation had an unfinished one."""
 
 
 class Usage(BaseModel):
@@ -36,7 +39,7 @@ class ReplyError(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    code: str = Field(description="Stable: `expired`, or the reason of its dead letter.")
+    code: str = Field(description="Stable: `expired`, `conversation_busy`, or the reason of its dead letter.")
     message: str
 
 
@@ -49,7 +52,7 @@ class Reply(BaseModel):
     conversation_id: Identifier
     reply_id: str
     outcome: Outcome
-    text: str
+    text: str = Field(description="For the user. Of `cancelled` what had been said by then, of `merged` nothing.")
     model: str | None = Field(default=None, description="The model that answered; null when none did.")
     route: str | None = Field(
         default=None, description="`faq`, `simple`, `complex`, `reasoning`, or a specialist's name."
@@ -63,5 +66,8 @@ class Reply(BaseModel):
     queued_ms: float = Field(default=0.0, ge=0, description="From the record's timestamp to the start of its answer.")
     model_ms: float = Field(default=0.0, ge=0, description="Spent in model calls.")
     created_at: AwareDatetime
+    merged_into: Identifier | None = Field(
+        default=None, description="Of `merged`: the later turn whose reply has the answer to both."
+    )
     action: Action | None = None
     error: ReplyError | None = None

@@ -71,6 +71,21 @@ class Topics:
         """Operators' commands to workers, keyed by worker id or ``*``."""
         return f"{self.prefix}.commands"
 
+    @property
+    def cancellations(self) -> str:
+        """Turns that are no longer wanted, keyed by conversation id."""
+        return f"{self.prefix}.cancellations"
+
+    @property
+    def messages(self) -> str:
+        """What persons of the shop write to customers, keyed by conversation id."""
+        return f"{self.prefix}.messages"
+
+    @property
+    def feedback(self) -> str:
+        """Customers' words on replies, keyed by conversation id."""
+        return f"{self.prefix}.feedback"
+
     def specs(self) -> tuple[TopicSpec, ...]:
         """Every topic with the settings it is created with."""
         return (
@@ -104,4 +119,11 @@ class Topics:
                 partitions=1,
             ),
             TopicSpec(self.commands, "commands to the workers", {"retention.ms": str(_HOUR)}, partitions=1),
+            TopicSpec(self.messages, "what persons write to customers", {"retention.ms": str(7 * _DAY)}),
+            TopicSpec(self.feedback, "customers' words on replies", {"retention.ms": str(30 * _DAY)}),
+            TopicSpec(
+                self.cancellations,
+                "turns that are no longer wanted",
+                {"retention.ms": str(_HOUR), "segment.ms": str(10 * _MINUTE)},
+            ),
         )

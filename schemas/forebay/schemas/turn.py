@@ -11,6 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 Priority = Literal["high", "normal", "low"]
+WhenBusy = Literal["enqueue", "merge", "interrupt", "reject"]
+"""What a turn does that comes while its conversation has an unfinished one."""
 
 MAX_TEXT = 32_768
 """Maximum length of a turn's text, in characters."""
@@ -64,6 +66,12 @@ class Turn(BaseModel):
     )
     priority: Priority = "normal"
     stream: bool = Field(default=False, description="Whether fragments of the reply are wanted on the deltas topic.")
+    when_busy: WhenBusy | None = Field(
+        default=None,
+        description="While the conversation has an unfinished turn: `enqueue` waits and is answered alone; `merge` is"
+        " answered together with the other turns of its user that wait; `interrupt` also ends the call under way;"
+        " `reject` fails. Without it the assistant's own rule.",
+    )
     attributes: dict[str, JsonValue] = Field(
         default_factory=dict, description="Anything the frontend wants carried, such as page and locale."
     )
