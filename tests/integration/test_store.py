@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -74,17 +74,77 @@ async def test_history_is_in_order_and_bounded(store: Store) -> None:
 
 
 async def test_the_first_reply_counts(store: Store) -> None:
-    assert (await store.record(entry("t", b"first"))).value == b"first"
-    assert (await store.record(entry("t", b"second"))).value == b"first"
-    assert (await store.record(entry("t", b"third"), replace=True)).value == b"first"
+    assert (await store.record(entry("t", b"first")))[0].value == b"first"
+    assert (await store.record(entry("t", b"second")))[0].value == b"first"
+    assert (await store.record(entry("t", b"third"), replace=True))[0].value == b"first"
     assert (await store.load("c", "t", 5)).reply == StoredReply("answered", b"first")
+
+
+def group(*turn_ids: str, by: str = "", conversation_id: str = "c") -> Entry:
+    """The last one answers for all; ``by`` is the worker that says so."""
+    *merged, lead = turn_ids
+    others = tuple((turn_id, StoredReply("merged", f"{turn_id} into {lead}{by}".encode())) for turn_id in merged)
+    return entry(lead, f"{lead}{by}".encode(), conversation_id)._replace(others=others)
+
+
+def values(replies: Sequence[StoredReply]) -> list[str]:
+    return [reply.value.decode() for reply in replies]
+
+
+async def test_turns_that_end_together_are_one_step(store: Store) -> None:
+    for turn_id in ("t1", "t2", "t3"):
+        assert (await store.load("c", turn_id, 5, owner="me")).claimed_s == 0
+    replies = await store.record(group("t1", "t2", "t3")._replace(scopes=("",), cost_usd=0.5))
+    assert values(replies) == ["t3", "t1 into t3", "t2 into t3"]
+    for turn_id, reply in zip(("t3", "t1", "t2"), replies, strict=True):
+        loaded = await store.load("c", turn_id, 5, ("",), owner="another")
+        assert (loaded.reply, loaded.claimed_s) == (reply, 0)
+        assert [exchange.said for exchange in loaded.history] == ["said t3"]
+        assert (loaded.conversation.exchanges, loaded.spent[""].in_day) == (1, 0.5)
+    assert replies[1].final
+    assert await store.record(group("t1", "t2", "t3")) == replies
+
+
+async def test_of_turns_that_end_together_each_keeps_the_reply_it_has(store: Store) -> None:
+    await store.record(entry("t1", b"alone"))
+    await store.record(entry("t2", b"failed", outcome="failed"))
+    assert values(await store.record(group("t1", "t2", "t3"))) == ["t3", "alone", "failed"]
+    assert [exchange.said for exchange in (await store.load("c", "u", 5)).history] == ["said t1", "said t3"]
+    late = group("t0", "t2", "t3", by=" late")._replace(state=State(failures=9), hand_off="asked_for", cost_usd=0.5)
+    assert values(await store.record(late._replace(scopes=("",)))) == ["t3", "t0 into t3 late", "failed"]
+    loaded = await store.load("c", "t0", 5, ("",))
+    assert (loaded.conversation, loaded.spent[""].in_day) == (Conversation(2), 0.5)
+    assert len(loaded.history) == 2
+
+
+async def test_a_replay_replaces_failed_replies_of_turns_that_end_together(store: Store) -> None:
+    for turn_id, outcome in (("t1", "failed"), ("t2", "expired"), ("t3", "cancelled"), ("t4", "failed")):
+        await store.record(entry(turn_id, outcome.encode(), outcome=outcome))
+    replies = await store.record(group("t1", "t2", "t3", "t4"), replace=True)
+    assert values(replies) == ["t4", "t1 into t4", "t2 into t4", "cancelled"]
+    assert (await store.load("c", "t1", 5)).reply == replies[1]
+    assert len((await store.load("c", "u", 5)).history) == 1
+
+
+async def test_two_workers_with_the_same_turns_in_other_groups_agree(another: Another) -> None:
+    stores = [another(), another()]
+    entries = [group("t1", "t2", by=" a"), group("t1", "t2", "t3", by=" b")]
+    for number in range(20):
+        asked = [
+            store.record(entry._replace(conversation_id=f"c{number}"))
+            for store, entry in zip(stores, entries, strict=True)
+        ]
+        (of_a, of_b), name = await asyncio.gather(*asked), f"c{number}"
+        kept = [(await stores[0].load(name, turn_id, 5)).reply for turn_id in ("t1", "t2", "t3")]
+        assert [of_a[1], of_a[0]] == [of_b[1], of_b[2]] == kept[:2]
+        assert kept[2] == of_b[0]
 
 
 async def test_a_failed_reply_is_replaced_by_a_replay_and_left_no_trace(store: Store) -> None:
     await store.record(entry("t", b"failed", outcome="failed"))
     assert (await store.load("c", "u", 5)).history == ()
-    assert (await store.record(entry("t", b"again"))).value == b"failed"
-    assert (await store.record(entry("t", b"again"), replace=True)).value == b"again"
+    assert (await store.record(entry("t", b"again")))[0].value == b"failed"
+    assert (await store.record(entry("t", b"again"), replace=True))[0].value == b"again"
     assert len((await store.load("c", "u", 5)).history) == 1
 
 
@@ -223,7 +283,7 @@ async def test_spending_counts_for_all_workers(another: Another) -> None:
         done = entry(f"t{number}", conversation_id=f"c{number}")
         await (first, second)[number % 2].record(done._replace(scopes=scopes[: 1 + number % 2], cost_usd=0.25))
     late = entry("t0", b"late", "c0")._replace(scopes=scopes, cost_usd=0.125)
-    assert (await second.record(late)).value == b"{}"
+    assert (await second.record(late))[0].value == b"{}"
     assert (await first.load("x", "t", 1)).spent == {}
     spent = (await first.load("x", "t", 1, ("", "tenant:a b", "tenant:c"))).spent
     assert {scope: (usd.in_hour, usd.in_day) for scope, usd in spent.items()} == {
@@ -253,9 +313,9 @@ async def test_what_cannot_be_stored_is_told_and_hurts_nobody_else(store: Store)
     results = await asyncio.gather(
         store.record(entry("t-1")), store.record(bad), store.record(entry("t-2")), return_exceptions=True
     )
-    assert [type(result) for result in results] == [StoredReply, UnicodeEncodeError, StoredReply] or isinstance(
+    assert [type(result) for result in results] == [tuple, UnicodeEncodeError, tuple] or isinstance(
         results[1], TypeError
     )
     assert (await store.load("c", "t-1", 5)).reply is not None
     assert (await store.load("c", "t-2", 5)).reply is not None
-    assert (await store.record(entry("t-3", b"x"))).value == b"x"
+    assert (await store.record(entry("t-3", b"x")))[0].value == b"x"

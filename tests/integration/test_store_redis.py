@@ -170,12 +170,21 @@ async def test_only_another_word_about_a_turn_is_paid_for(url: str) -> None:
         for _ in range(3):
             await first.record(paid("t"))
         assert (await first.load("c", "u", 1, ("",))).spent[""].in_day == 0.25
-        assert (await second.record(paid("t"))).value == b"t"
+        assert (await second.record(paid("t")))[0].value == b"t"
         assert (await first.load("c", "u", 1, ("",))).spent[""].in_day == 0.5, "another worker called a model too"
         for _ in range(2):
             await first.save_summary("c", "short", 1, 0.5)
         loaded = await first.load("c", "u", 5)
         assert (len(loaded.history), loaded.conversation.summary_usd) == (1, 0.5)
+
+
+async def test_a_group_said_again_is_paid_for_once(url: str) -> None:
+    group = paid("t2")._replace(others=(("t1", StoredReply("merged", b"into t2")),), scopes=("",))
+    async with opened(url) as store:
+        for _ in range(3):
+            assert await store.record(group) == (StoredReply("answered", b"t2"), StoredReply("merged", b"into t2"))
+        loaded = await store.load("c", "t1", 5, ("",))
+        assert (loaded.spent[""].in_day, len(loaded.history)) == (0.25, 1)
 
 
 async def test_an_operator_is_told_once_what_is_set_wrong() -> None:
@@ -193,7 +202,7 @@ async def test_a_password_and_a_unix_socket(tmp_path: Path) -> None:
     with EmbeddedRedis.running(settings={"unixsocket": str(socket), "requirepass": "pa55"}) as server:
         for right in (f"unix://:pa55@{socket}?db=3&shards=2", f"redis://:pa55@127.0.0.1:{server.port}/3?shards=2"):
             async with opened(right) as store:
-                assert (await store.record(entry("t", b"x"))).value == b"x"
+                assert (await store.record(entry("t", b"x")))[0].value == b"x"
         async with opened(f"redis://:wrong@127.0.0.1:{server.port}/3") as store:
             with pytest.raises(StoreError, match=r"[Pp]assword") as refused:
                 await store.load("c", "t", 5)

@@ -27,7 +27,7 @@ async def test_a_store_that_is_locked_says_so_and_recovers(tmp_path: Path) -> No
         await store.record(entry("t"))
     other.rollback()
     other.close()
-    assert (await store.record(entry("t", b"x"))).value == b"x"
+    assert (await store.record(entry("t", b"x")))[0].value == b"x"
     await store.close()
 
 

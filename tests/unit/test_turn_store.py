@@ -22,9 +22,9 @@ class NotingStore:
     async def save_state(self, claim: Claim, state: State) -> bool:
         return True
 
-    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+    async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         self.entries.append(entry)
-        return entry.reply
+        return (entry.reply,)
 
 
 def context_of(past: Loaded) -> TurnContext:

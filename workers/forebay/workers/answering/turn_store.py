@@ -86,7 +86,7 @@ class TurnStore:
             ending.hand_off,
         )
         with store_span("record"):
-            counts = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
+            counts, *_ = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
         self._budget.recorded(context.scopes, cost_usd, time.time())
         return counts
 

@@ -83,7 +83,7 @@ class SQLiteStore:
         except sqlite3.Error:  # the thread can wait until another worker lets go of the file, and says what is wrong
             return await self._ask(work)
 
-    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+    async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`."""
         return await self._ask(partial(tables.record, entry=entry, replace=replace), writes=True)
 

@@ -78,37 +78,22 @@ def load(
     return Loaded(reply, exchanged, _spent(database, scopes), _conversation(database, conversation_id), claimed_s)
 
 
-def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> StoredReply:
+def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[StoredReply, ...]:
     """See `Store.record`."""
-    turn = (entry.conversation_id, entry.turn_id)
+    ended = ((entry.turn_id, entry.reply), *entry.others)
+    turns = [(entry.conversation_id, turn_id) for turn_id, _ in ended]
     if replace:
-        database.execute(
-            "DELETE FROM turns WHERE conversation_id = ? AND turn_id = ? AND outcome IN ('failed', 'expired')", turn
+        database.executemany(
+            "DELETE FROM turns WHERE conversation_id = ? AND turn_id = ? AND outcome IN ('failed', 'expired')", turns
         )
     if entry.scopes and entry.cost_usd:
         _spend(database, entry)
-    database.execute("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turn)
-    said, answer, steps = entry.exchange or (None, None, ())
-    stored = database.execute(
-        "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, outcome, reply, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (
-            *turn,
-            said,
-            encode_steps(steps),
-            answer,
-            entry.reply.outcome,
-            entry.reply.value,
-            int(time.time()),
-        ),
-    )
-    if not stored.rowcount:
-        first = _reply(database, *turn)
-        assert first is not None
-        return first
-    if entry.exchange or entry.state is not None or entry.hand_off:
+    database.executemany("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turns)
+    counts = [_end(database, *turns[0], entry.reply, entry.exchange)]
+    if counts[0] is entry.reply and (entry.exchange or entry.state is not None or entry.hand_off):
         _keep(database, entry)
-    return entry.reply
+    counts += [_end(database, entry.conversation_id, *other) for other in entry.others]
+    return tuple(counts)
 
 
 def renew(database: sqlite3.Connection, claims: Sequence[Claim]) -> None:
@@ -195,6 +180,24 @@ def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> 
         "SELECT outcome, reply FROM turns WHERE conversation_id = ? AND turn_id = ?", (conversation_id, turn_id)
     ).fetchone()
     return StoredReply(*row) if row else None
+
+
+def _end(
+    database: sqlite3.Connection,
+    conversation_id: str,
+    turn_id: str,
+    reply: StoredReply,
+    exchange: Exchange | None = None,
+) -> StoredReply:
+    """Ends a turn that has no reply yet; returns the reply that counts: this very one, or the one that it has."""
+    said, answer, steps = exchange or (None, None, ())
+    stored = database.execute(
+        "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, outcome, reply, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (conversation_id, turn_id, said, encode_steps(steps), answer, *reply, int(time.time())),
+    )
+    first = None if stored.rowcount else _reply(database, conversation_id, turn_id)
+    return first or reply
 
 
 def _conversation(database: sqlite3.Connection, conversation_id: str) -> Conversation:

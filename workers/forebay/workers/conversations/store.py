@@ -63,6 +63,8 @@ class Entry(NamedTuple):
     """The conversation's new state; None leaves it unchanged."""
     hand_off: str | None = None
     """Why a person takes over from now on."""
+    others: tuple[tuple[str, StoredReply], ...] = ()
+    """Further turns of the conversation that end in the same step, such as those merged into this one: id and reply."""
 
 
 class Store(Protocol):
@@ -81,11 +83,13 @@ class Store(Protocol):
         An ``owner`` claims the turn in the same step, unless it has a final reply or another holds it.
         """
 
-    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
-        """Stores reply, exchange, state and cost together, and ends the turn's claim, whoever holds it.
+    async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
+        """Stores replies, exchange, state and cost together, and ends the turns' claims, whoever holds them.
 
-        Returns the reply that counts, which is the first one stored; what comes later changes nothing but what was
-        spent. ``replace`` puts a new reply in the place of a failed one, for a turn that was replayed.
+        Returns the replies that count: of the entry's turn, then of its ``others`` in order. The first one stored of each
+        turn counts. Where the entry's turn has one already, exchange, state and hand-off change nothing; the cost is
+        counted, and of the others those without a reply get theirs. ``replace`` puts new replies in the place of failed
+        ones, for turns that were replayed.
         """
 
     async def renew(self, claims: Sequence[Claim]) -> None:

@@ -1,11 +1,11 @@
--- What is known when a turn begins, and its claim. Atomic; one round trip. See redis.py for what lies under which key.
+-- What is known when a turn begins, and its claim. Atomic; one round trip. See store.py for what lies under which key.
 --
 -- KEYS: turn, claim, conversation, history, then the spending of each scope that is asked for
 -- ARGV: how many exchanges; the version of the history that the worker holds, or ''; '' or '=' and the owner who claims;
 --       how long a claim lasts, in ms
 -- Returns the lengths of its parts (-1 for what is not there), a line feed, and the parts: turn, ms for which another holds
 -- it, version, history ('' when it is the worker's own), exchanges, state, summary, summarised, hand-off, USD of the
--- summaries, and what was spent as in redis_spent.lua.
+-- summaries, and what was spent as in spent.lua.
 redis.replicate_commands() -- TIME before writes, whatever a Redis before 7 is set to
 
 local turn = redis.call('GET', KEYS[1])
@@ -32,7 +32,7 @@ if version == '' or version ~= ARGV[2] then
 end
 
 local spent
-if KEYS[5] then -- as in redis_spent.lua
+if KEYS[5] then -- as in spent.lua
   local hour = math.floor(tonumber(redis.call('TIME')[1]) / 3600)
   spent = { string.format('%d', hour) }
   for index = 5, #KEYS do

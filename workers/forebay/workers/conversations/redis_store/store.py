@@ -88,28 +88,30 @@ class RedisStore:
             int(others_ms or 0) / 1000,
         )
 
-    async def record(self, entry: Entry, *, replace: bool = False) -> StoredReply:
+    async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`. Said again after a StoreError, the same entry is paid for once."""
-        shard = self._shard(entry.conversation_id)
-        keys = _keys(shard, entry.conversation_id, entry.turn_id, entry.scopes)
-        turn = b"%b %b\n%b" % (self._me, entry.reply.outcome.encode(), entry.reply.value)
+        shard, ended = self._shard(entry.conversation_id), ((entry.turn_id, entry.reply), *entry.others)
+        keys = _keys(shard, entry.conversation_id, entry.turn_id)
+        for turn_id, _ in entry.others:
+            keys += _keys(shard, entry.conversation_id, turn_id)[:2]
+        keys += _spending_keys(shard, entry.scopes)
         exchange = answers.encode(entry.exchange) if entry.exchange else b""
         arguments = (
-            turn,
             b"1" if replace else b"0",
             exchange,
             b"" if entry.state is None else b"=" + entry.state.encode(),
             b"" if entry.hand_off is None else b"=" + entry.hand_off.encode(),
             _usd(entry.cost_usd),
             *_LIMITS,
+            *(b"%b %b\n%b" % (self._me, reply.outcome.encode(), reply.value) for _, reply in ended),
         )
-        answer = await self._run(shard, _RECORD, keys, arguments)
-        if not answer.startswith(b"+"):
-            return entry.reply if answer == turn else answers.reply(answer)
-        if entry.exchange:
-            before, after = answer[1:].split(b" ")
+        versions, *firsts = answers.parts(await self._run(shard, _RECORD, keys, arguments))
+        if versions and entry.exchange:
+            before, after = versions.split(b" ")
             self._hot.append(entry.conversation_id, before, after, entry.exchange, len(exchange))
-        return entry.reply
+        return tuple(
+            reply if first is None else answers.reply(first) for (_, reply), first in zip(ended, firsts, strict=True)
+        )
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """See `Store.renew`. One round trip, one script for each shard."""
