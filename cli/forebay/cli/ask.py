@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from forebay.schemas.when_busy import WhenBusy
+
 from .command import CommandFailed, Json, run
 
 
@@ -21,11 +23,18 @@ def ask(
         str | None, typer.Option(metavar="ACTION", help="Agrees to an action, in place of TEXT.")
     ] = None,
     decline: Annotated[str | None, typer.Option(metavar="ACTION", help="Declines an action, in place of TEXT.")] = None,
+    when_busy: Annotated[
+        WhenBusy | None,
+        typer.Option(help="What it does while the conversation has an unfinished turn; default: the assistant's rule."),
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the words as they come.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for each reply.")] = 120.0,
     json: Json = False,
 ) -> None:
-    """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn failed or expired."""
+    """Sends one turn, or a file of them, and prints the replies. Exit 1 when a turn got no answer.
+
+    Ctrl-C takes back what has no reply yet.
+    """
     from pydantic import ValidationError
 
     from forebay.producers import ReplyTimeoutError, new_turn
@@ -40,11 +49,12 @@ def ask(
     cluster = Cluster.read()
     try:
         if file is not None:
-            answered = run(ask_file(cluster, file, conversation, timeout, json))
+            answered = run(ask_file(cluster, file, conversation, when_busy, timeout, json))
         else:
             action = confirm or decline
             word = Confirm(action_id=action, accept=decline is None) if action else None
-            turn = new_turn(text or "", conversation_id=conversation, user_id=user, confirm=word)
+            given = {} if when_busy is None else {"when_busy": when_busy}
+            turn = new_turn(text or "", conversation_id=conversation, user_id=user, confirm=word, **given)
             answered = run(ask_once(cluster, turn, stream, timeout, json))
     except ReplyTimeoutError as error:
         raise CommandFailed(str(error)) from error

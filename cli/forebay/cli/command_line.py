@@ -12,6 +12,7 @@ import typer
 from .ask import ask
 from .assistant import assistant
 from .broker import broker
+from .cancel import cancel
 from .command import end, read_dotenv
 from .contract import contract
 from .costs import costs
@@ -43,7 +44,7 @@ app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(token, name="token")
-for command in (worker, gateway, ask, costs, status, plan, rehearse, contract):
+for command in (worker, gateway, ask, cancel, costs, status, plan, rehearse, contract):
     app.command()(command)
 
 

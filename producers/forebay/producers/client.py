@@ -1,4 +1,4 @@
-"""The chat client: sends turns, waits for replies, streams their fragments.
+"""The chat client: sends turns, waits for replies, streams their fragments, takes turns back.
 
 async with ChatClient(Cluster.read()) as chat:
     reply = await chat.ask("Is SKU001 in stock?", conversation_id="c-1842")
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from forebay.schemas import (
+    Cancellation,
     Cluster,
     DecodeError,
     Delta,
@@ -31,10 +31,9 @@ from forebay.schemas import (
 from forebay.telemetry import tracing
 
 from .feed import Feed
+from .waiting import Waiter, Waiters
 
 log = logging.getLogger(__name__)
-
-Waiter = asyncio.Queue[Delta | Reply]
 
 
 class ReplyTimeoutError(TimeoutError):
@@ -47,10 +46,11 @@ class ChatClient:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._topics = cluster.topics
-        self._waiters: dict[str, set[Waiter]] = {}
+        self._waiters = Waiters()
         self._replies = Feed(cluster, self._topics.replies, self._on_reply)
         self._deltas: Feed | None = None
         self._deltas_lock = asyncio.Lock()
+        self._cancels = False  # whether the topic of cancellations is known to exist
         self._producer = AIOKafkaProducer(
             acks="all",
             enable_idempotence=True,
@@ -93,36 +93,85 @@ class ChatClient:
         return len(sent)
 
     async def ask(
-        self, what: str | Turn, *, timeout_s: float | None = 120.0, headers: Headers = (), **fields: Any
+        self,
+        what: str | Turn,
+        *,
+        timeout_s: float | None = 120.0,
+        headers: Headers = (),
+        follow_merged: bool = False,
+        **fields: Any,
     ) -> Reply:
         """Sends a turn and returns its final reply, whatever its outcome.
 
         ``what`` is a turn, or the text of one with its other ``fields``; without ``conversation_id`` it begins a new
-        conversation. Raises ReplyTimeoutError after ``timeout_s`` seconds.
+        conversation. ``follow_merged`` returns, of a merged turn, the reply of the turn it was merged into. Raises
+        ReplyTimeoutError after ``timeout_s`` seconds.
         """
         turn = what if isinstance(what, Turn) else new_turn(what, **fields)
-        with self._waiting(turn) as waiter:
+        with self._waiters.waiting(turn.turn_id) as waiter:
             await self.send(turn, headers)
-            give_up = _give_up(timeout_s)
-            while not isinstance(heard := await _next(waiter, turn, give_up, timeout_s), Reply):
-                continue
+            give_up, heard = _give_up(timeout_s), None
+            while not _is_final(heard, follow_merged):
+                heard = await _next(waiter, turn.turn_id, give_up, timeout_s)
+        assert isinstance(heard, Reply)
         return heard
 
     async def stream(
-        self, what: str | Turn, *, timeout_s: float | None = 120.0, **fields: Any
+        self, what: str | Turn, *, timeout_s: float | None = 120.0, follow_merged: bool = False, **fields: Any
     ) -> AsyncIterator[Delta | Reply]:
         """Sends a turn and yields its fragments as they come, then its final reply, which has the whole text.
 
         A delta with ``restart`` means: drop what was shown so far. Fragments may be missing; the reply never is.
+        ``follow_merged`` as in `ask`.
         """
         turn = (what if isinstance(what, Turn) else new_turn(what, **fields)).model_copy(update={"stream": True})
         await self._hear_deltas()
-        with self._waiting(turn) as waiter:
+        with self._waiters.waiting(turn.turn_id) as waiter:
             await self.send(turn)
             give_up, heard = _give_up(timeout_s), None
-            while not isinstance(heard, Reply):
-                heard = await _next(waiter, turn, give_up, timeout_s)
-                yield heard
+            while not _is_final(heard, follow_merged):
+                heard = await _next(waiter, turn.turn_id, give_up, timeout_s)
+                if not isinstance(heard, Reply) or _is_final(heard, follow_merged):
+                    yield heard
+
+    async def cancel(
+        self,
+        turn: str | Turn,
+        *,
+        conversation_id: str | None = None,
+        user_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Reply | None:
+        """Takes a turn back; returns when all in-sync replicas have the cancellation. It may come before its turn.
+
+        ``turn`` is the turn, or its id with the ``conversation_id``. With ``user_id`` it counts only for turns of that
+        user; without one a server speaks, which may cancel any. With ``timeout_s`` it waits so long, in seconds, for the
+        turn's reply and returns it: whether it came too late, its outcome says. Raises ClusterError, KafkaError,
+        ValueError.
+        """
+        turn_id = turn.turn_id if isinstance(turn, Turn) else turn
+        conversation_id = turn.conversation_id if isinstance(turn, Turn) else conversation_id
+        if conversation_id is None:
+            raise ValueError(f"cancel turn {turn_id} with its conversation_id: it is the key of all that is about it")
+        word = Cancellation(conversation_id=conversation_id, turn_id=turn_id, user_id=user_id, at=datetime.now(UTC))
+        with self._waiters.waiting(turn_id) as waiter:
+            await self._cancel(word)
+            if timeout_s is None:
+                return None
+            give_up, heard = _give_up(timeout_s), None
+            try:
+                while not isinstance(heard, Reply):
+                    heard = await _next(waiter, turn_id, give_up, timeout_s)
+            except ReplyTimeoutError:
+                return None
+        return heard
+
+    async def _cancel(self, word: Cancellation) -> None:
+        topic = self._topics.cancellations
+        if not self._cancels:
+            self._cluster.missing((await self._producer.client.fetch_all_metadata()).topics(), (topic,))
+            self._cancels = True
+        await self._producer.send_and_wait(topic, value=encode(word), key=word.conversation_id.encode())
 
     async def _enqueue(self, turn: Turn, headers: Headers = ()) -> asyncio.Future[Any]:
         key = turn.conversation_id.encode()
@@ -145,35 +194,19 @@ class ChatClient:
                 await feed.start()
                 self._deltas = feed
 
-    @contextmanager
-    def _waiting(self, turn: Turn) -> Iterator[Waiter]:
-        waiter: Waiter = asyncio.Queue()
-        waiters = self._waiters.setdefault(turn.turn_id, set())
-        waiters.add(waiter)
-        try:
-            yield waiter
-        finally:
-            waiters.discard(waiter)
-            if not waiters:
-                self._waiters.pop(turn.turn_id, None)
-
     def _on_reply(self, record: ConsumerRecord) -> None:
         if not self._waiters:
             return
         try:
-            self._tell(decode_reply(record.value))
+            self._waiters.tell(decode_reply(record.value))
         except DecodeError as error:
             log.warning("%s has a record that is no reply: %s", record.topic, error)
 
     def _on_delta(self, record: ConsumerRecord) -> None:
         try:
-            self._tell(decode_delta(record.value))
+            self._waiters.tell(decode_delta(record.value))
         except DecodeError as error:
             log.warning("%s has a record that is no delta: %s", record.topic, error)
-
-    def _tell(self, heard: Delta | Reply) -> None:
-        for waiter in self._waiters.get(heard.turn_id, ()):
-            waiter.put_nowait(heard)
 
     async def _close(self) -> None:
         if self._deltas is not None:
@@ -198,13 +231,18 @@ def encode_turn(turn: Turn) -> bytes:
     return encode(turn, unset=False)
 
 
-async def _next(waiter: Waiter, turn: Turn, give_up: float | None, timeout_s: float | None) -> Delta | Reply:
+def _is_final(heard: Delta | Reply | None, follow_merged: bool) -> bool:
+    """Whether it ends the waiting."""
+    return isinstance(heard, Reply) and not (follow_merged and heard.outcome == "merged")
+
+
+async def _next(waiter: Waiter, turn_id: str, give_up: float | None, timeout_s: float | None) -> Delta | Reply:
     left = None if give_up is None else max(0.0, give_up - asyncio.get_running_loop().time())
     try:
         return await asyncio.wait_for(waiter.get(), left)
     except TimeoutError:
         raise ReplyTimeoutError(
-            f"no reply to turn {turn.turn_id} within {timeout_s:g} s: is a worker running? the turn stays in Kafka"
+            f"no reply to turn {turn_id} within {timeout_s:g} s: is a worker running? the turn stays in Kafka"
         ) from None
 
 

@@ -23,7 +23,8 @@ _MODULES = {
     ".person_message": "PersonMessage",
     ".reply": "CONVERSATION_BUSY Action Outcome Reply ReplyError Usage",
     ".topics": "Topics TopicSpec",
-    ".turn": "MAX_TEXT ONLY Confirm Priority Turn WhenBusy new_id",
+    ".turn": "MAX_TEXT ONLY Confirm Priority Turn new_id",
+    ".when_busy": "WhenBusy",
     ".worker_state": "ModelState PartitionState Spending WorkerState",
 }
 
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
     from .person_message import PersonMessage
     from .reply import CONVERSATION_BUSY, Action, Outcome, Reply, ReplyError, Usage
     from .topics import Topics, TopicSpec
-    from .turn import MAX_TEXT, ONLY, Confirm, Priority, Turn, WhenBusy, new_id
+    from .turn import MAX_TEXT, ONLY, Confirm, Priority, Turn, new_id
+    from .when_busy import WhenBusy
     from .worker_state import ModelState, PartitionState, Spending, WorkerState
 else:
     __getattr__ = lazily(__name__, _MODULES)

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from .when_busy import WhenBusy
+
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 Priority = Literal["high", "normal", "low"]
-WhenBusy = Literal["enqueue", "merge", "interrupt", "reject"]
-"""What a turn does that comes while its conversation has an unfinished one."""
 
 MAX_TEXT = 32_768
 """Maximum length of a turn's text, in characters."""
@@ -26,6 +26,15 @@ def new_id() -> str:
     milliseconds = time.time_ns() // 1_000_000
     number = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
     return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+
+
+def made_at(turn_id: str) -> float | None:
+    """When a UUIDv7 was made, in seconds since the epoch; None for other ids."""
+    try:
+        known = uuid.UUID(turn_id)
+    except ValueError:
+        return None
+    return (known.int >> 80) / 1000 if known.version == 7 else None
 
 
 class Confirm(BaseModel):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from forebay.gateway.http.problem import Problem
 from forebay.gateway.http.submission import Accepted
 from forebay.gateway.stream.record import ConversationRecord, Stream, fields_of
 from forebay.schemas import DecodeError, decode_reply
+from forebay.schemas.turn import made_at
 
 _LOOKED_BACK_S = 900.0
 """How far back a turn is searched whose id has no time in it (as a UUIDv7 has), in seconds."""
@@ -116,7 +116,7 @@ def _recent(
 
 async def _searched(context: GatewayContext, turn_id: str, conversation: str) -> ConversationRecord | None:
     """The same from Kafka, around the time when the turn was sent."""
-    sent = _sent_at(turn_id)
+    sent = made_at(turn_id)
     since, until = (time.time() - _LOOKED_BACK_S, time.time()) if sent is None else (sent, sent + _ANSWERED_WITHIN_S)
     for stream in (Stream.REPLIES, Stream.REQUESTS):
         records = await context.hub.between(stream, conversation, since - 1.0, until + 1.0)
@@ -135,12 +135,3 @@ def _stands(context: GatewayContext, turn_id: str, found: ConversationRecord) ->
     if context.hub.has_begun(found):
         return {**told, "status": "started"}
     return {**told, "status": "queued", "place": context.hub.place(found)}
-
-
-def _sent_at(turn_id: str) -> float | None:
-    """When a UUIDv7 was made, in seconds since the epoch; None for other ids."""
-    try:
-        known = uuid.UUID(turn_id)
-    except ValueError:
-        return None
-    return (known.int >> 80) / 1000 if known.version == 7 else None
