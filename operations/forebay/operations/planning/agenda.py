@@ -16,6 +16,11 @@ class Agenda:
         self._scheduled = 0
 
     @property
+    def pending(self) -> bool:
+        """Whether anything is to happen."""
+        return bool(self._entries)
+
+    @property
     def next_at(self) -> float:
         """When the next of them happens; there must be one."""
         return self._entries[0][0]
