@@ -18,7 +18,9 @@ from forebay.workers.conversations import (
     Conversation,
     Entry,
     Exchange,
+    HistoryPage,
     Loaded,
+    Participant,
     State,
     Store,
     StoredReply,
@@ -189,6 +191,72 @@ async def test_what_a_turn_changes_in_its_conversation(store: Store) -> None:
     assert not await store.give_back("c")
     assert not await store.give_back("never heard of")
     assert (await store.load("c", "u", 5)).conversation == Conversation(3, state)
+
+
+async def test_history_is_given_in_pages_with_ids_and_times(store: Store) -> None:
+    before = time.time() - 1
+    assert await store.history("c") == HistoryPage((), None, Conversation())
+    for number in range(7):
+        await store.record(entry(f"t{number}")._replace(others=((f"m{number}", StoredReply("merged", b"")),)))
+    await store.record(entry("t7", outcome="failed"))
+    state = State(vault={"PHONE_1": "13800138000"})
+    await store.record(entry("t8")._replace(state=state, hand_off="asked_for"))
+    newest = await store.history("c", limit=3)
+    assert [(one.turn_id, one.exchange.said) for one in newest.exchanges] == [
+        ("t5", "said t5"),
+        ("t6", "said t6"),
+        ("t8", "said t8"),
+    ]
+    assert all(one.at is not None and before <= one.at <= time.time() for one in newest.exchanges)
+    assert newest.conversation == Conversation(8, state, handed_off="asked_for")
+    await store.record(entry("t9"))
+    middle = await store.history("c", newest.before, limit=3)
+    assert [one.turn_id for one in middle.exchanges] == ["t2", "t3", "t4"]
+    oldest = await store.history("c", middle.before, limit=3)
+    assert ([one.turn_id for one in oldest.exchanges], oldest.before) == (["t0", "t1"], None)
+    assert (await store.history("other")).exchanges == ()
+
+
+async def test_what_a_person_wrote_is_remembered_once_and_in_order(store: Store) -> None:
+    await store.record(entry("t1"))
+    assert await store.remember_message("c", "m1", "Anna", "I am looking into it.", 1_700_000_000.5)
+    assert await store.remember_message("c", "t1", "", "It is an id of a turn, too.", 1_700_000_001)
+    assert not await store.remember_message("c", "m1", "Anna", "I am looking into it.", 1_700_000_000.5)
+    await store.record(entry("m1"))
+    assert await store.remember_message("new", "m1", "Anna", "Hello!", 1_700_000_000)
+    loaded = await store.load("c", "m1", 20)
+    assert loaded.reply == StoredReply("answered", b"{}")
+    assert loaded.conversation.exchanges == 4
+    told = [(exchange.said, exchange.answer, exchange.person) for exchange in loaded.history]
+    assert told == [
+        ("said t1", "answer t1", None),
+        ("", "I am looking into it.", "Anna"),
+        ("", "It is an id of a turn, too.", ""),
+        ("said m1", "answer m1", None),
+    ]
+    page = (await store.history("c")).exchanges
+    assert [one.turn_id for one in page] == ["t1", "m1", "t1", "m1"]
+    assert page[1].at is not None
+    assert int(page[1].at) == 1_700_000_000
+    assert len((await store.history("new")).exchanges) == 1
+
+
+async def test_a_persons_message_is_seen_by_every_worker_at_once(another: Another) -> None:
+    first, second = another(), another()
+    await first.record(entry("t1"))
+    assert len((await first.load("c", "u", 20)).history) == 1
+    await second.remember_message("c", "m1", "Anna", "Hello.", time.time())
+    assert len((await first.load("c", "u", 20)).history) == 2
+
+
+async def test_who_speaks_in_a_conversation_is_known(store: Store) -> None:
+    await store.record(entry("t1")._replace(user_id="u-1", tenant="shop"))
+    await store.record(entry("t2")._replace(user_id="u-2"))
+    await store.record(entry("t3")._replace(user_id="u-1", tenant="shop"))
+    await store.record(entry("t4"))
+    await store.record(entry("t5", conversation_id="d", outcome="failed")._replace(tenant="shop"))
+    assert (await store.history("c")).participants == (Participant("u-1", "shop"), Participant("u-2", None))
+    assert (await store.history("d")).participants == (Participant(None, "shop"),)
 
 
 async def test_a_summary_only_grows(store: Store) -> None:

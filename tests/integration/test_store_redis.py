@@ -60,18 +60,48 @@ async def test_nothing_stays_for_ever(url: str, client: Redis) -> None:
         assert (await store.load("c", "claimed", 5, owner="me")).claimed_s == 0
         await store.renew([Claim("c", "claimed", "me")])
         await store.save_summary("c", "short", 100)
+        await store.remember_message("c", "m", "Anna", "Hello.", time.time())
+        await store.record(entry("by a user")._replace(user_id="u-1", exchange=None))
         await store.give_back("c")
-        assert (await store.load("c", "u", 5)).conversation.exchanges == HISTORY + 5
+        assert (await store.load("c", "u", 5)).conversation.exchanges == HISTORY + 6
     kinds: dict[str, list[int]] = {}
     for key in client.scan_iter(count=1000):
         assert key.startswith(b"{forebay:0}:")
         kinds.setdefault(key.split(b":")[2].decode(), []).append(client.ttl(key))
-    assert set(kinds) == {"turn", "claim", "conversation", "history", "spent"}
+    listed = {"participants", "user"}
+    assert set(kinds) == {"turn", "claim", "conversation", "history", "turns", "message", "spent"} | listed
     lowest = {"claim": int(CLAIM_S) - 1, "spent": 3 * 86_400 - 60}
+    for kind in listed:  # a little longer than the conversation
+        assert all(KEEP_S < left <= KEEP_S + 2 * 86_400 for left in kinds.pop(kind)), kind
     for kind, seconds in kinds.items():
         assert all(lowest.get(kind, KEEP_S - 60) <= left <= KEEP_S for left in seconds), kind
     assert all(left <= 10 for left in kinds["claim"])
     assert client.llen("{forebay:0}:history:c") == HISTORY
+
+
+async def test_what_the_first_version_wrote_is_read(url: str, client: Redis) -> None:
+    client.rpush("{forebay:0}:history:c", b'["hello","hi",null]')
+    client.hset("{forebay:0}:conversation:c", mapping={"version": "1.2.3", "exchanges": "1"})
+    async with opened(url) as store:
+        await store.record(entry("t-2"))
+        assert [exchange.said for exchange in (await store.load("c", "u", 5)).history] == ["hello", "said t-2"]
+        page = await store.history("c")
+        assert [(one.turn_id, one.exchange.said) for one in page.exchanges] == [(None, "hello"), ("t-2", "said t-2")]
+        assert page.exchanges[0].at is None
+
+
+async def test_pages_end_where_the_kept_history_does(url: str) -> None:
+    async with opened(url) as store:
+        for number in range(HISTORY + 5):
+            await store.record(entry(f"t{number}"))
+        before, said = None, list[str]()
+        while True:
+            page = await store.history("c", before, limit=70)
+            said = [one.exchange.said for one in page.exchanges] + said
+            if (before := page.before) is None:
+                break
+        assert said == [f"said t{number}" for number in range(5, HISTORY + 5)]
+        assert (await store.history("c", 3)).exchanges == ()
 
 
 async def test_old_hours_are_no_longer_counted(url: str, client: Redis) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from forebay.schemas import SettingsError
-from forebay.workers.conversations import State, StoreError, open_store
+from forebay.workers.conversations import Participant, State, StoreError, open_store
 from forebay.workers.conversations.sqlite import SQLiteStore
 from tests.integration.test_store import entry
 
@@ -39,6 +40,53 @@ async def test_old_turns_are_forgotten(tmp_path: Path) -> None:
     assert await store.forget_old() == 1
     assert (await store.load("c", "old", 5)).reply is None
     assert len((await store.load("c", "x", 5)).history) == 1
+    await store.close()
+
+
+_FIRST_VERSION = """
+CREATE TABLE turns (position INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id TEXT NOT NULL, turn_id TEXT NOT NULL,
+    said TEXT, steps TEXT, answer TEXT, outcome TEXT NOT NULL, reply BLOB NOT NULL, at INTEGER NOT NULL,
+    UNIQUE (conversation_id, turn_id));
+CREATE TABLE conversations (conversation_id TEXT PRIMARY KEY, exchanges INTEGER NOT NULL DEFAULT 0, state BLOB,
+    summary TEXT NOT NULL DEFAULT '', summarised INTEGER NOT NULL DEFAULT 0, handed_off TEXT,
+    summary_usd REAL NOT NULL DEFAULT 0, at INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO turns VALUES (7, 'c', 't-1', 'hello', NULL, 'hi', 'answered', x'7b7d', 1700000000);
+INSERT INTO conversations (conversation_id, exchanges, at) VALUES ('c', 1, 1700000000);
+"""
+
+
+async def test_a_file_of_the_first_version_is_read_and_written(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.db")) as database:
+        database.executescript(_FIRST_VERSION)
+    stores = [SQLiteStore(str(tmp_path / "old.db")) for _ in range(2)]
+    await stores[0].remember_message("c", "m-1", "Anna", "Hello.", 1_700_000_001)
+    await stores[1].record(entry("t-2")._replace(user_id="u-1"))
+    page = await stores[0].history("c")
+    assert [(one.turn_id, one.exchange.answer) for one in page.exchanges] == [
+        ("t-1", "hi"),
+        ("m-1", "Hello."),
+        ("t-2", "answer t-2"),
+    ]
+    for store in stores:
+        await store.close()
+
+
+async def test_a_message_of_a_time_to_come_is_forgotten_like_others(tmp_path: Path) -> None:
+    store = SQLiteStore(str(tmp_path / "conversations.db"))
+    await store.remember_message("c", "m", "Anna", "Hello.", 1e12)
+    (told,) = (await store.history("c")).exchanges
+    assert told.at is not None
+    assert told.at <= time.time()
+    await store.close()
+
+
+async def test_old_conversations_are_forgotten_with_who_spoke(tmp_path: Path) -> None:
+    store = SQLiteStore(str(tmp_path / "conversations.db"))
+    for name in ("old", "new"):
+        await store.record(entry("t", conversation_id=name, outcome="failed")._replace(user_id="u-1"))
+    store._database.execute("UPDATE conversations SET at = 0 WHERE conversation_id = 'old'")
+    await store.forget_old()
+    assert [(await store.history(name)).participants for name in ("old", "new")] == [(), (Participant("u-1", None),)]
     await store.close()
 
 

@@ -144,3 +144,30 @@ def test_200_messages_take_less_than_a_millisecond() -> None:
 def test_a_window_that_cannot_be(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="Window"):
         Window(**wrong)  # type: ignore[arg-type]
+
+
+EXCHANGES = st.lists(
+    st.builds(
+        Exchange,
+        said=st.sampled_from(["", "q"]),
+        answer=st.sampled_from(["", "a"]),
+        steps=st.just(()),
+        person=st.sampled_from([None, "", "Anna"]),
+    ),
+    max_size=30,
+)
+
+
+@given(EXCHANGES, st.integers(0, 2_000))
+def test_messages_are_such_as_every_provider_takes(history: list[Exchange], room: int) -> None:
+    """The user's and the assistant's by turns, the user's first, none empty: also where persons wrote unasked."""
+    messages = fit(history, conversation(len(history)), Window(), room).messages
+    assert [message.role for message in messages] == ["user", "assistant"] * (len(messages) // 2)
+    assert all(message.text for message in messages)
+
+
+def test_a_model_is_told_that_a_colleague_wrote() -> None:
+    asked, answered = Exchange("", "I am looking into it.", person="Anna").messages()
+    assert (asked.role, answered) == ("user", Message("assistant", "I am looking into it."))
+    assert "colleague, Anna," in asked.text
+    assert "colleague wrote" in Exchange("", "Hello.", person="").messages()[0].text

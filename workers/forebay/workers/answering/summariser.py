@@ -74,6 +74,7 @@ class Summariser:
 def _told(summary: str, exchanges: tuple[Exchange, ...]) -> str:
     """What is to be summarised, as one text."""
     lines = [f"Summary so far: {summary}"] if summary else []
-    for said, answer, _ in exchanges:
-        lines += [f"Customer: {said}", f"Assistant: {answer}"]
+    for said, answer, _, person in exchanges:
+        speaker = "Assistant" if person is None else f"Colleague {person}".strip()
+        lines += [*([f"Customer: {said}"] if said else []), f"{speaker}: {answer}"]
     return "\n".join(lines)

@@ -154,7 +154,7 @@ class TurnContext:
     def shown_history(self) -> list[tuple[str, str]]:
         """What was said before, as the customer has read it."""
         pseudonyms = Pseudonyms(None, self.past.conversation.state.vault)
-        return [(pseudonyms.restore(said), pseudonyms.restore(answer)) for said, answer, _ in self.past.history]
+        return [(pseudonyms.restore(said), pseudonyms.restore(answer)) for said, answer, *_ in self.past.history]
 
     def use_session(self, agent: str, session: str) -> None:
         """Notes what a provider keeps of the conversation."""

@@ -7,14 +7,14 @@ from forebay.schemas.lazy import lazily
 _MODULES = {
     ".exchange": "Exchange",
     ".state": "CLAIM_S Claim Conversation Pending State",
-    ".store": "Entry Loaded Store StoredReply StoreError",
+    ".store": "Entry HistoryPage Loaded Participant Remembered Store StoredReply StoreError",
     ".stores": "open_store",
 }
 
 if TYPE_CHECKING:
     from .exchange import Exchange
     from .state import CLAIM_S, Claim, Conversation, Pending, State
-    from .store import Entry, Loaded, Store, StoredReply, StoreError
+    from .store import Entry, HistoryPage, Loaded, Participant, Remembered, Store, StoredReply, StoreError
     from .stores import open_store
 else:
     __getattr__ = lazily(__name__, _MODULES)
@@ -25,8 +25,11 @@ __all__ = [
     "Conversation",
     "Entry",
     "Exchange",
+    "HistoryPage",
     "Loaded",
+    "Participant",
     "Pending",
+    "Remembered",
     "State",
     "Store",
     "StoreError",

@@ -20,9 +20,12 @@ import structlog
 
 from forebay.schemas import SettingsError
 
+from . import sqlite_history
 from . import sqlite_tables as tables
-from .state import Claim, State
-from .store import Entry, Loaded, StoredReply, StoreError
+from .exchange import Exchange, decode_steps
+from .sqlite_file import open_file
+from .state import Claim, Conversation, State
+from .store import Entry, HistoryPage, Loaded, Participant, Remembered, StoredReply, StoreError
 
 Result = TypeVar("Result")
 
@@ -43,8 +46,8 @@ class SQLiteStore:
 
     def __init__(self, path: str) -> None:
         try:
-            self._database = _open(path, busy_s=10.0)
-            self._here = _open(path, busy_s=0.0)
+            self._database = open_file(path, busy_s=10.0)
+            self._here = open_file(path, busy_s=0.0)
         except sqlite3.Error as error:
             raise SettingsError(f"FOREBAY_STORE=sqlite:///{path}: {error}") from None
         self._loop = asyncio.get_running_loop()
@@ -76,12 +79,9 @@ class SQLiteStore:
             scopes=scopes,
             owner=owner,
         )
-        if owner is not None:
-            return await self._ask(work, writes=True)
-        try:
-            return work(self._here)
-        except sqlite3.Error:  # the thread can wait until another worker lets go of the file, and says what is wrong
-            return await self._ask(work)
+        rows = await (self._read(work) if owner is None else self._ask(work, writes=True))
+        latest = tuple(map(_exchange, reversed(rows.history)))
+        return Loaded(rows.reply, latest, rows.spent, _conversation(rows.conversation), rows.claimed_s)
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`."""
@@ -110,6 +110,31 @@ class SQLiteStore:
         )
         await self._ask(work, writes=True)
 
+    async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
+        """See `Store.remember_message`."""
+        work = partial(
+            sqlite_history.remember_message,
+            conversation_id=conversation_id,
+            message_id=message_id,
+            name=name,
+            text=text,
+            at=at,
+        )
+        return await self._ask(work, writes=True)
+
+    async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
+        """See `Store.history`."""
+        rows = await self._read(
+            partial(sqlite_history.page, conversation_id=conversation_id, before=before, limit=limit)
+        )
+        shown = rows.exchanges[:limit]
+        return HistoryPage(
+            tuple(_remembered(*row) for row in reversed(shown)),
+            shown[-1][0] if len(rows.exchanges) > limit else None,
+            _conversation(rows.conversation),
+            tuple(Participant(user_id or None, tenant or None) for user_id, tenant in rows.participants),
+        )
+
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
         return await self._ask(partial(tables.give_back, conversation_id=conversation_id), writes=True)
@@ -127,6 +152,12 @@ class SQLiteStore:
             await asyncio.to_thread(thread.join)
         self._database.close()
         self._here.close()
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            return work(self._here)
+        except sqlite3.Error:  # the thread can wait until another worker lets go of the file, and says what is wrong
+            return await self._ask(work)
 
     def _ask(self, work: Callable[[sqlite3.Connection], Result], *, writes: bool = False) -> asyncio.Future[Result]:
         future: asyncio.Future[Result] = self._loop.create_future()
@@ -177,21 +208,21 @@ class SQLiteStore:
                     log.warning("store.checkpoint_failed", error=str(error))
 
 
-def _open(path: str, busy_s: float) -> sqlite3.Connection:
-    """``busy_s`` is how long it waits for another worker's transaction, in seconds."""
-    database = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode=WAL")
-        # A crash of the process loses nothing; a crash of the machine may lose the last transactions, and those turns
-        # are then answered again unless their offsets were committed.
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.execute("PRAGMA wal_autocheckpoint=0")  # `SQLiteStore._checkpoint` does it, out of the turns' way
-        database.executescript(tables.SCHEMA)
-        database.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+def _exchange(row: sqlite_history.Row) -> Exchange:
+    said, answer, steps, person = row
+    return Exchange(said, answer, decode_steps(steps), person)
+
+
+def _remembered(_: int, turn_id: str | bytes, at: float, *exchange: Any) -> Remembered:
+    turn_id = turn_id.decode() if isinstance(turn_id, bytes) else turn_id
+    return Remembered(turn_id, float(at), _exchange(exchange))
+
+
+def _conversation(row: sqlite_history.Row | None) -> Conversation:
+    if row is None:
+        return Conversation()
+    exchanges, state, *others = row
+    return Conversation(exchanges, State.decode(state), *others)
 
 
 def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:

@@ -1,60 +1,33 @@
-"""The tables of the SQLite store and the statements on them: each function is a step in its caller's transaction."""
+"""Turns and conversations in the SQLite store: each function is a step in its caller's transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from forebay.workers.spent import HOUR_S, Spent
 
-from .exchange import Exchange, decode_steps, encode_steps
-from .state import CLAIM_S, Claim, Conversation, State
-from .store import Entry, Loaded, StoredReply
+from . import sqlite_history
+from .exchange import Exchange, encode_steps
+from .sqlite_history import Row
+from .state import CLAIM_S, Claim, State
+from .store import Entry, Participant, StoredReply
 
 KEEP_S = 30 * 86_400
 """Turns older than this are forgotten: as long as their dead letters can be replayed."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS turns (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    conversation_id TEXT NOT NULL,
-    turn_id TEXT NOT NULL,
-    said TEXT,
-    steps TEXT,
-    answer TEXT,
-    outcome TEXT NOT NULL,
-    reply BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    UNIQUE (conversation_id, turn_id)
-);
-CREATE INDEX IF NOT EXISTS turns_in_order ON turns (conversation_id, position);
-CREATE INDEX IF NOT EXISTS turns_by_age ON turns (at);
-CREATE TABLE IF NOT EXISTS conversations (
-    conversation_id TEXT PRIMARY KEY,
-    exchanges INTEGER NOT NULL DEFAULT 0,
-    state BLOB,
-    summary TEXT NOT NULL DEFAULT '',
-    summarised INTEGER NOT NULL DEFAULT 0,
-    handed_off TEXT,
-    summary_usd REAL NOT NULL DEFAULT 0,
-    at INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS conversations_by_age ON conversations (at);
-CREATE TABLE IF NOT EXISTS claims (
-    conversation_id TEXT NOT NULL,
-    turn_id TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    until REAL NOT NULL,
-    PRIMARY KEY (conversation_id, turn_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spending (
-    scope TEXT NOT NULL,
-    hour INTEGER NOT NULL,
-    usd REAL NOT NULL,
-    PRIMARY KEY (scope, hour)
-) WITHOUT ROWID;
-"""
+
+class LoadedRows(NamedTuple):
+    """What the tables say when a turn begins."""
+
+    reply: StoredReply | None
+    history: list[Row]
+    """Newest first: said, answer, steps, person."""
+    spent: dict[str, Spent]
+    conversation: Row | None
+    claimed_s: float
 
 
 def load(
@@ -64,18 +37,14 @@ def load(
     exchanges: int,
     scopes: Sequence[str],
     owner: str | None,
-) -> Loaded:
+) -> LoadedRows:
     """See `Store.load`."""
     reply, claimed_s = _reply(database, conversation_id, turn_id), 0.0
     if owner is not None and not (reply and reply.final):
         claimed_s = _claim(database, Claim(conversation_id, turn_id, owner))
-    history = database.execute(
-        "SELECT said, answer, steps FROM turns WHERE conversation_id = ? AND answer IS NOT NULL"
-        " ORDER BY position DESC LIMIT ?",
-        (conversation_id, exchanges),
-    ).fetchall()
-    exchanged = tuple(Exchange(said, answer, decode_steps(steps)) for said, answer, steps in reversed(history))
-    return Loaded(reply, exchanged, _spent(database, scopes), _conversation(database, conversation_id), claimed_s)
+    latest = sqlite_history.latest(database, conversation_id, exchanges)
+    conversation = sqlite_history.conversation(database, conversation_id)
+    return LoadedRows(reply, latest, _spent(database, scopes), conversation, claimed_s)
 
 
 def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[StoredReply, ...]:
@@ -90,7 +59,7 @@ def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[S
         _spend(database, entry)
     database.executemany("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turns)
     counts = [_end(database, *turns[0], entry.reply, entry.exchange)]
-    if counts[0] is entry.reply and (entry.exchange or entry.state is not None or entry.hand_off):
+    if counts[0] is entry.reply:
         _keep(database, entry)
     counts += [_end(database, entry.conversation_id, *other) for other in entry.others]
     return tuple(counts)
@@ -148,11 +117,14 @@ def forget(database: sqlite3.Connection, most: int) -> int:
     now = int(time.time())
     database.execute("DELETE FROM spending WHERE hour < ?", ((now - KEEP_S) // HOUR_S,))
     database.execute("DELETE FROM claims WHERE until < ?", (now - CLAIM_S,))
-    database.execute(
-        "DELETE FROM conversations WHERE conversation_id IN"
-        " (SELECT conversation_id FROM conversations WHERE at < ? ORDER BY at LIMIT ?)",
-        (now - KEEP_S, most),
-    )
+    old = [
+        row[:1]
+        for row in database.execute(
+            "SELECT conversation_id FROM conversations WHERE at < ? ORDER BY at LIMIT ?", (now - KEEP_S, most)
+        )
+    ]
+    database.executemany("DELETE FROM participants WHERE conversation_id = ?", old)
+    database.executemany("DELETE FROM conversations WHERE conversation_id = ?", old)
     return database.execute(
         "DELETE FROM turns WHERE position IN (SELECT position FROM turns WHERE at < ? ORDER BY at LIMIT ?)",
         (now - KEEP_S, most),
@@ -190,29 +162,23 @@ def _end(
     exchange: Exchange | None = None,
 ) -> StoredReply:
     """Ends a turn that has no reply yet; returns the reply that counts: this very one, or the one that it has."""
-    said, answer, steps = exchange or (None, None, ())
+    said, answer, steps, person = exchange or (None, None, (), None)
     stored = database.execute(
-        "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, outcome, reply, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (conversation_id, turn_id, said, encode_steps(steps), answer, *reply, int(time.time())),
+        "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, person, outcome, reply, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (conversation_id, turn_id, said, encode_steps(steps), answer, person, *reply, int(time.time())),
     )
     first = None if stored.rowcount else _reply(database, conversation_id, turn_id)
     return first or reply
 
 
-def _conversation(database: sqlite3.Connection, conversation_id: str) -> Conversation:
-    row = database.execute(
-        "SELECT exchanges, state, summary, summarised, handed_off, summary_usd FROM conversations WHERE conversation_id = ?",
-        (conversation_id,),
-    ).fetchone()
-    if row is None:
-        return Conversation()
-    exchanges, state, *others = row
-    return Conversation(exchanges, State.decode(state), *others)
-
-
 def _keep(database: sqlite3.Connection, entry: Entry) -> None:
     """What a turn changed in its conversation."""
+    speaker = Participant(entry.user_id, entry.tenant)
+    if not (entry.exchange or entry.state is not None or entry.hand_off or any(speaker)):
+        return
+    if any(speaker):
+        sqlite_history.take_part(database, entry.conversation_id, speaker)
     state = None if entry.state is None else entry.state.encode()
     exchanged = int(entry.exchange is not None)
     database.execute(

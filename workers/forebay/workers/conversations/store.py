@@ -65,6 +65,38 @@ class Entry(NamedTuple):
     """Why a person takes over from now on."""
     others: tuple[tuple[str, StoredReply], ...] = ()
     """Further turns of the conversation that end in the same step, such as those merged into this one: id and reply."""
+    user_id: str | None = None
+    """Who spoke."""
+    tenant: str | None = None
+
+
+class Remembered(NamedTuple):
+    """An exchange as people are shown it."""
+
+    turn_id: str | None
+    """Of a person's message its id. None where a store of an earlier version kept none."""
+    at: float | None
+    """When it was stored, or the person's message was written, in seconds since the epoch. None as above."""
+    exchange: Exchange
+
+
+class Participant(NamedTuple):
+    """Who speaks in a conversation, as far as its turns say."""
+
+    user_id: str | None
+    tenant: str | None
+
+
+class HistoryPage(NamedTuple):
+    """A part of what was said in a conversation, with what one needs to show it."""
+
+    exchanges: tuple[Remembered, ...]
+    """Oldest first, as models may read them: the vault in the conversation's state has the real values."""
+    before: int | None
+    """What the next older page is asked for with; None when there is none."""
+    conversation: Conversation
+    participants: tuple[Participant, ...] = ()
+    """Who spoke first comes first; empty when no turn said."""
 
 
 class Store(Protocol):
@@ -106,6 +138,15 @@ class Store(Protocol):
 
     async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
         """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost."""
+
+    async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
+        """Adds what a person of the shop wrote to the history, in the order it comes; ``at`` in seconds since the epoch.
+
+        Returns whether it did: not where a message of this id is there already.
+        """
+
+    async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
+        """The latest ``limit`` exchanges, or those before the page that named ``before``."""
 
     async def give_back(self, conversation_id: str) -> bool:
         """The assistant answers again where a person had taken over; returns whether one had."""

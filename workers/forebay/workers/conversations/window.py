@@ -54,7 +54,8 @@ def fit(history: Sequence[Exchange], conversation: Conversation, window: Window,
     """The messages of what fits into ``room`` bytes; ``history`` are the conversation's latest exchanges."""
     oldest = conversation.exchanges - len(history)
     start = max(conversation.summarised, oldest, _upwards(conversation.exchanges - window.exchanges, window.block))
-    sizes = [_size(exchange) for exchange in history]
+    messages = [exchange.messages() for exchange in history]
+    sizes = [sum(message.size for message in told) for told in messages]
     shown = sum(sizes[start - oldest :])
     while shown > room and start < conversation.exchanges:
         moved = min(conversation.exchanges, _upwards(start + 1, window.block))
@@ -62,13 +63,12 @@ def fit(history: Sequence[Exchange], conversation: Conversation, window: Window,
             moved = start + 1
         shown -= sum(sizes[start - oldest : moved - oldest])
         start = moved
-    kept = history[start - oldest :]
-    messages = [message for exchange in kept for message in exchange.messages()]
     wanted = 0
     if window.summarise:
         due = conversation.exchanges - conversation.summarised >= window.exchanges - window.block // 2
         wanted = max(start, min(conversation.exchanges, conversation.summarised + window.block) if due else 0)
-    return Fitted(tuple(messages), sum(sizes) - shown, wanted if wanted > conversation.summarised else 0)
+    shown_messages = tuple(message for told in messages[start - oldest :] for message in told)
+    return Fitted(shown_messages, sum(sizes) - shown, wanted if wanted > conversation.summarised else 0)
 
 
 def said_with(summary: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -86,9 +86,3 @@ def said_with(summary: str, messages: tuple[Message, ...]) -> tuple[Message, ...
 def _upwards(exchanges: int, block: int) -> int:
     """The next full number of blocks, counted from the conversation's beginning."""
     return max(0, -(-exchanges // block) * block)
-
-
-def _size(exchange: Exchange) -> int:
-    """Bytes of UTF-8."""
-    said = len(exchange.said.encode()) + len(exchange.answer.encode())
-    return said + sum(message.size for message in exchange.steps)

@@ -11,7 +11,7 @@ from forebay.schemas import Outcome
 from forebay.workers.conversations.exchange import Exchange, decode_steps, encode_steps
 from forebay.workers.conversations.hot_histories import HeldHistory
 from forebay.workers.conversations.state import Conversation, State
-from forebay.workers.conversations.store import StoredReply
+from forebay.workers.conversations.store import HistoryPage, Participant, Remembered, StoredReply
 from forebay.workers.spent import Spent
 
 _OUTCOMES = {name.encode(): cast(Outcome, name) for name in get_args(Outcome)}
@@ -59,15 +59,40 @@ def spent(scopes: Sequence[str], shards: Sequence[bytes]) -> dict[str, Spent]:
     }
 
 
-def encode(exchange: Exchange) -> bytes:
+def encode(exchange: Exchange, turn_id: str, at: float) -> bytes:
     """An exchange as JSON, for the list of its conversation."""
-    return orjson.dumps([exchange.said, exchange.answer, encode_steps(exchange.steps)])
+    said, answer, steps, person = exchange
+    return orjson.dumps([said, answer, encode_steps(steps), person, turn_id, at])
 
 
 def held(version: bytes, depth: int, history: bytes) -> HeldHistory:
     """``history`` is the JSON array of what `encode` wrote."""
     rows: list[Any] = orjson.loads(history)
-    exchanges = tuple(Exchange(said, answer, decode_steps(steps)) for said, answer, steps in rows)
+    exchanges = tuple(map(_exchange, rows))
     # Characters: near enough to bytes, without encoding them again.
-    sizes = tuple(len(said) + len(answer) + len(steps or "") for said, answer, steps in rows)
+    sizes = tuple(len(said) + len(answer) + len(steps or "") for said, answer, steps, *_ in rows)
     return HeldHistory(version, depth, exchanges, sizes)
+
+
+def page(answer: bytes) -> HistoryPage:
+    """What `history.lua` says."""
+    history, first, older, participants, *fields = parts(answer)
+    exchanges = tuple(_remembered(row) for row in orjson.loads(history or b"[]"))
+    people = tuple(Participant(*who) for who in orjson.loads(participants or b"[]"))
+    return HistoryPage(exchanges, int(first or 0) if older else None, conversation(fields), people)
+
+
+def participant(who: Participant) -> bytes:
+    """As the list of a conversation has them; empty for nobody."""
+    return orjson.dumps([*who]) if who.user_id or who.tenant else b""
+
+
+def _exchange(row: list[Any]) -> Exchange:
+    """The first version wrote the first three values only."""
+    said, answer, steps, *more = row
+    return Exchange(said, answer, decode_steps(steps), more[0] if more else None)
+
+
+def _remembered(row: list[Any]) -> Remembered:
+    turn_id, at = row[4:6] if len(row) > 4 else (None, None)
+    return Remembered(turn_id, at, _exchange(row))

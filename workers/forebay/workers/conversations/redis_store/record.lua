@@ -1,21 +1,23 @@
 -- Turns that ended: replies, exchange, state, hand-off and spending together, or nothing. See store.py for the keys.
 --
--- KEYS: turn, claim, conversation, history; turn and claim of each further turn that ends with it; then the spending of each
---       scope that the cost counts against
+-- KEYS: turn, claim, conversation, history, turns, participants, the user's conversations; turn and claim of each further
+--       turn that ends with it; then the spending of each scope that the cost counts against
 -- ARGV: '1' to replace failed replies; the exchange or ''; '' or '=' and the state; '' or '=' and the hand-off; USD; how long
---       conversations are kept, in s; how long spending is, in s; how many exchanges are kept; then of each turn who stores
---       it, a blank, its outcome, a line feed, the reply
+--       conversations are kept, in s; how long spending is, in s; how many exchanges are kept; who spoke, or ''; the
+--       conversation as the user's list has it, or ''; then of each turn its id, and who stores it, a blank, its outcome, a
+--       line feed, the reply
 -- Returns the lengths of its parts (-1 for what is not there), a line feed, and the parts: the versions of the history before
 -- and after with a blank between, where it changed; then for each turn what was there first, -1 where ours is stored.
 redis.replicate_commands() -- TIME before writes, whatever a Redis before 7 is set to
 
-local TURNS = 9 -- the first of them in ARGV
-local conversation = KEYS[3]
-local keep_s, history_most = ARGV[6], tonumber(ARGV[8])
+local conversation, history, turns, participants, user = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local keep_s, history_most = tonumber(ARGV[6]), tonumber(ARGV[8])
 local time = redis.call('TIME')
+local seconds = tonumber(time[1])
+local others = (#ARGV - 12) / 2
 
 -- Ends a turn that has no reply yet; returns what was there first and stands, or false.
-local function finish(key, claim, turn)
+local function finish(key, claim, turn_id, turn)
   redis.call('DEL', claim)
   local first = redis.call('GET', key)
   if first then
@@ -25,16 +27,14 @@ local function finish(key, claim, turn)
     end
   end
   redis.call('SET', key, turn, 'EX', keep_s)
+  redis.call('ZADD', turns, seconds, 't' .. turn_id)
   return false
 end
 
--- The same worker says it again, since it heard no answer: it is there, and paid for.
-local repeated = redis.call('GET', KEYS[1]) == ARGV[TURNS]
-
-if tonumber(ARGV[5]) ~= 0 and not repeated then
-  local hour = math.floor(tonumber(time[1]) / 3600)
+local function spend()
+  local hour = math.floor(seconds / 3600)
   local of_hour, of_day = string.format('h%d', hour), string.format('d%d', math.floor(hour / 24))
-  for index = 5 + 2 * (#ARGV - TURNS), #KEYS do
+  for index = 8 + 2 * others, #KEYS do
     if redis.call('HEXISTS', KEYS[index], of_hour) == 0 then
       for _, name in ipairs(redis.call('HKEYS', KEYS[index])) do
         local unit = string.sub(name, 1, 1) == 'h' and 1 or 24
@@ -49,36 +49,71 @@ if tonumber(ARGV[5]) ~= 0 and not repeated then
   end
 end
 
-local parts = { false, finish(KEYS[1], KEYS[2], ARGV[TURNS]) }
-for other = 1, #ARGV - TURNS do
-  parts[2 + other] = finish(KEYS[3 + 2 * other], KEYS[4 + 2 * other], ARGV[TURNS + other])
-end
-
-if not parts[2] then
+-- What the first turn changed in its conversation; returns the versions of the history.
+local function keep()
+  if ARGV[2] == '' and ARGV[3] == '' and ARGV[4] == '' then
+    return false
+  end
+  local fields, versions = {}, false
+  local before = redis.call('HGET', conversation, 'version') or ''
+  if before == '' and redis.call('EXISTS', conversation) == 0 then
+    fields = { 'indexed', '1' } -- all of its turns are in `turns`
+  end
   if ARGV[2] ~= '' then
-    local before = redis.call('HGET', conversation, 'version') or ''
     local exchanges = redis.call('HINCRBY', conversation, 'exchanges', 1)
     -- The time keeps a count that comes again, after Redis lost its last writes, from being the same version.
     local after = string.format('%d.%s.%s', exchanges, time[1], time[2])
-    redis.call('HSET', conversation, 'version', after)
-    redis.call('RPUSH', KEYS[4], ARGV[2])
-    redis.call('LTRIM', KEYS[4], -history_most, -1)
-    parts[1] = before .. ' ' .. after
+    fields[#fields + 1], fields[#fields + 2] = 'version', after
+    redis.call('RPUSH', history, ARGV[2])
+    redis.call('LTRIM', history, -history_most, -1)
+    versions = before .. ' ' .. after
   end
   if ARGV[3] ~= '' then
-    redis.call('HSET', conversation, 'state', string.sub(ARGV[3], 2))
+    fields[#fields + 1], fields[#fields + 2] = 'state', string.sub(ARGV[3], 2)
   end
   if ARGV[4] ~= '' then
-    redis.call('HSET', conversation, 'handed_off', string.sub(ARGV[4], 2))
+    fields[#fields + 1], fields[#fields + 2] = 'handed_off', string.sub(ARGV[4], 2)
   end
-  if ARGV[2] ~= '' or ARGV[3] ~= '' or ARGV[4] ~= '' then
-    redis.call('EXPIRE', conversation, keep_s)
-    redis.call('EXPIRE', KEYS[4], keep_s)
+  redis.call('HSET', conversation, unpack(fields))
+  redis.call('EXPIRE', conversation, keep_s)
+  redis.call('EXPIRE', history, keep_s)
+  return versions
+end
+
+-- Notes who spoke. The lists outlive the conversation, so that it is in them as long as it is there.
+local function take_part()
+  local longer_s = keep_s + 2 * 86400
+  if redis.call('ZADD', participants, 'NX', string.format('%s.%06d', time[1], time[2]), ARGV[9]) == 0
+    and redis.call('TTL', participants) > longer_s - 86400 then
+    return
+  end
+  redis.call('EXPIRE', participants, longer_s)
+  if ARGV[10] ~= '' then
+    redis.call('ZADD', user, seconds, ARGV[10])
+    redis.call('ZREMRANGEBYSCORE', user, '-inf', seconds - longer_s)
+    redis.call('EXPIRE', user, longer_s)
   end
 end
 
+-- The same worker says it again, since it heard no answer: it is there, and paid for.
+if tonumber(ARGV[5]) ~= 0 and redis.call('GET', KEYS[1]) ~= ARGV[12] then
+  spend()
+end
+local parts = { false, finish(KEYS[1], KEYS[2], ARGV[11], ARGV[12]) }
+for other = 1, others do
+  parts[2 + other] = finish(KEYS[6 + 2 * other], KEYS[7 + 2 * other], ARGV[11 + 2 * other], ARGV[12 + 2 * other])
+end
+redis.call('ZREMRANGEBYSCORE', turns, '-inf', seconds - keep_s)
+redis.call('EXPIRE', turns, keep_s)
+if not parts[2] then
+  parts[1] = keep()
+end
+if ARGV[9] ~= '' then
+  take_part()
+end
+
 local lengths, found = {}, {}
-for index = 1, #ARGV - TURNS + 2 do
+for index = 1, 2 + others do
   local part = parts[index]
   lengths[index] = part and #part or -1
   if part then

@@ -5,6 +5,9 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return ''
 end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('HSET', KEYS[2], 'indexed', '1') -- all of its turns are in `turns`
+end
 redis.call('HSET', KEYS[2], 'state', ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 redis.call('EXPIRE', KEYS[3], ARGV[2])

@@ -8,8 +8,12 @@ Keys, all of them with a time to live; ``{forebay:0}`` is the shard, one hash ta
     {forebay:0}:turn:LENGTH:CONVERSATION:TURN    who stored it, outcome, reply (LENGTH: characters of the conversation id)
     {forebay:0}:claim:LENGTH:CONVERSATION:TURN   the owner
     {forebay:0}:conversation:CONVERSATION        hash: version, exchanges, state, summary, summarised, handed_off,
-                                                  summary_usd
+                                                  summary_usd; indexed: all turns are in `turns`
     {forebay:0}:history:CONVERSATION             list of the latest exchanges, JSON
+    {forebay:0}:turns:CONVERSATION               sorted by time: t and the ids of its turns, m and those of persons' messages
+    {forebay:0}:message:LENGTH:CONVERSATION:ID   a person's message that is in the history
+    {forebay:0}:participants:CONVERSATION        sorted by time: [user, tenant], JSON
+    {forebay:0}:user:USER                        sorted by time: [conversation, tenant], JSON
     {forebay:0}:spent:SCOPE                      hash: USD of hours (h495000) and days (d20625), counted from the epoch
 """
 
@@ -17,12 +21,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import zlib
 from collections.abc import Sequence
 
+import orjson
+
+from forebay.workers.conversations.exchange import Exchange
 from forebay.workers.conversations.hot_histories import HotConversations
 from forebay.workers.conversations.state import CLAIM_S, Claim, State
-from forebay.workers.conversations.store import Entry, Loaded, StoredReply
+from forebay.workers.conversations.store import Entry, HistoryPage, Loaded, Participant, StoredReply
 
 from . import answers
 from .address import RedisAddress
@@ -36,8 +44,8 @@ SPENDING_S = 3 * 86_400
 HISTORY = 200
 """The latest exchanges that are kept of a conversation."""
 
-_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY = (
-    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "state", "summary")
+_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY, _REMEMBER, _HISTORY = (
+    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "state", "summary", "remember", "history")
 )
 _CLAIM_MS, _KEEP_TEXT = b"%d" % int(CLAIM_S * 1000), b"%d" % KEEP_S
 _LIMITS = (_KEEP_TEXT, b"%d" % SPENDING_S, b"%d" % HISTORY)
@@ -91,20 +99,24 @@ class RedisStore:
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`. Said again after a StoreError, the same entry is paid for once."""
         shard, ended = self._shard(entry.conversation_id), ((entry.turn_id, entry.reply), *entry.others)
-        keys = _keys(shard, entry.conversation_id, entry.turn_id)
-        for turn_id, _ in entry.others:
-            keys += _keys(shard, entry.conversation_id, turn_id)[:2]
-        keys += _spending_keys(shard, entry.scopes)
-        exchange = answers.encode(entry.exchange) if entry.exchange else b""
-        arguments = (
+        exchange = answers.encode(entry.exchange, entry.turn_id, time.time()) if entry.exchange else b""
+        arguments = [
             b"1" if replace else b"0",
             exchange,
             b"" if entry.state is None else b"=" + entry.state.encode(),
             b"" if entry.hand_off is None else b"=" + entry.hand_off.encode(),
             _usd(entry.cost_usd),
             *_LIMITS,
-            *(b"%b %b\n%b" % (self._me, reply.outcome.encode(), reply.value) for _, reply in ended),
-        )
+            answers.participant(Participant(entry.user_id, entry.tenant)),
+            orjson.dumps([entry.conversation_id, entry.tenant]) if entry.user_id else b"",
+        ]
+        for turn_id, (outcome, value) in ended:
+            arguments += turn_id.encode(), b"%b %b\n%b" % (self._me, outcome.encode(), value)
+        keys = _keys(shard, entry.conversation_id, entry.turn_id)
+        keys += _more_keys(shard, entry.conversation_id, entry.user_id)
+        for turn_id, _ in entry.others:
+            keys += _keys(shard, entry.conversation_id, turn_id)[:2]
+        keys += _spending_keys(shard, entry.scopes)
         versions, *firsts = answers.parts(await self._run(shard, _RECORD, keys, arguments))
         if versions and entry.exchange:
             before, after = versions.split(b" ")
@@ -132,6 +144,24 @@ class RedisStore:
         shard = self._shard(conversation_id)
         key = _keys(shard, conversation_id, "")[2]
         await self._run(shard, _SUMMARY, (key,), (summary.encode(), b"%d" % summarised, _usd(cost_usd)))
+
+    async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
+        """See `Store.remember_message`."""
+        shard = self._shard(conversation_id)
+        _, _, conversation, history = _keys(shard, conversation_id, "")
+        message = _tagged(shard, f"message:{len(conversation_id)}:{conversation_id}:{message_id}")
+        keys = (message, conversation, history, _more_keys(shard, conversation_id)[0])
+        exchange = answers.encode(Exchange("", text, (), name), message_id, at)
+        return bool(
+            await self._run(shard, _REMEMBER, keys, (message_id.encode(), exchange, _KEEP_TEXT, b"%d" % HISTORY))
+        )
+
+    async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
+        """See `Store.history`. The latest `HISTORY` exchanges are there."""
+        shard = self._shard(conversation_id)
+        keys = *_keys(shard, conversation_id, "")[2:], _more_keys(shard, conversation_id)[1]
+        arguments = b"" if before is None else b"%d" % before, b"%d" % limit
+        return answers.page(await self._run(shard, _HISTORY, keys, arguments))
 
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
@@ -164,13 +194,23 @@ class RedisStore:
 
 def _keys(shard: int, conversation_id: str, turn_id: str, scopes: Sequence[str] = ()) -> list[bytes]:
     """Names of the keys: the turn, its claim, the conversation, its history, the spending of the scopes."""
-    tag, turn = f"{{forebay:{shard}}}", f"{len(conversation_id)}:{conversation_id}:{turn_id}"
+    turn = f"{len(conversation_id)}:{conversation_id}:{turn_id}"
     names = ("turn:" + turn, "claim:" + turn, "conversation:" + conversation_id, "history:" + conversation_id)
-    return [*(f"{tag}:{name}".encode() for name in names), *_spending_keys(shard, scopes)]
+    return [*(_tagged(shard, name) for name in names), *_spending_keys(shard, scopes)]
+
+
+def _more_keys(shard: int, conversation_id: str, user_id: str | None = None) -> list[bytes]:
+    """Names of more keys: the conversation's turns, its participants, the user's conversations."""
+    names = ("turns:" + conversation_id, "participants:" + conversation_id, f"user:{user_id or ''}")
+    return [_tagged(shard, name) for name in names]
 
 
 def _spending_keys(shard: int, scopes: Sequence[str]) -> list[bytes]:
-    return [f"{{forebay:{shard}}}:spent:{scope}".encode() for scope in scopes]
+    return [_tagged(shard, f"spent:{scope}") for scope in scopes]
+
+
+def _tagged(shard: int, name: str) -> bytes:
+    return f"{{forebay:{shard}}}:{name}".encode()
 
 
 def _usd(amount: float) -> bytes:

@@ -1,0 +1,84 @@
+"""A conversation's history in the SQLite store: each function is a step in its caller's transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any, NamedTuple, TypeAlias
+
+from .store import Participant
+
+Row: TypeAlias = tuple[Any, ...]
+
+_MESSAGE = "message"
+"""Outcome of a person's message. It is a row among the turns, in their order; its id is a BLOB, which no turn's id is."""
+
+
+class HistoryRows(NamedTuple):
+    """What the tables say of a page."""
+
+    exchanges: list[Row]
+    """Newest first: position, turn, time, said, answer, steps, person."""
+    conversation: Row | None
+    participants: list[Row]
+
+
+def latest(database: sqlite3.Connection, conversation_id: str, exchanges: int) -> list[Row]:
+    """The latest exchanges, newest first: said, answer, steps, person."""
+    return database.execute(
+        "SELECT said, answer, steps, person FROM turns WHERE conversation_id = ? AND answer IS NOT NULL"
+        " ORDER BY position DESC LIMIT ?",
+        (conversation_id, exchanges),
+    ).fetchall()
+
+
+def page(database: sqlite3.Connection, conversation_id: str, before: int | None, limit: int) -> HistoryRows:
+    """See `Store.history`."""
+    exchanges = database.execute(
+        "SELECT position, turn_id, at, said, answer, steps, person FROM turns"
+        " WHERE conversation_id = ? AND answer IS NOT NULL AND position < ? ORDER BY position DESC LIMIT ?",
+        (conversation_id, 1 << 62 if before is None else before, limit + 1),
+    ).fetchall()
+    participants = database.execute(
+        "SELECT user_id, tenant FROM participants WHERE conversation_id = ? ORDER BY at", (conversation_id,)
+    ).fetchall()
+    return HistoryRows(exchanges, conversation(database, conversation_id), participants)
+
+
+def conversation(database: sqlite3.Connection, conversation_id: str) -> Row | None:
+    """Number of exchanges, state, summary, exchanges summarised, hand-off, USD of the summaries."""
+    row: Row | None = database.execute(
+        "SELECT exchanges, state, summary, summarised, handed_off, summary_usd FROM conversations"
+        " WHERE conversation_id = ?",
+        (conversation_id,),
+    ).fetchone()
+    return row
+
+
+def remember_message(
+    database: sqlite3.Connection, conversation_id: str, message_id: str, name: str, text: str, at: float
+) -> bool:
+    """See `Store.remember_message`."""
+    # A time to come would keep it from being forgotten.
+    at = min(at, time.time())
+    stored = database.execute(
+        "INSERT INTO turns (conversation_id, turn_id, said, answer, person, outcome, reply, at)"
+        " VALUES (?, ?, '', ?, ?, ?, x'', ?) ON CONFLICT DO NOTHING",
+        (conversation_id, message_id.encode(), text, name, _MESSAGE, at),
+    )
+    if not stored.rowcount:
+        return False
+    database.execute(
+        "INSERT INTO conversations (conversation_id, exchanges, at) VALUES (?, 1, ?)"
+        " ON CONFLICT DO UPDATE SET exchanges = exchanges + 1, at = MAX(at, excluded.at)",
+        (conversation_id, int(at)),
+    )
+    return True
+
+
+def take_part(database: sqlite3.Connection, conversation_id: str, who: Participant) -> None:
+    """Notes who speaks in a conversation; the first time counts."""
+    database.execute(
+        "INSERT INTO participants VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (conversation_id, who.user_id or "", who.tenant or "", time.time()),
+    )
