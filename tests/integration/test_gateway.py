@@ -332,7 +332,7 @@ async def test_the_faq_answers_what_would_expire_before_a_model_came_to_it(
     worker = await fleet.start(
         concurrency=1, assistant=Assistant(instructions="A shop.", model="claude-haiku-4-5", faq=faq)
     )
-    async with serving(cluster, gateway_when_busy="faq", turn_ttl_s=1.0) as gateway:
+    async with serving(cluster, gateway_when_late="faq", turn_ttl_s=1.0) as gateway:
         client = Client(gateway, session)
         await client.turn("c-1", wait=20)
         for number in range(60):

@@ -55,7 +55,7 @@ class GatewaySettings(FleetSettings):
     """Estimated waiting, in seconds, above which turns are answered whole; streamed again below half of it."""
     gateway_whole_above_deltas: float = Field(default=5_000.0, gt=0)
     """Deltas read by this gateway a second above which turns are answered whole."""
-    gateway_when_busy: Literal["refuse", "faq"] = "refuse"
+    gateway_when_late: Literal["refuse", "faq"] = "refuse"
     """What becomes of a turn that would wait beyond its deadline: 503, or only the FAQ answers it."""
     gateway_model: str = Field(default="forebay", min_length=1)
     """Name of the assistant in the OpenAI-compatible API."""

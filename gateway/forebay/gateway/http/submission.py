@@ -139,7 +139,7 @@ class Submission:
             left_s = (turn.expires_at - turn.sent_at).total_seconds()
         if wait_s is None or left_s <= 0 or wait_s <= left_s:
             return turn  # also one that has expired already: its reply says so
-        if self._settings.gateway_when_busy == "faq":
+        if self._settings.gateway_when_late == "faq":
             return turn.model_copy(
                 update={"priority": "high", "attributes": {**turn.attributes, ONLY: "faq"}},
             )
