@@ -19,10 +19,10 @@ import pytest
 
 from forebay.gateway import Gateway
 from forebay.rehearsal.model_api import ModelApi, parse_reply
-from forebay.schemas import Cluster, decode_turn
+from forebay.schemas import Cluster, decode_cancellation, decode_turn
 from forebay.workers.assistants import Assistant, HandOff, tool
 
-from .conftest import Fleet, read_topic, until
+from .conftest import Fleet, read_topic, until, until_async
 from .gateway import Hand, gateway, hand, serving, token, write_keys
 
 __all__ = ["gateway", "hand"]
@@ -211,6 +211,74 @@ async def test_a_page_that_is_opened_again_goes_on(
     async with aiohttp.ClientSession(gateway.url) as http:
         assert (await http.get(f"{CHAT}/c-1/stream")).status == 204
         assert (await http.get(f"{CHAT}/never/stream")).status == 204
+
+
+async def cancellations(cluster: Cluster) -> list[str]:
+    records = await read_topic(cluster, cluster.topics.cancellations)
+    return [decode_cancellation(record.value).turn_id for record in records]
+
+
+async def has_cancelled(cluster: Cluster, turn_id: str) -> bool:
+    return await cancellations(cluster) == [turn_id]
+
+
+async def requests(cluster: Cluster) -> list[str]:
+    return [decode_turn(record.value).turn_id for record in await read_topic(cluster, cluster.topics.requests)]
+
+
+async def asked(cluster: Cluster, number: int) -> bool:
+    return len(await requests(cluster)) == number
+
+
+async def streaming(chat: Page, cluster: Cluster, hand: Hand, number: int = 1) -> str:
+    """Sends the next message, whose answer has begun; its turn's id."""
+    await chat.do("send", message={"text": "Hello"})
+    await until_async(lambda: asked(cluster, number))
+    turn_id = (await requests(cluster))[-1]
+    await hand.delta(("c-1", turn_id), 0, "So far")
+    await chat.until(
+        lambda said: len(said.get("messages", ())) == 2 * number and text(said["messages"][-1]) == "So far"
+    )
+    return turn_id
+
+
+async def test_stop_takes_the_turn_back_where_the_transport_says_so_and_a_page_that_closes_does_not(
+    modules: Path, gateway: Gateway, cluster: Cluster, hand: Hand
+) -> None:
+    async with page(modules, gateway, STOPS="yes") as chat:
+        turn_id = await streaming(chat, cluster, hand)
+        await chat.do("stop")
+        await until_async(lambda: has_cancelled(cluster, turn_id))
+        await chat.until(lambda said: said.get("status") == "ready")
+        await hand.reply(("c-1", turn_id), "So far", outcome="cancelled")
+        await streaming(chat, cluster, hand, 2)
+    assert await cancellations(cluster) == [turn_id]
+
+
+async def test_stop_takes_the_turn_back_where_the_request_says_so(modules: Path, cluster: Cluster, hand: Hand) -> None:
+    async with serving(cluster, gateway_on_disconnect="cancel") as gateway, page(modules, gateway) as chat:
+        turn_id = await streaming(chat, cluster, hand)
+        await chat.do("stop")
+        await until_async(lambda: has_cancelled(cluster, turn_id))
+
+
+async def test_a_cancelled_answer_ends_as_an_aborted_one_and_a_merged_one_with_the_answer_to_both(
+    modules: Path, gateway: Gateway, cluster: Cluster, hand: Hand
+) -> None:
+    async with page(modules, gateway) as chat:
+        turn_id = await streaming(chat, cluster, hand)
+        await hand.reply(("c-1", turn_id), "So", outcome="cancelled")
+        ended = await chat.until(lambda said: said.get("status") == "ready")
+        assert (text(ended["messages"][1]), ended["error"]) == ("So far", None)
+        assert ended["messages"][1]["metadata"]["outcome"] == "cancelled"
+        await chat.do("send", message={"text": "Hello?"}, options={"body": {"when_busy": "merge"}})
+        await until_async(lambda: asked(cluster, 2))
+        merged = (await requests(cluster))[-1]
+        await hand.reply(("c-1", merged), "", outcome="merged", merged_into="t-9")
+        await hand.reply(("c-1", "t-9"), "To both")
+        answer = (await chat.answered(4))[3]
+        assert text(answer) == "To both"
+        assert (answer["metadata"]["turn_id"], answer["metadata"]["merged_into"]) == (merged, "t-9")
 
 
 async def test_tokens(modules: Path, cluster: Cluster, fleet: Fleet, model_api: ModelApi, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from .http.problem import Problem, kafka_away
 from .http.trace_middleware import traced
 from .openai import chat_completions
 from .pages import static
+from .turns.cancel import post_cancel
 from .turns.events import events
 from .turns.turns import get_turn, post_confirm, post_turn
 from .turns.websocket import websocket
@@ -26,7 +27,8 @@ from .ui import message_stream
 log = structlog.get_logger()
 
 _ALLOWED = (
-    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Conversation-Id, traceparent, tracestate"
+    "Authorization, Content-Type, Forebay-On-Disconnect, Idempotency-Key, Last-Event-ID, Prefer, X-Conversation-Id, "
+    "traceparent, tracestate"
 )
 _EXPOSED = "Location, Retry-After"
 
@@ -40,6 +42,7 @@ def application(context: GatewayContext) -> web.Application:
         [
             web.post("/v1/conversations/{conversation_id}/turns", post_turn),
             web.post("/v1/conversations/{conversation_id}/confirm", post_confirm),
+            web.post("/v1/conversations/{conversation_id}/turns/{turn_id}/cancel", post_cancel),
             web.get("/v1/conversations/{conversation_id}/events", events, allow_head=False),
             web.get("/v1/conversations/{conversation_id}/ws", websocket, allow_head=False),
             web.get("/v1/turns/{turn_id}", get_turn, allow_head=False),

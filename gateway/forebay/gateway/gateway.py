@@ -20,6 +20,7 @@ from .app import application
 from .http.access import ANYBODY, Access, KeySet
 from .http.connections import Connections
 from .http.context import GatewayContext
+from .http.publisher import Publisher
 from .http.submission import Submission
 from .settings import GatewaySettings, named_keys
 from .stream.hub import Hub
@@ -50,18 +51,20 @@ class Gateway:
         access = _access(settings)
         async with Fleet(cluster) as fleet:
             hub = Hub(cluster, settings.group, fleet)
-            submission = Submission(cluster, settings, hub)
+            submission, publisher = Submission(cluster, settings, hub), Publisher(cluster, settings)
             try:
                 await submission.start()
+                await publisher.start()
                 await hub.start()
             except BaseException as error:
                 await hub.stop()
+                await publisher.stop()
                 await submission.stop()
                 if isinstance(error, (KafkaError, OSError)):
                     raise cluster.explain(error) from error
                 raise
             connections = Connections(everyone=settings.gateway_connections, user=settings.gateway_user_connections)
-            context = GatewayContext(cluster, settings, access, hub, fleet, submission, connections)
+            context = GatewayContext(cluster, settings, access, hub, fleet, submission, publisher, connections)
             try:
                 async with _listening(context) as (site, runner):
                     gateway = cls(context, site, runner)
@@ -74,6 +77,7 @@ class Gateway:
                         await asyncio.gather(weighing, return_exceptions=True)
                         await gateway._leave()
             finally:
+                await publisher.stop()
                 await submission.stop()
                 await hub.stop()
 
@@ -125,7 +129,12 @@ async def _listening(context: GatewayContext) -> AsyncIterator[tuple[web.TCPSite
     quiet = logging.getLogger("forebay.aiohttp")  # no module of ours has this name, so nothing of ours is silenced
     quiet.setLevel(logging.CRITICAL)
     runner = web.AppRunner(
-        application(context), access_log=None, logger=quiet, shutdown_timeout=LEAVING_S, keepalive_timeout=IDLE_S
+        application(context),
+        access_log=None,
+        logger=quiet,
+        shutdown_timeout=LEAVING_S,
+        keepalive_timeout=IDLE_S,
+        handler_cancellation=True,  # nothing is done for a client that has left, and what it left behind is noticed at once
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.gateway_host, settings.gateway_port, backlog=4096)

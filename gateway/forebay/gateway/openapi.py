@@ -82,6 +82,7 @@ def _paths() -> dict[str, Any]:
         "/v1/conversations/{conversation_id}/confirm": {
             "post": _sending("confirm", "Agree to a pending action, or decline it", "ConfirmIn", conversation)
         },
+        "/v1/conversations/{conversation_id}/turns/{turn_id}/cancel": {"post": _cancelling(conversation)},
         "/v1/conversations/{conversation_id}/events": {
             "get": _operation(
                 "events", "What happens in a conversation", conversation + resuming, stream, (400, 403, 429)
@@ -104,16 +105,33 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _cancelling(conversation: list[dict[str, Any]]) -> dict[str, Any]:
+    answers = {
+        "200": _answer("TurnOut", "Its reply: `cancelled`, or another one that it had before."),
+        "202": _answer("TurnOut", "Kafka has the cancellation; the turn has no reply yet."),
+    }
+    named = [*conversation, _parameter("turn_id", "path", _IDENTIFIER)]
+    return _operation("cancel", "Take a turn back", named, answers, (400, 403, 429, 503))
+
+
 def _foreign() -> dict[str, Any]:
     """The APIs of OpenAI and of the AI SDK, as far as this gateway reads them."""
-    naming = [_parameter("X-Conversation-Id", "header", _IDENTIFIER, "The conversation; else `user`, else a new one.")]
+    naming = [
+        _parameter("X-Conversation-Id", "header", _IDENTIFIER, "The conversation; else `user`, else a new one."),
+        _LEAVING,
+    ]
     chunks = {"text/event-stream": {"schema": _EVENT}}
     anything = {"application/json": {"schema": {"type": "object"}}}
     completion = {"200": {"description": "A chat completion, or its chunks.", "content": {**anything, **chunks}}}
     listed = {"200": {"description": "As OpenAI lists models.", "content": anything}}
     parts = {"200": {"description": "The answer as the AI SDK's UI message stream.", "content": chunks}}
     idle = {**parts, "204": {"description": "No answer is under way."}}
-    talking = _operation("chat", "The AI SDK's `useChat`", [], parts, (400, 403, 408, 409, 413, 415, 429, 503))
+    chat = [_parameter("id", "path", _IDENTIFIER)]
+    stopped = {
+        "202": {"description": "The turns that are taken back.", "content": anything},
+        "204": {"description": "No answer is under way."},
+    }
+    talking = _operation("chat", "The AI SDK's `useChat`", [_LEAVING], parts, (400, 403, 408, 409, 413, 415, 429, 503))
     return {
         "/v1/chat/completions": {
             "post": {**_as_openai("complete", "OpenAI's chat completions", naming, completion), **_body("ChatIn")}
@@ -123,8 +141,9 @@ def _foreign() -> dict[str, Any]:
             "get": _as_openai("model", "The assistant", [_parameter("model", "path", {"type": "string"})], listed)
         },
         "/v1/ui/chat": {"post": {**talking, **_body("UiChatIn")}},
-        "/v1/ui/chat/{id}/stream": {
-            "get": _operation("resume", "Goes on", [_parameter("id", "path", _IDENTIFIER)], idle, (400, 403, 429))
+        "/v1/ui/chat/{id}/stream": {"get": _operation("resume", "Goes on", chat, idle, (400, 403, 429))},
+        "/v1/ui/chat/{id}/stop": {
+            "post": _operation("stop", "Take back what has no answer", chat, stopped, (400, 403, 429, 503))
         },
     }
 
@@ -147,6 +166,7 @@ def _sending(name: str, summary: str, body: str, parameters: list[dict[str, Any]
         _parameter("Idempotency-Key", "header", key, "Repeated with the same body it is one turn."),
         _parameter("wait", "query", {"type": "integer", "minimum": 0, "maximum": 120}, "Like `wait` in the body."),
         _parameter("Prefer", "header", {"type": "string"}, "`wait=30`: like `wait` in the body."),
+        _LEAVING,
     ]
     answers = {
         "200": _answer("TurnOut", "The reply came within `wait`."),
@@ -177,3 +197,11 @@ def _answer(model: str, description: str) -> dict[str, Any]:
 def _parameter(name: str, where: str, schema: dict[str, Any], description: str = "") -> dict[str, Any]:
     said = {"description": description} if description else {}
     return {"name": name, "in": where, "required": where == "path", "schema": schema, **said}
+
+
+_LEAVING = _parameter(
+    "Forebay-On-Disconnect",
+    "header",
+    {"enum": ["continue", "cancel"]},
+    "Whether a client that leaves while it waits takes its turn back; the body's `on_disconnect` goes before it.",
+)

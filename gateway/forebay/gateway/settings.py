@@ -11,6 +11,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from forebay.schemas import FleetSettings
 
+OnDisconnect = Literal["continue", "cancel"]
+"""What a client that leaves before it has its reply does with its turn."""
+
 
 class GatewaySettings(FleetSettings):
     """Settings of one gateway; ``gateway_port`` is ``FOREBAY_GATEWAY_PORT``, and so on."""
@@ -57,6 +60,8 @@ class GatewaySettings(FleetSettings):
     """Deltas read by this gateway a second above which turns are answered whole."""
     gateway_when_late: Literal["refuse", "faq"] = "refuse"
     """What becomes of a turn that would wait beyond its deadline: 503, or only the FAQ answers it."""
+    gateway_on_disconnect: OnDisconnect = "continue"
+    """Whether a client that leaves while it waits for its reply takes its turn back; requests may say otherwise."""
     gateway_model: str = Field(default="forebay", min_length=1)
     """Name of the assistant in the OpenAI-compatible API."""
     health_port: int = Field(default=9465, ge=0, le=65_535)

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
-const { MODULES, API, CHAT, TOKEN, RESUME } = process.env;
+const { MODULES, API, CHAT, TOKEN, RESUME, STOPS } = process.env;
 const require = createRequire(`${MODULES}/package.json`);
 const { JSDOM } = require('jsdom');
 
@@ -31,10 +31,19 @@ function Page({ transport, chat }) {
 }
 
 const headers = TOKEN ? { Authorization: `Bearer ${TOKEN}` } : {};
+const api = `${API}/v1/ui/chat`;
+
+class StoppingTransport extends DefaultChatTransport {
+  sendMessages(options) {
+    const stop = `${api}/${encodeURIComponent(options.chatId)}/stop`;
+    options.abortSignal?.addEventListener('abort', () => void fetch(stop, { method: 'POST', headers, keepalive: true }));
+    return super.sendMessages(options);
+  }
+}
+
+const Transport = STOPS === 'yes' ? StoppingTransport : DefaultChatTransport;
 const chat = {};
-createRoot(document.getElementById('page')).render(
-  createElement(Page, { chat, transport: new DefaultChatTransport({ api: `${API}/v1/ui/chat`, headers }) }),
-);
+createRoot(document.getElementById('page')).render(createElement(Page, { chat, transport: new Transport({ api, headers }) }));
 
 async function complete({ text, user }) {
   const { default: OpenAISdk } = await import(pathToFileURL(require.resolve('openai')));

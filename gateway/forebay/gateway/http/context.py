@@ -16,6 +16,7 @@ from forebay.schemas import Cluster
 from .access import Access, Caller
 from .connections import Connections
 from .problem import Problem
+from .publisher import Publisher
 from .submission import Submission
 
 
@@ -29,6 +30,7 @@ class GatewayContext:
     hub: Hub
     fleet: Fleet
     submission: Submission
+    publisher: Publisher
     connections: Connections
 
     @staticmethod

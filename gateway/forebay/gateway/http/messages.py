@@ -8,7 +8,8 @@ import orjson
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from forebay.schemas import MAX_TEXT, Priority, Reply
+from forebay.gateway.settings import OnDisconnect
+from forebay.schemas import MAX_TEXT, Priority, Reply, WhenBusy
 from forebay.schemas.turn import Identifier
 
 MAX_WAIT_S = 120.0
@@ -27,12 +28,21 @@ class _Sent(BaseModel):
         default=None, description="RFC 3339; else the workers' time to live counts."
     )
     attributes: dict[str, JsonValue] = Field(default_factory=dict, description="Carried to the assistant.")
+    on_disconnect: OnDisconnect | None = Field(
+        default=None, description="With `wait`: whether a client that leaves takes its turn back."
+    )
 
 
 class TurnIn(_Sent):
     """A turn of a user."""
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)
+    when_busy: WhenBusy | None = Field(
+        default=None,
+        description="While the conversation has an unfinished turn: `enqueue` waits and is answered alone; `merge` is"
+        " answered together with the user's other turns that wait; `interrupt` also ends the answer under way; `reject`"
+        " fails. Without it the assistant's own rule.",
+    )
 
 
 class ConfirmIn(_Sent):
@@ -54,11 +64,14 @@ class TurnOut(BaseModel):
 
     turn_id: str
     conversation_id: str
-    status: Literal["queued", "started", "done"]
+    status: Literal["queued", "started", "cancelling", "done"]
     stream: bool | None = Field(default=None, description="Whether fragments will come; of a turn just accepted.")
     place: PlaceOut | None = None
     event_id: str | None = Field(default=None, description="Events from here on miss nothing of a turn just accepted.")
     reply: Reply | None = None
+    answer: Reply | None = Field(
+        default=None, description="Of a merged turn: the reply of the turn it was merged into, once it is known."
+    )
 
 
 class ProblemOut(BaseModel):

@@ -129,6 +129,7 @@ def turn_of(sent: TurnIn | ConfirmIn, caller: Caller, conversation: str, idempot
         "expires_at": sent.expires_at,
         "priority": None if sent.priority == "normal" else sent.priority,
         "stream": sent.stream or None,
+        "when_busy": sent.when_busy if isinstance(sent, TurnIn) else None,
         "attributes": sent.attributes or None,
     }
     # Every field was validated as part of what was sent.

@@ -20,7 +20,8 @@ from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, tu
 from forebay.gateway.http.problem import Problem, kafka_away
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.words import PARAGRAPH, Draft, Shown
-from forebay.gateway.turns.following import following
+from forebay.gateway.turns.following import following, is_answer
+from forebay.gateway.turns.leaving import staying, takes_back
 from forebay.gateway.turns.underway import Underway
 from forebay.schemas import ClusterError, Turn
 
@@ -56,11 +57,14 @@ class _Completions:
         body = await body_of(request, context.settings.gateway_body_s)
         sent = ChatIn.of(body)
         conversation, named_again = conversation_of(request, sent, caller)
-        mark = mark_of(conversation, body)
+        mark, leaving_ends = mark_of(conversation, body), takes_back(request, sent.on_disconnect)
         turn = _turn(caller, conversation, sent, request.headers.get("Idempotency-Key"), mark)
         try:
-            with context.connected(caller):
-                underway = await self._underway(request, turn, mark)
+            with (
+                context.connected(caller),
+                staying(request, turn, caller, takes_back=leaving_ends),
+            ):
+                underway = await self._underway(request, turn, mark, caller if leaving_ends else None)
                 async with following(context, underway) as events:
                     about = ChatCompletion(
                         underway, int(time.time()), context.settings.gateway_model, sent.include_usage
@@ -73,14 +77,19 @@ class _Completions:
                 self._refused.add(conversation, mark)  # and Kafka has no turn of it
             raise
 
-    async def _underway(self, request: web.Request, turn: Turn, mark: int) -> Underway:
-        """The turn of this request, accepted now or at an earlier attempt. Raises Problem."""
+    async def _underway(self, request: web.Request, turn: Turn, mark: int, taking_back: Caller | None) -> Underway:
+        """The turn of this request, accepted now or at an earlier attempt. Raises Problem.
+
+        ``taking_back`` is the caller of a request that is over when it is left: then so is its earlier attempt.
+        """
         context, conversation = GatewayContext.of(request), turn.conversation_id
         refused = self._refused.take(conversation, mark)
         if is_retry(request) and "Idempotency-Key" not in request.headers and not refused:
             earlier = earlier_attempt(context.hub, conversation, mark, time.time())
-            if earlier is not None:
+            if earlier is not None and taking_back is None:
                 return Underway.found(earlier, conversation, context.settings.turn_ttl_s)
+            if earlier is not None and taking_back is not None and earlier.turn_id is not None:
+                context.publisher.cancel_soon(conversation, earlier.turn_id, taking_back)
         accepted = await context.submission.submit(turn, carried_headers(request), api="openai")
         return Underway.of(accepted, context.settings.turn_ttl_s)
 
@@ -113,6 +122,7 @@ def _turn(caller: Caller, conversation: str, sent: ChatIn, key: str | None, mark
         text=sent.text(),
         turn_id=marked_id(mark) if key is None else None,
         stream=bool(sent.stream),
+        when_busy=sent.when_busy,
         user_id=sent.user if caller.server else None,
     )
     return turn_of(said, caller, conversation, key)
@@ -121,7 +131,7 @@ def _turn(caller: Caller, conversation: str, sent: ChatIn, key: str | None, mark
 async def _whole(about: ChatCompletion, events: AsyncIterator[ConversationEvent], *, named_again: bool) -> web.Response:
     try:
         async for event in events:
-            if event.name == "done":
+            if is_answer(event):
                 problem = failure(about.turn, event.data["reply"])
                 if problem is not None:
                     raise problem
@@ -146,12 +156,13 @@ async def _chunks(about: ChatCompletion, events: AsyncIterator[ConversationEvent
             ):
                 for chunk in _content(about, shown, draft.text):
                     yield chunk
-            elif event.name == "done":
+            elif is_answer(event):
                 reply = event.data["reply"]
                 problem = failure(about.turn, reply)
                 if problem is not None:
                     raise problem
-                for chunk in _content(about, shown, reply["text"], final=True):
+                # What was cancelled ends with the words that were shown, even if the last of them were not kept.
+                for chunk in _content(about, shown, reply["text"], final=reply["outcome"] != "cancelled"):
                     yield chunk
                 for ended in about.last(reply):
                     yield data(ended)

@@ -13,7 +13,8 @@ from pydantic.config import JsonDict
 from forebay.gateway.http.access import Caller
 from forebay.gateway.http.parsing import checked_id, first_error, opened
 from forebay.gateway.http.problem import Problem
-from forebay.schemas import MAX_TEXT, new_id
+from forebay.gateway.settings import OnDisconnect
+from forebay.schemas import MAX_TEXT, WhenBusy, new_id
 
 _CONVERSATIONS = uuid.UUID("0c4dc7de-2f3f-5c39-9a0e-6d1b6f0b53a1")
 """Namespace of conversation ids that are made from idempotency keys."""
@@ -62,6 +63,10 @@ class ChatIn(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = Field(default=None, min_length=1, max_length=128)
+    when_busy: WhenBusy | None = Field(
+        default=None, description="Not of OpenAI: as of a turn; send it in `extra_body`."
+    )
+    on_disconnect: OnDisconnect | None = Field(default=None, description="The same: as the header says it.")
 
     @classmethod
     def of(cls, body: bytes) -> ChatIn:

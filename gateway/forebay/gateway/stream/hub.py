@@ -27,6 +27,9 @@ _SLICES = 60
 _LEAST_SERVICE_S = 0.005
 """Seconds of a worker for a turn that no model answers, such as one of the FAQ."""
 
+_NOT_SERVED = ("expired", "cancelled", "merged")
+"""Outcomes that say nothing about how long a turn takes its worker."""
+
 
 class EntryPoint(NamedTuple):
     """Where a turn goes that is sent now."""
@@ -53,6 +56,8 @@ class Hub:
         """Called with each record of all conversations, once. They must be quick and raise nothing."""
         self._beating: asyncio.Task[None] | None = None
         self._held = HeldBytes()
+        self.closing = False
+        """Whether the gateway leaves."""
 
     async def start(self) -> None:
         """Raises KafkaError, ClusterError."""
@@ -104,6 +109,7 @@ class Hub:
 
     def close(self) -> None:
         """Ends all connections in order: their clients go on at another gateway."""
+        self.closing = True
         for subscription in self._all():
             subscription.close()
 
@@ -212,7 +218,7 @@ class Hub:
         """How long turns take their workers, for the estimates."""
         reply = fields_of(record)
         model_ms = reply.get("model_ms")
-        if isinstance(model_ms, int | float) and reply.get("outcome") != "expired":
+        if isinstance(model_ms, int | float) and reply.get("outcome") not in _NOT_SERVED:
             self._queue.seen(max(model_ms / 1000, _LEAST_SERVICE_S))
 
     async def _reached(self, key: bytes, cursor: Cursor) -> Cursor:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.messages import ConfirmIn, TurnIn, json_response
 from forebay.gateway.http.parsing import (
@@ -26,11 +25,11 @@ from forebay.gateway.http.problem import Problem
 from forebay.gateway.http.submission import Accepted
 from forebay.gateway.stream.record import ConversationRecord, Stream, fields_of
 from forebay.schemas import DecodeError, decode_reply
-from forebay.schemas.turn import made_at
 
-_LOOKED_BACK_S = 900.0
-"""How far back a turn is searched whose id has no time in it (as a UUIDv7 has), in seconds."""
-_ANSWERED_WITHIN_S = 600.0
+from .finding import recent, searched
+from .following import following, kept_replies
+from .leaving import staying, takes_back
+from .underway import GRACE_S, Underway
 
 
 async def post_turn(request: web.Request) -> web.Response:
@@ -50,37 +49,37 @@ async def _post(request: web.Request, kind: type[TurnIn] | type[ConfirmIn]) -> w
     sent = parse(kind, await body_of(request, context.settings.gateway_body_s))
     turn = turn_of(sent, caller, conversation, request.headers.get("Idempotency-Key"))
     wait_s = wait_of(request, sent.wait)
-    accepted = await context.submission.submit(turn, carried_headers(request))
-    reply = await _reply(context, accepted, wait_s)
+    with staying(request, turn, caller, takes_back=takes_back(request, sent.on_disconnect) and wait_s > 0):
+        accepted = await context.submission.submit(turn, carried_headers(request))
+        replies = await _replies(context, accepted, wait_s)
     told = {"turn_id": turn.turn_id, "conversation_id": conversation, "event_id": str(accepted.cursor)}
-    if reply is not None:
-        return json_response({**told, "status": "done", "reply": reply})
+    if replies:
+        return json_response({**told, **_done(replies)})
     place = context.hub.place(accepted.request)
     waiting = {**told, "status": "queued", "stream": accepted.turn.stream, "place": place}
     return json_response(waiting, 202, {"Location": f"/v1/turns/{quote(turn.turn_id, safe='')}"})
 
 
-async def _reply(context: GatewayContext, accepted: Accepted, wait_s: float) -> dict[str, Any] | None:
-    """The turn's final reply, if it is known already or comes within ``wait_s``; else None."""
+async def _replies(context: GatewayContext, accepted: Accepted, wait_s: float) -> list[dict[str, Any]]:
+    """The turn's final reply, and that of the turn it was merged into: what is known already or comes within ``wait_s``."""
     turn = accepted.turn
-    known = context.hub.reply(turn.turn_id, turn.conversation_id)
-    if known is not None and (fields := fields_of(known)):
-        return fields
-    if not wait_s:
-        return None
-    subscription = await context.hub.subscribe(turn.conversation_id, accepted.cursor)
+    known = kept_replies(context.hub, turn.turn_id, turn.conversation_id)
+    replies = [fields for record in known if (fields := fields_of(record))]
+    if replies or not wait_s:
+        return replies
+    underway = Underway(turn.conversation_id, turn.turn_id, time.time() + wait_s + GRACE_S, accepted.cursor)
     try:
-        async with asyncio.timeout(wait_s):
-            while events := await subscription.events():
-                for event in events:
-                    if event.name == "done" and event.data["turn_id"] == turn.turn_id:
-                        reply: dict[str, Any] = event.data["reply"]
-                        return reply
-    except TimeoutError:
-        return None  # the turn goes on: its reply will be on the topic
-    finally:
-        context.hub.leave(subscription)
-    return None  # the gateway leaves
+        async with asyncio.timeout(wait_s), following(context, underway) as events:
+            replies.extend([event.data["reply"] async for event in events if event.name == "done"])
+    except (TimeoutError, Problem):
+        return replies  # the turn goes on, or this gateway leaves: its reply will be on the topic
+    return replies
+
+
+def _done(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of a turn with its reply; of a merged one the answer too, once it is known."""
+    told = {"status": "done", "reply": replies[0]}
+    return {**told, "answer": replies[-1]} if len(replies) > 1 else told
 
 
 async def get_turn(request: web.Request) -> web.Response:
@@ -93,9 +92,9 @@ async def get_turn(request: web.Request) -> web.Response:
         checked_id(conversation, "conversation_id")
     elif not caller.server and len(caller.conversations) == 1 and not caller.conversations[0].endswith("*"):
         conversation = caller.conversations[0]
-    found = _recent(context, caller, turn_id, conversation)
+    found = recent(context, caller, turn_id, conversation)
     if found is None and conversation is not None and caller.may_open(conversation):
-        found = await _searched(context, turn_id, conversation)
+        found = await searched(context, turn_id, conversation)
     if found is None or not caller.may_open(found.conversation.decode(errors="replace")):
         raise Problem(
             404, "no such turn is known here: give ?conversation_id= for one that is older than a few minutes"
@@ -103,33 +102,12 @@ async def get_turn(request: web.Request) -> web.Response:
     return json_response(_stands(context, turn_id, found))
 
 
-def _recent(
-    context: GatewayContext, caller: Caller, turn_id: str, conversation: str | None
-) -> ConversationRecord | None:
-    """The reply, else the request, in the conversation that was named or in one that the caller may open."""
-    for record in context.hub.records(turn_id):
-        name = record.conversation.decode(errors="replace")
-        if caller.may_open(name) and conversation in (None, name):
-            return record
-    return None
-
-
-async def _searched(context: GatewayContext, turn_id: str, conversation: str) -> ConversationRecord | None:
-    """The same from Kafka, around the time when the turn was sent."""
-    sent = made_at(turn_id)
-    since, until = (time.time() - _LOOKED_BACK_S, time.time()) if sent is None else (sent, sent + _ANSWERED_WITHIN_S)
-    for stream in (Stream.REPLIES, Stream.REQUESTS):
-        records = await context.hub.between(stream, conversation, since - 1.0, until + 1.0)
-        if found := [record for record in records if record.turn_id == turn_id]:
-            return found[0]
-    return None
-
-
 def _stands(context: GatewayContext, turn_id: str, found: ConversationRecord) -> dict[str, Any]:
     told = {"turn_id": turn_id, "conversation_id": found.conversation.decode(errors="replace")}
     if found.stream is Stream.REPLIES:
         try:
-            return {**told, "status": "done", "reply": decode_reply(found.value).model_dump(mode="json")}
+            known = [found, *kept_replies(context.hub, turn_id, told["conversation_id"])[1:]]
+            return {**told, **_done([decode_reply(record.value).model_dump(mode="json") for record in known])}
         except DecodeError as error:
             raise Problem(404, f"the reply of this turn cannot be read: {error}") from None
     if context.hub.has_begun(found):

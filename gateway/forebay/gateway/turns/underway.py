@@ -40,9 +40,12 @@ class Underway:
         return cls(conversation, request.turn_id, request.timestamp / 1000 + ttl_s + GRACE_S)
 
     def extension(self, reply: dict[str, Any] | None) -> dict[str, Any]:
-        """Facts about the turn and its reply for which these APIs have no field."""
+        """Facts about the turn and its answer for which these APIs have no field; the answer may be a later turn's."""
         told = {"turn_id": self.turn_id, "conversation_id": self.conversation_id}
-        return told if reply is None else told | {name: reply.get(name) for name in ("outcome", "route", "action")}
+        if reply is None:
+            return told
+        merged = {"merged_into": reply["turn_id"]} if reply.get("turn_id", self.turn_id) != self.turn_id else {}
+        return told | {name: reply.get(name) for name in ("outcome", "route", "action")} | merged
 
 
 def finish_reason(reply: dict[str, Any]) -> str:

@@ -14,11 +14,12 @@ from forebay.gateway.http.access import Caller
 from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.event_stream import STUCK_S
 from forebay.gateway.http.messages import ConfirmIn, TurnIn
-from forebay.gateway.http.parsing import caller_of, conversation_of, parse, turn_of
+from forebay.gateway.http.parsing import caller_of, checked_id, conversation_of, parse, turn_of
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.subscription import Subscription
 
+from .cancel import cancelled
 from .events import cursor_of, subscribed
 
 PROTOCOL = "forebay.v1"
@@ -125,8 +126,10 @@ class _Listener:
         kind = fields.get("type")
         if kind == "ping":
             return orjson.loads(ConversationEvent("heartbeat", {}).message())  # type: ignore[no-any-return]
+        if kind == "cancel":
+            return await self._cancel(fields.get("turn_id"))
         if kind not in ("turn", "confirm"):
-            raise Problem(400, "type: turn, confirm or ping")
+            raise Problem(400, "type: turn, confirm, cancel or ping")
         body = orjson.dumps({"stream": True, **fields})
         sent = parse(TurnIn, body) if kind == "turn" else parse(ConfirmIn, body)
         turn = turn_of(sent, self._caller, self._conversation)
@@ -138,6 +141,14 @@ class _Listener:
             "place": self._context.hub.place(accepted.request),
             "event_id": str(accepted.cursor),
         }
+
+    async def _cancel(self, turn_id: object) -> dict[str, Any]:
+        """Takes the turn back; how it ended, its `done` says, which was told already where there is a `reply`."""
+        if not isinstance(turn_id, str):
+            raise Problem(400, "turn_id: which turn is taken back?")
+        checked_id(turn_id, "turn_id")
+        reply = await cancelled(self._context, self._caller, self._conversation, turn_id, 0.0)
+        return {"type": "cancelling", "turn_id": turn_id, **({"reply": reply} if reply is not None else {})}
 
 
 def _object(data: str | bytes) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pydantic.config import JsonDict
 
 from forebay.gateway.http.messages import ConfirmIn, TurnIn
 from forebay.gateway.http.problem import Problem
-from forebay.schemas import MAX_TEXT
+from forebay.gateway.settings import OnDisconnect
+from forebay.schemas import MAX_TEXT, WhenBusy
 from forebay.schemas.turn import Identifier
 
 _MOST_ID = 128
@@ -88,6 +89,10 @@ class UiChatIn(BaseModel):
     messageId: str | None = None  # noqa: N815 - as the AI SDK has it
     confirm: UiConfirm | None = None
     attributes: dict[str, JsonValue] = Field(default_factory=dict)
+    when_busy: WhenBusy | None = None
+    on_disconnect: OnDisconnect | None = Field(
+        default=None, description="`cancel`: `stop()`, and a page that is left, takes the turn back."
+    )
 
     def turn(self, *, keyed: bool) -> TurnIn | ConfirmIn:
         """The user's turn; ``keyed`` requests get their turn id from the idempotency key. Raises Problem."""
@@ -107,7 +112,8 @@ class UiChatIn(BaseModel):
             )
         if last.role != "user":
             raise Problem(400, "messages: the last one is not the user's, so nothing was said")
-        return TurnIn(text=last.text(), turn_id=None if keyed else self._said_id(), **told)
+        said_id = None if keyed else self._said_id()
+        return TurnIn(text=last.text(), turn_id=said_id, when_busy=self.when_busy, **told)
 
     def answer_id(self, turn_id: str) -> str:
         """Id of the message with the answer: the last message, if it is the assistant's and goes on."""

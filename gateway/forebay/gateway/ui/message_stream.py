@@ -13,11 +13,13 @@ from aiohttp import web
 
 from forebay.gateway.http.context import GatewayContext
 from forebay.gateway.http.event_stream import HEADERS, HEARTBEAT, data, send
+from forebay.gateway.http.messages import json_response
 from forebay.gateway.http.parsing import body_of, caller_of, carried_headers, checked_id, opened, parse, turn_of
 from forebay.gateway.http.problem import Problem
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.words import Draft, Shown
-from forebay.gateway.turns.following import following
+from forebay.gateway.turns.following import following, is_answer
+from forebay.gateway.turns.leaving import staying, takes_back
 from forebay.gateway.turns.underway import Underway, finish_reason
 
 from .chat_request import UiChatIn, answer_id
@@ -30,6 +32,7 @@ def routes() -> list[web.RouteDef]:
     return [
         web.post("/v1/ui/chat", chat),
         web.get("/v1/ui/chat/{id}/stream", resume, allow_head=False),
+        web.post("/v1/ui/chat/{id}/stop", stop),
     ]
 
 
@@ -41,7 +44,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     conversation = opened(sent.id, caller)
     key = request.headers.get("Idempotency-Key")
     turn = turn_of(sent.turn(keyed=key is not None), caller, conversation, key)
-    with context.connected(caller):
+    with context.connected(caller), staying(request, turn, caller, takes_back=takes_back(request, sent.on_disconnect)):
         accepted = await context.submission.submit(turn, carried_headers(request), api="ui")
         underway = Underway.of(accepted, context.settings.turn_ttl_s)
         async with following(context, underway) as events:
@@ -63,6 +66,20 @@ async def resume(request: web.Request) -> web.StreamResponse:
     with context.connected(caller):
         async with following(context, turn) as events:
             return await send(request, UI_HEADERS, _Answer(turn, answer_id(turn.turn_id)).parts(events))
+
+
+async def stop(request: web.Request) -> web.Response:
+    """Takes back all turns of the chat that have no answer yet: 202 with their ids, 204 when there is none. Raises Problem.
+
+    The page's `stop()` only closes its connection, which a reload does as well; this is what tells them apart.
+    """
+    context = GatewayContext.of(request)
+    caller = caller_of(request, context.access)
+    conversation = opened(checked_id(request.match_info["id"], "the chat's id"), caller)
+    waiting = list(context.hub.unanswered(conversation))
+    for turn_id in waiting:
+        await context.publisher.cancel(conversation, turn_id, caller)
+    return json_response({"turn_ids": waiting}, 202) if waiting else web.Response(status=204)
 
 
 class _Answer:
@@ -93,7 +110,7 @@ class _Answer:
             return [{"type": f"data-{event.name}", "data": said, "transient": True}]
         if event.name == "delta" and self._draft.take(said["sequence"], said["text"], restart=said["restart"]):
             return self._words(self._draft.text)
-        if event.name == "done":
+        if is_answer(event):
             return self._ending(said["reply"])
         return []
 
@@ -114,9 +131,13 @@ class _Answer:
         about = self._turn.extension(reply)
         if reply["outcome"] in ("expired", "failed"):
             return [{"type": "error", "errorText": reply["text"] or (reply.get("error") or {}).get("message", "")}]
-        told = self._words(reply["text"], final=True) or self._start()
+        stopped = reply["outcome"] == "cancelled"
+        told = self._words(reply["text"], final=not stopped) or self._start()
         if self._writing:
             told.append({"type": "text-end", "id": self._text_id})
+        if stopped:
+            metadata = {"type": "message-metadata", "messageMetadata": about}
+            return [*told, {"type": "finish-step"}, metadata, {"type": "abort", "reason": "cancelled"}]
         if reply["outcome"] == "confirmation_required":
             action = reply["action"]
             told.append({"type": "data-confirmation", "id": action["action_id"], "data": action})
