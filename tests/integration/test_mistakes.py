@@ -192,11 +192,11 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def save_state(self, claim: Claim, state: State) -> bool:
+    async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         outcome = self.saves.pop(0) if self.saves else True
         if isinstance(outcome, StoreError):
             raise outcome
-        return outcome and await self._store.save_state(claim, state)
+        return outcome and await self._store.save_state(claim, state, erased_at)
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -226,13 +226,13 @@ async def test_a_stopped_worker_does_not_put_an_old_state_in_place_of_a_new_one(
     store = open_store(fleet.store_url)
 
     class Sleeping(Failing):
-        async def save_state(self, claim: Claim, state: State) -> bool:
+        async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
             if state.pending and state.pending.result is not None:
                 slow.set()
                 await awake.wait()
-                saved.append(await self._store.save_state(claim, state))
+                saved.append(await self._store.save_state(claim, state, erased_at))
                 return saved[-1]
-            return await self._store.save_state(claim, state)
+            return await self._store.save_state(claim, state, erased_at)
 
     await fleet.start(assistant=actions.assistant(), store=Sleeping(store))
     action_id = action_of(await chat.ask(turn('use tool send_back {"sku": "S1"}')))

@@ -19,7 +19,7 @@ class NotingStore:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    async def save_state(self, claim: Claim, state: State) -> bool:
+    async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         return True
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:

@@ -66,7 +66,8 @@ class Summariser:
             cost = upstream.spent(completion.usage, time.time())
             metrics.SUMMARIES.inc()
             if text := completion.text.strip():
-                await self._store.save_summary(conversation_id, text, summarise_to, cost or 0.0)
+                erased_at = loaded.erased_at
+                await self._store.save_summary(conversation_id, text, summarise_to, cost or 0.0, erased_at)
         except (ModelError, StoreError) as error:
             log.warning("summary.failed", conversation_id=conversation_id, error=str(error))
 

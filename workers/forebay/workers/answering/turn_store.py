@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from forebay.workers import metrics
-from forebay.workers.conversations import Entry, Loaded, State, Store, StoredReply, StoreError
+from forebay.workers.conversations import ConversationErased, Entry, Loaded, State, Store, StoredReply, StoreError
 from forebay.workers.conversations.store import store_span
 from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.budget import Budget
@@ -62,14 +62,16 @@ class TurnStore:
     async def save_state(self, context: TurnContext, state: State) -> None:
         """Stores the conversation's state before the turn has ended. Raises AnsweredMeanwhile when the turn is not ours."""
         assert context.claim is not None
-        if not await self._patiently(context.permit, self._store.save_state, context.claim, state):
+        erased_at = context.past.erased_at
+        if not await self._patiently(context.permit, self._store.save_state, context.claim, state, erased_at):
             raise AnsweredMeanwhile
         context.stored_state = state
 
     async def record(self, context: TurnContext, ending: TurnEnding, value: bytes) -> StoredReply:
         """Stores how the turn ends, with ``value``, its reply's bytes, before anyone sees it.
 
-        Returns the reply that counts: another worker's, if it was first.
+        Returns the reply that counts: another worker's, if it was first. Raises AnsweredMeanwhile when the conversation was
+        erased: what is right then is decided anew.
         """
         turn, cost_usd = context.turn, context.effort.cost_usd
         state = ending.state or context.stored_state
@@ -84,9 +86,13 @@ class TurnStore:
             cost_usd,
             None if state == context.stored_state else state,
             ending.hand_off,
+            erased_at=context.past.erased_at,
         )
         with store_span("record"):
-            counts, *_ = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
+            try:
+                counts, *_ = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
+            except ConversationErased:
+                raise AnsweredMeanwhile from None
         self._budget.recorded(context.scopes, cost_usd, time.time())
         return counts
 

@@ -20,12 +20,22 @@ import structlog
 
 from forebay.schemas import SettingsError
 
-from . import sqlite_history
+from . import sqlite_erasure, sqlite_history
 from . import sqlite_tables as tables
 from .exchange import Exchange, decode_steps
 from .sqlite_file import open_file
 from .state import Claim, Conversation, State
-from .store import Entry, HistoryPage, Loaded, Participant, Remembered, StoredReply, StoreError
+from .store import (
+    ConversationErased,
+    Entry,
+    Erased,
+    HistoryPage,
+    Loaded,
+    Participant,
+    Remembered,
+    StoredReply,
+    StoreError,
+)
 
 Result = TypeVar("Result")
 
@@ -45,6 +55,7 @@ class SQLiteStore:
     """The embedded store. Raises SettingsError when the file cannot be opened."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         try:
             self._database = open_file(path, busy_s=10.0)
             self._here = open_file(path, busy_s=0.0)
@@ -81,11 +92,16 @@ class SQLiteStore:
         )
         rows = await (self._read(work) if owner is None else self._ask(work, writes=True))
         latest = tuple(map(_exchange, reversed(rows.history)))
-        return Loaded(rows.reply, latest, rows.spent, _conversation(rows.conversation), rows.claimed_s)
+        conversation = _conversation(rows.conversation)
+        erased_at = rows.conversation[-1] if rows.conversation else None
+        return Loaded(rows.reply, latest, rows.spent, conversation, rows.claimed_s, erased_at)
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`."""
-        return await self._ask(partial(tables.record, entry=entry, replace=replace), writes=True)
+        counts = await self._ask(partial(tables.record, entry=entry, replace=replace), writes=True)
+        if isinstance(counts, ConversationErased):
+            raise counts
+        return counts
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """See `Store.renew`."""
@@ -95,11 +111,19 @@ class SQLiteStore:
         """See `Store.release`."""
         await self._ask(partial(tables.release, claim=claim), writes=True)
 
-    async def save_state(self, claim: Claim, state: State) -> bool:
+    async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         """See `Store.save_state`."""
-        return await self._ask(partial(tables.save_state, claim=claim, state=state), writes=True)
+        work = partial(tables.save_state, claim=claim, state=state, erased_at=erased_at)
+        return await self._ask(work, writes=True)
 
-    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
+    async def save_summary(
+        self,
+        conversation_id: str,
+        summary: str,
+        summarised: int,
+        cost_usd: float = 0.0,
+        erased_at: float | None = None,
+    ) -> None:
         """See `Store.save_summary`."""
         work = partial(
             tables.save_summary,
@@ -107,6 +131,7 @@ class SQLiteStore:
             summary=summary,
             summarised=summarised,
             cost_usd=cost_usd,
+            erased_at=erased_at,
         )
         await self._ask(work, writes=True)
 
@@ -138,6 +163,22 @@ class SQLiteStore:
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
         return await self._ask(partial(tables.give_back, conversation_id=conversation_id), writes=True)
+
+    async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
+        """See `Store.erase`."""
+        work = partial(sqlite_erasure.erase, conversation_id=conversation_id, dry_run=dry_run)
+        return await self._ask(work, writes=not dry_run)
+
+    async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
+        """See `Store.conversations_of`."""
+        return await self._read(partial(sqlite_erasure.conversations_of, user_id=user_id, tenant=tenant))
+
+    async def scrub(self) -> str | None:
+        """See `Store.scrub`."""
+        return await asyncio.to_thread(sqlite_erasure.scrub, self._path)
+
+    def drop(self, conversation_id: str) -> None:
+        """See `Store.drop`: nothing is held."""
 
     async def forget_old(self, most: int = 200) -> int:
         """Drops at most so many turns older than `KEEP_S`; returns how many."""
@@ -221,7 +262,7 @@ def _remembered(_: int, turn_id: str | bytes, at: float, *exchange: Any) -> Reme
 def _conversation(row: sqlite_history.Row | None) -> Conversation:
     if row is None:
         return Conversation()
-    exchanges, state, *others = row
+    exchanges, state, *others, _ = row
     return Conversation(exchanges, State.decode(state), *others)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from typing import Any, NamedTuple, TypeAlias
 
+from .sqlite_erasure import erased_at
 from .store import Participant
 
 Row: TypeAlias = tuple[Any, ...]
@@ -46,9 +47,9 @@ def page(database: sqlite3.Connection, conversation_id: str, before: int | None,
 
 
 def conversation(database: sqlite3.Connection, conversation_id: str) -> Row | None:
-    """Number of exchanges, state, summary, exchanges summarised, hand-off, USD of the summaries."""
+    """Number of exchanges, state, summary, exchanges summarised, hand-off, USD of the summaries, when it was erased."""
     row: Row | None = database.execute(
-        "SELECT exchanges, state, summary, summarised, handed_off, summary_usd FROM conversations"
+        "SELECT exchanges, state, summary, summarised, handed_off, summary_usd, erased_at FROM conversations"
         " WHERE conversation_id = ?",
         (conversation_id,),
     ).fetchone()
@@ -61,6 +62,8 @@ def remember_message(
     """See `Store.remember_message`."""
     # A time to come would keep it from being forgotten.
     at = min(at, time.time())
+    if at < (erased_at(database, conversation_id) or 0.0):
+        return False
     stored = database.execute(
         "INSERT INTO turns (conversation_id, turn_id, said, answer, person, outcome, reply, at)"
         " VALUES (?, ?, '', ?, ?, ?, x'', ?) ON CONFLICT DO NOTHING",

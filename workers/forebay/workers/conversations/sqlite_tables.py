@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 from forebay.workers.spent import HOUR_S, Spent
 
-from . import sqlite_history
+from . import sqlite_erasure, sqlite_history
 from .exchange import Exchange, encode_steps
 from .sqlite_history import Row
 from .state import CLAIM_S, Claim, State
-from .store import Entry, Participant, StoredReply
+from .store import ConversationErased, Entry, Participant, StoredReply
 
 KEEP_S = 30 * 86_400
 """Turns older than this are forgotten: as long as their dead letters can be replayed."""
+ERASED_S = KEEP_S + 7 * 86_400
+"""For how long an erasure is remembered, in seconds: Kafka keeps some dead letters longer than it has to."""
 
 
 class LoadedRows(NamedTuple):
@@ -47,8 +49,11 @@ def load(
     return LoadedRows(reply, latest, _spent(database, scopes), conversation, claimed_s)
 
 
-def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[StoredReply, ...]:
-    """See `Store.record`."""
+def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[StoredReply, ...] | ConversationErased:
+    """See `Store.record`. An erasure is returned: raised, it would undo what others write in the same transaction."""
+    erased_at = sqlite_erasure.erased_at(database, entry.conversation_id)
+    if erased_at is not None and erased_at != entry.erased_at:
+        return ConversationErased(erased_at)
     ended = ((entry.turn_id, entry.reply), *entry.others)
     turns = [(entry.conversation_id, turn_id) for turn_id, _ in ended]
     if replace:
@@ -79,27 +84,34 @@ def release(database: sqlite3.Connection, claim: Claim) -> None:
     database.execute("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?", claim)
 
 
-def save_state(database: sqlite3.Connection, claim: Claim, state: State) -> bool:
+def save_state(database: sqlite3.Connection, claim: Claim, state: State, erased_at: float | None) -> bool:
     """See `Store.save_state`."""
     kept = database.execute(
         "INSERT INTO conversations (conversation_id, state, at) SELECT ?, ?, ? WHERE EXISTS"
         " (SELECT 1 FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?)"
-        " ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at",
-        (claim.conversation_id, state.encode(), int(time.time()), *claim),
+        " ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at WHERE erased_at IS ?",
+        (claim.conversation_id, state.encode(), int(time.time()), *claim, erased_at),
     )
     return kept.rowcount > 0
 
 
 def save_summary(
-    database: sqlite3.Connection, conversation_id: str, summary: str, summarised: int, cost_usd: float
+    database: sqlite3.Connection,
+    conversation_id: str,
+    summary: str,
+    summarised: int,
+    cost_usd: float,
+    erased_at: float | None,
 ) -> None:
     """See `Store.save_summary`."""
     database.execute(
-        "UPDATE conversations SET summary_usd = summary_usd + ? WHERE conversation_id = ?", (cost_usd, conversation_id)
+        "UPDATE conversations SET summary_usd = summary_usd + ? WHERE conversation_id = ? AND erased_at IS ?",
+        (cost_usd, conversation_id, erased_at),
     )
     database.execute(
-        "UPDATE conversations SET summary = ?, summarised = ? WHERE conversation_id = ? AND summarised < ?",
-        (summary, summarised, conversation_id, summarised),
+        "UPDATE conversations SET summary = ?, summarised = ?"
+        " WHERE conversation_id = ? AND summarised < ? AND erased_at IS ?",
+        (summary, summarised, conversation_id, summarised, erased_at),
     )
 
 
@@ -120,7 +132,8 @@ def forget(database: sqlite3.Connection, most: int) -> int:
     old = [
         row[:1]
         for row in database.execute(
-            "SELECT conversation_id FROM conversations WHERE at < ? ORDER BY at LIMIT ?", (now - KEEP_S, most)
+            "SELECT conversation_id FROM conversations WHERE at < ? AND COALESCE(erased_at, 0) < ? ORDER BY at LIMIT ?",
+            (now - KEEP_S, now - ERASED_S, most),
         )
     ]
     database.executemany("DELETE FROM participants WHERE conversation_id = ?", old)

@@ -23,6 +23,15 @@ class StoreError(Exception):
     """The store does not answer; the turn waits and is retried."""
 
 
+class ConversationErased(Exception):
+    """The conversation was erased since the turn was loaded: nothing of it may be stored but that it is over."""
+
+    def __init__(self, erased_at: float) -> None:
+        super().__init__("the conversation was erased meanwhile")
+        self.erased_at = erased_at
+        """In seconds since the epoch: what an entry has to say that it knows."""
+
+
 class StoredReply(NamedTuple):
     """The reply a turn already has."""
 
@@ -46,6 +55,8 @@ class Loaded(NamedTuple):
     conversation: Conversation = Conversation()
     claimed_s: float = 0.0
     """Seconds for which another worker still holds the turn; 0 when it is ours."""
+    erased_at: float | None = None
+    """When the conversation was erased, in seconds since the epoch: turns of before are over. None when it was not."""
 
 
 class Entry(NamedTuple):
@@ -68,6 +79,8 @@ class Entry(NamedTuple):
     user_id: str | None = None
     """Who spoke."""
     tenant: str | None = None
+    erased_at: float | None = None
+    """The erasure that the turn knows of, as it was loaded."""
 
 
 class Remembered(NamedTuple):
@@ -99,6 +112,23 @@ class HistoryPage(NamedTuple):
     """Who spoke first comes first; empty when no turn said."""
 
 
+class Erased(NamedTuple):
+    """What an erasure removed, or would remove."""
+
+    removed: Mapping[str, int]
+    """How many replies, exchanges, persons' messages, summaries, redacted values, claims and participants."""
+    sessions: tuple[str, ...] = ()
+    """What providers keep of the conversation, as `State.sessions` has it: the store cannot remove that."""
+    erased_at: float | None = None
+    """Seconds since the epoch; None when it was only counted."""
+
+    @classmethod
+    def of(cls, state: State, erased_at: float | None, **removed: int) -> Erased:
+        """With what the conversation's state held."""
+        values = sum(value is not None for value in state.vault.values())
+        return cls({**removed, "redacted_values": values}, tuple(state.sessions.values()), erased_at)
+
+
 class Store(Protocol):
     """Loads and records turns. Every method raises StoreError when the store does not answer."""
 
@@ -122,6 +152,8 @@ class Store(Protocol):
         turn counts. Where the entry's turn has one already, exchange, state and hand-off change nothing; the cost is
         counted, and of the others those without a reply get theirs. ``replace`` puts new replies in the place of failed
         ones, for turns that were replayed.
+
+        Raises ConversationErased, and stores nothing, when the conversation was erased since the turn was loaded.
         """
 
     async def renew(self, claims: Sequence[Claim]) -> None:
@@ -130,19 +162,31 @@ class Store(Protocol):
     async def release(self, claim: Claim) -> None:
         """Ends a claim, if its owner still holds it: another may begin at once."""
 
-    async def save_state(self, claim: Claim, state: State) -> bool:
-        """Keeps the state before the turn has ended, for what must survive a crash, if its owner still holds the claim.
+    async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
+        """Keeps the state before the turn has ended, for what must survive a crash, if its owner still holds the claim
+
+        and the conversation was not erased since it was loaded: ``erased_at`` is the erasure that the turn knows of.
 
         Returns whether it did: a worker that was stopped for a while must not put an old state in the place of a new one.
         """
 
-    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
-        """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost."""
+    async def save_summary(
+        self,
+        conversation_id: str,
+        summary: str,
+        summarised: int,
+        cost_usd: float = 0.0,
+        erased_at: float | None = None,
+    ) -> None:
+        """Keeps a summary of the first ``summarised`` exchanges, unless there is one of more of them; adds its cost.
+
+        ``erased_at`` is the erasure that was known when they were loaded; after another one nothing is kept.
+        """
 
     async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
         """Adds what a person of the shop wrote to the history, in the order it comes; ``at`` in seconds since the epoch.
 
-        Returns whether it did: not where a message of this id is there already.
+        Returns whether it did: not where a message of this id is there already, or it is older than an erasure.
         """
 
     async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
@@ -150,6 +194,21 @@ class Store(Protocol):
 
     async def give_back(self, conversation_id: str) -> bool:
         """The assistant answers again where a person had taken over; returns whether one had."""
+
+    async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
+        """Removes all that is kept of a conversation, but for when that was, so that no turn of before writes it back.
+
+        ``dry_run`` only counts.
+        """
+
+    async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
+        """Ids of the conversations in which a user spoke; ``tenant`` None means of any tenant."""
+
+    async def scrub(self) -> str | None:
+        """Makes the store's files forget what was deleted. Returns what could not be done, as a sentence; None is all."""
+
+    def drop(self, conversation_id: str) -> None:
+        """Lets go of what this process holds of a conversation in memory."""
 
     async def close(self) -> None:
         """Finishes what was begun."""

@@ -11,7 +11,7 @@ from forebay.schemas import Outcome
 from forebay.workers.conversations.exchange import Exchange, decode_steps, encode_steps
 from forebay.workers.conversations.hot_histories import HeldHistory
 from forebay.workers.conversations.state import Conversation, State
-from forebay.workers.conversations.store import HistoryPage, Participant, Remembered, StoredReply
+from forebay.workers.conversations.store import Erased, HistoryPage, Participant, Remembered, StoredReply
 from forebay.workers.spent import Spent
 
 _OUTCOMES = {name.encode(): cast(Outcome, name) for name in get_args(Outcome)}
@@ -78,13 +78,51 @@ def page(answer: bytes) -> HistoryPage:
     """What `history.lua` says."""
     history, first, older, participants, *fields = parts(answer)
     exchanges = tuple(_remembered(row) for row in orjson.loads(history or b"[]"))
-    people = tuple(Participant(*who) for who in orjson.loads(participants or b"[]"))
+    people = tuple(_participant(who or b"") for who in parts(participants or b"\n"))
     return HistoryPage(exchanges, int(first or 0) if older else None, conversation(fields), people)
 
 
 def participant(who: Participant) -> bytes:
-    """As the list of a conversation has them; empty for nobody."""
-    return orjson.dumps([*who]) if who.user_id or who.tenant else b""
+    """As the list of a conversation has them, ``LENGTH:USER:TENANT``; empty for nobody."""
+    if not (who.user_id or who.tenant):
+        return b""
+    user, tenant = (who.user_id or "").encode(), (who.tenant or "").encode()
+    return b"%d:%b:%b" % (len(user), user, tenant)
+
+
+def _participant(member: bytes) -> Participant:
+    length, _, rest = member.partition(b":")
+    user, tenant = rest[: int(length)], rest[int(length) + 1 :]
+    return Participant(user.decode() or None, tenant.decode() or None)
+
+
+def listed(conversation_id: str, tenant: str | None) -> bytes:
+    """As the list of a user has their conversations: ``LENGTH:TENANT:CONVERSATION``."""
+    of_tenant = (tenant or "").encode()
+    return b"%d:%b:%b" % (len(of_tenant), of_tenant, conversation_id.encode())
+
+
+def conversations_of(members: Sequence[bytes], tenant: str | None) -> set[str]:
+    """The ids in what `listed` wrote, of one tenant; None is any."""
+    found = map(_participant, members)  # of the same form
+    return {conversation or "" for of_tenant, conversation in found if tenant is None or of_tenant == tenant}
+
+
+def erased(answer: bytes) -> tuple[Erased, bool]:
+    """What `erase.lua` says, and whether there may be turns that it did not know of."""
+    numbers, state, erased_at, unlisted = parts(answer)
+    replies, exchanges, messages, summaries, claims, participants = map(int, (numbers or b"").split())
+    removed = Erased.of(
+        State.decode(state),
+        float(erased_at) if erased_at else None,
+        replies=replies,
+        exchanges=exchanges,
+        messages=messages,
+        summaries=summaries,
+        claims=claims,
+        participants=participants,
+    )
+    return removed, bool(unlisted)
 
 
 def _exchange(row: list[Any]) -> Exchange:

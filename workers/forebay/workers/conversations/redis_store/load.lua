@@ -5,7 +5,7 @@
 --       how long a claim lasts, in ms
 -- Returns the lengths of its parts (-1 for what is not there), a line feed, and the parts: turn, ms for which another holds
 -- it, version, history ('' when it is the worker's own), exchanges, state, summary, summarised, hand-off, USD of the
--- summaries, and what was spent as in spent.lua.
+-- summaries, when it was erased, and what was spent as in spent.lua.
 redis.replicate_commands() -- TIME before writes, whatever a Redis before 7 is set to
 
 local turn = redis.call('GET', KEYS[1])
@@ -23,7 +23,7 @@ if ARGV[3] ~= '' and (not turn or outcome == 'failed' or outcome == 'expired') t
 end
 
 local fields = redis.call('HMGET', KEYS[3], 'version', 'exchanges', 'state', 'summary', 'summarised', 'handed_off',
-  'summary_usd')
+  'summary_usd', 'erased_at')
 local version, history = fields[1] or '', ''
 if version == '' or version ~= ARGV[2] then
   local most = tonumber(ARGV[1])
@@ -45,10 +45,10 @@ end
 
 local parts = {
   turn, others_ms, version, history, fields[2], fields[3], fields[4], fields[5], fields[6], fields[7],
-  spent,
+  fields[8], spent,
 }
 local lengths, found = {}, {}
-for index = 1, 11 do
+for index = 1, 12 do
   local part = parts[index] and tostring(parts[index])
   lengths[index] = part and #part or -1
   if part then

@@ -4,17 +4,23 @@
 --       turn that ends with it; then the spending of each scope that the cost counts against
 -- ARGV: '1' to replace failed replies; the exchange or ''; '' or '=' and the state; '' or '=' and the hand-off; USD; how long
 --       conversations are kept, in s; how long spending is, in s; how many exchanges are kept; who spoke, or ''; the
---       conversation as the user's list has it, or ''; then of each turn its id, and who stores it, a blank, its outcome, a
---       line feed, the reply
+--       conversation as the user's list has it, or ''; the erasure that is known, or '0'; then of each turn its id, and who
+--       stores it, a blank, its outcome, a line feed, the reply
 -- Returns the lengths of its parts (-1 for what is not there), a line feed, and the parts: the versions of the history before
--- and after with a blank between, where it changed; then for each turn what was there first, -1 where ours is stored.
+-- and after with a blank between, where it changed; then for each turn what was there first, -1 where ours is stored. Or '!'
+-- and when the conversation was erased, where that is not known.
 redis.replicate_commands() -- TIME before writes, whatever a Redis before 7 is set to
 
 local conversation, history, turns, participants, user = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local keep_s, history_most = tonumber(ARGV[6]), tonumber(ARGV[8])
 local time = redis.call('TIME')
 local seconds = tonumber(time[1])
-local others = (#ARGV - 12) / 2
+local others = (#ARGV - 13) / 2
+local known = redis.call('HMGET', conversation, 'version', 'erased_at', 'indexed')
+local before, erased_at = known[1] or '', known[2]
+if erased_at and tonumber(erased_at) ~= tonumber(ARGV[11]) then
+  return '!' .. erased_at
+end
 
 -- Ends a turn that has no reply yet; returns what was there first and stands, or false.
 local function finish(key, claim, turn_id, turn)
@@ -55,8 +61,7 @@ local function keep()
     return false
   end
   local fields, versions = {}, false
-  local before = redis.call('HGET', conversation, 'version') or ''
-  if before == '' and redis.call('EXISTS', conversation) == 0 then
+  if not known[3] and before == '' and redis.call('EXISTS', conversation) == 0 then
     fields = { 'indexed', '1' } -- all of its turns are in `turns`
   end
   if ARGV[2] ~= '' then
@@ -75,7 +80,7 @@ local function keep()
     fields[#fields + 1], fields[#fields + 2] = 'handed_off', string.sub(ARGV[4], 2)
   end
   redis.call('HSET', conversation, unpack(fields))
-  redis.call('EXPIRE', conversation, keep_s)
+  redis.call('EXPIRE', conversation, erased_at and keep_s + 7 * 86400 or keep_s) -- `ERASED_S`
   redis.call('EXPIRE', history, keep_s)
   return versions
 end
@@ -96,12 +101,12 @@ local function take_part()
 end
 
 -- The same worker says it again, since it heard no answer: it is there, and paid for.
-if tonumber(ARGV[5]) ~= 0 and redis.call('GET', KEYS[1]) ~= ARGV[12] then
+if tonumber(ARGV[5]) ~= 0 and redis.call('GET', KEYS[1]) ~= ARGV[13] then
   spend()
 end
-local parts = { false, finish(KEYS[1], KEYS[2], ARGV[11], ARGV[12]) }
+local parts = { false, finish(KEYS[1], KEYS[2], ARGV[12], ARGV[13]) }
 for other = 1, others do
-  parts[2 + other] = finish(KEYS[6 + 2 * other], KEYS[7 + 2 * other], ARGV[11 + 2 * other], ARGV[12 + 2 * other])
+  parts[2 + other] = finish(KEYS[6 + 2 * other], KEYS[7 + 2 * other], ARGV[12 + 2 * other], ARGV[13 + 2 * other])
 end
 redis.call('ZREMRANGEBYSCORE', turns, '-inf', seconds - keep_s)
 redis.call('EXPIRE', turns, keep_s)

@@ -8,29 +8,37 @@ Keys, all of them with a time to live; ``{forebay:0}`` is the shard, one hash ta
     {forebay:0}:turn:LENGTH:CONVERSATION:TURN    who stored it, outcome, reply (LENGTH: characters of the conversation id)
     {forebay:0}:claim:LENGTH:CONVERSATION:TURN   the owner
     {forebay:0}:conversation:CONVERSATION        hash: version, exchanges, state, summary, summarised, handed_off,
-                                                  summary_usd; indexed: all turns are in `turns`
+                                                 summary_usd, erased_at; indexed: all turns are in `turns`
     {forebay:0}:history:CONVERSATION             list of the latest exchanges, JSON
     {forebay:0}:turns:CONVERSATION               sorted by time: t and the ids of its turns, m and those of persons' messages
     {forebay:0}:message:LENGTH:CONVERSATION:ID   a person's message that is in the history
-    {forebay:0}:participants:CONVERSATION        sorted by time: [user, tenant], JSON
-    {forebay:0}:user:USER                        sorted by time: [conversation, tenant], JSON
+    {forebay:0}:participants:CONVERSATION        sorted by time: LENGTH:USER:TENANT, LENGTH of the user
+    {forebay:0}:user:USER                        sorted by time: LENGTH:TENANT:CONVERSATION
     {forebay:0}:spent:SCOPE                      hash: USD of hours (h495000) and days (d20625), counted from the epoch
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 import zlib
 from collections.abc import Sequence
-
-import orjson
+from typing import Any
 
 from forebay.workers.conversations.exchange import Exchange
 from forebay.workers.conversations.hot_histories import HotConversations
 from forebay.workers.conversations.state import CLAIM_S, Claim, State
-from forebay.workers.conversations.store import Entry, HistoryPage, Loaded, Participant, StoredReply
+from forebay.workers.conversations.store import (
+    ConversationErased,
+    Entry,
+    Erased,
+    HistoryPage,
+    Loaded,
+    Participant,
+    StoredReply,
+)
 
 from . import answers
 from .address import RedisAddress
@@ -39,13 +47,16 @@ from .pipe import Script
 
 KEEP_S = 30 * 86_400
 """Turns older than this are forgotten, and conversations in which nothing happened for so long, in seconds."""
+ERASED_S = KEEP_S + 7 * 86_400
+"""For how long an erasure is remembered, in seconds: Kafka keeps some dead letters longer than it has to."""
 SPENDING_S = 3 * 86_400
 """How long spending is kept, in seconds."""
 HISTORY = 200
 """The latest exchanges that are kept of a conversation."""
 
-_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY, _REMEMBER, _HISTORY = (
-    Script(f"{name}.lua") for name in ("load", "record", "spent", "claims", "state", "summary", "remember", "history")
+_LOAD, _RECORD, _SPENT, _CLAIMS, _STATE, _SUMMARY, _REMEMBER, _HISTORY, _ERASE = (
+    Script(f"{name}.lua")
+    for name in ("load", "record", "spent", "claims", "state", "summary", "remember", "history", "erase")
 )
 _CLAIM_MS, _KEEP_TEXT = b"%d" % int(CLAIM_S * 1000), b"%d" % KEEP_S
 _LIMITS = (_KEEP_TEXT, b"%d" % SPENDING_S, b"%d" % HISTORY)
@@ -83,7 +94,7 @@ class RedisStore:
             others = (number for number in range(self._shards) if number != shard)
             asked += [self._run(other, _SPENT, _spending_keys(other, scopes), ()) for other in others]
         answer, *elsewhere = await asyncio.gather(*asked) if len(asked) > 1 else (await asked[0],)
-        turn, others_ms, version, history, *fields, spent = answers.parts(answer)
+        turn, others_ms, version, history, *fields, erased_at, spent = answers.parts(answer)
         if history or held is None:
             held = answers.held(version or b"", exchanges, history or b"[]")
             if exchanges:
@@ -94,6 +105,7 @@ class RedisStore:
             answers.spent(scopes, [spent, *elsewhere]) if spent else {},
             answers.conversation(fields),
             int(others_ms or 0) / 1000,
+            None if erased_at is None else float(erased_at),
         )
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
@@ -108,7 +120,8 @@ class RedisStore:
             _usd(entry.cost_usd),
             *_LIMITS,
             answers.participant(Participant(entry.user_id, entry.tenant)),
-            orjson.dumps([entry.conversation_id, entry.tenant]) if entry.user_id else b"",
+            answers.listed(entry.conversation_id, entry.tenant) if entry.user_id else b"",
+            _moment(entry.erased_at),
         ]
         for turn_id, (outcome, value) in ended:
             arguments += turn_id.encode(), b"%b %b\n%b" % (self._me, outcome.encode(), value)
@@ -117,7 +130,10 @@ class RedisStore:
         for turn_id, _ in entry.others:
             keys += _keys(shard, entry.conversation_id, turn_id)[:2]
         keys += _spending_keys(shard, entry.scopes)
-        versions, *firsts = answers.parts(await self._run(shard, _RECORD, keys, arguments))
+        answer = await self._run(shard, _RECORD, keys, arguments)
+        if answer.startswith(b"!"):
+            raise ConversationErased(float(answer[1:]))
+        versions, *firsts = answers.parts(answer)
         if versions and entry.exchange:
             before, after = versions.split(b" ")
             self._hot.append(entry.conversation_id, before, after, entry.exchange, len(exchange))
@@ -133,17 +149,26 @@ class RedisStore:
         """See `Store.release`."""
         await self._claims([claim], b"0")
 
-    async def save_state(self, claim: Claim, state: State) -> bool:
+    async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         """See `Store.save_state`."""
         shard = self._shard(claim.conversation_id)
         keys = _keys(shard, claim.conversation_id, claim.turn_id)[1:]
-        return bool(await self._run(shard, _STATE, keys, (claim.owner.encode(), _KEEP_TEXT, state.encode())))
+        arguments = (claim.owner.encode(), _KEEP_TEXT, state.encode(), _moment(erased_at))
+        return bool(await self._run(shard, _STATE, keys, arguments))
 
-    async def save_summary(self, conversation_id: str, summary: str, summarised: int, cost_usd: float = 0.0) -> None:
+    async def save_summary(
+        self,
+        conversation_id: str,
+        summary: str,
+        summarised: int,
+        cost_usd: float = 0.0,
+        erased_at: float | None = None,
+    ) -> None:
         """See `Store.save_summary`. Said again after a StoreError, its cost is counted once."""
         shard = self._shard(conversation_id)
         key = _keys(shard, conversation_id, "")[2]
-        await self._run(shard, _SUMMARY, (key,), (summary.encode(), b"%d" % summarised, _usd(cost_usd)))
+        arguments = (summary.encode(), b"%d" % summarised, _usd(cost_usd), _moment(erased_at))
+        await self._run(shard, _SUMMARY, (key,), arguments)
 
     async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
         """See `Store.remember_message`."""
@@ -152,9 +177,8 @@ class RedisStore:
         message = _tagged(shard, f"message:{len(conversation_id)}:{conversation_id}:{message_id}")
         keys = (message, conversation, history, _more_keys(shard, conversation_id)[0])
         exchange = answers.encode(Exchange("", text, (), name), message_id, at)
-        return bool(
-            await self._run(shard, _REMEMBER, keys, (message_id.encode(), exchange, _KEEP_TEXT, b"%d" % HISTORY))
-        )
+        arguments = (message_id.encode(), exchange, _KEEP_TEXT, b"%d" % HISTORY, _moment(at))
+        return bool(await self._run(shard, _REMEMBER, keys, arguments))
 
     async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
         """See `Store.history`. The latest `HISTORY` exchanges are there."""
@@ -167,7 +191,43 @@ class RedisStore:
         """See `Store.give_back`."""
         shard = self._shard(conversation_id)
         key = _keys(shard, conversation_id, "")[2]
-        return bool(await self._nodes.ask(shard, lambda pipe: pipe.ask(b"HDEL", key, b"handed_off")))
+        return bool(await self._ask(shard, b"HDEL", key, b"handed_off"))
+
+    async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
+        """See `Store.erase`."""
+        shard = self._shard(conversation_id)
+        turn = f"{len(conversation_id)}:{conversation_id}:"
+        beginnings = [_tagged(shard, name) for name in ("turn:" + turn, "claim:" + turn, "message:" + turn, "user:")]
+        arguments = (b"1" if dry_run else b"0", b"%d" % ERASED_S, *beginnings, conversation_id.encode())
+        keys = *_keys(shard, conversation_id, "")[2:], *_more_keys(shard, conversation_id)[:2]
+        removed, unlisted = answers.erased(await self._run(shard, _ERASE, keys, arguments))
+        self.drop(conversation_id)
+        if unlisted:  # the first version kept no list of them
+            more = await self._remove_unlisted(shard, beginnings[0], dry_run=dry_run)
+            # Counted only, those that are listed are found again.
+            replies = more if dry_run else more + removed.removed["replies"]
+            removed = removed._replace(removed={**removed.removed, "replies": replies})
+        return removed
+
+    async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
+        """See `Store.conversations_of`."""
+        asked = (
+            self._ask(shard, b"ZRANGE", _tagged(shard, f"user:{user_id}"), b"0", b"-1") for shard in range(self._shards)
+        )
+        members = [member for found in await asyncio.gather(*asked) for member in found] if user_id else []
+        return tuple(sorted(answers.conversations_of(members, tenant)))
+
+    async def scrub(self) -> str | None:
+        """See `Store.scrub`. Redis rewrites its append-only file in the background."""
+        asked = (self._ask(shard, b"BGREWRITEAOF") for shard in range(self._shards))
+        for end in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(end, Exception) and "in progress" not in str(end):
+                return f"its append-only file holds the words until it is rewritten: run BGREWRITEAOF ({end})"
+        return None
+
+    def drop(self, conversation_id: str) -> None:
+        """See `Store.drop`."""
+        self._hot.forget(conversation_id)
 
     async def close(self) -> None:
         """Waits for what was asked, then closes the connections."""
@@ -183,6 +243,20 @@ class RedisStore:
             keys, owners = zip(*held, strict=True)
             asked.append(self._run(shard, _CLAIMS, keys, (milliseconds, *owners)))
         await asyncio.gather(*asked)
+
+    async def _remove_unlisted(self, shard: int, beginning: bytes, *, dry_run: bool) -> int:
+        """Removes the turns whose keys begin so, by looking through all keys; returns how many there were."""
+        pattern = re.sub(rb"[*?[\]\\^-]", rb"\\\g<0>", beginning) + b"*"
+        cursor, removed = b"0", 0
+        while True:
+            cursor, found = await self._ask(shard, b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+            if found:
+                removed += await self._ask(shard, b"EXISTS" if dry_run else b"DEL", *found)
+            if cursor == b"0":
+                return removed
+
+    async def _ask(self, shard: int, *words: bytes) -> Any:
+        return await self._nodes.ask(shard, lambda pipe: pipe.ask(*words))
 
     async def _run(self, shard: int, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> bytes:
         answer: bytes = await self._nodes.ask(shard, lambda pipe: pipe.run(script, keys, arguments))
@@ -211,6 +285,10 @@ def _spending_keys(shard: int, scopes: Sequence[str]) -> list[bytes]:
 
 def _tagged(shard: int, name: str) -> bytes:
     return f"{{forebay:{shard}}}:{name}".encode()
+
+
+def _moment(at: float | None) -> bytes:
+    return repr(float(at or 0)).encode()
 
 
 def _usd(amount: float) -> bytes:

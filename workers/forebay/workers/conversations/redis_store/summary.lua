@@ -1,12 +1,15 @@
 -- Keeps a summary of a conversation, outside of a turn's end: only where there is a conversation, and only in the place of a
--- summary of fewer exchanges.
+-- summary of fewer exchanges; nothing where it was erased meanwhile.
 --
--- KEYS: conversation. ARGV: the summary, of how many exchanges, and what it cost in USD
+-- KEYS: conversation. ARGV: the summary, of how many exchanges, what it cost in USD, the erasure that is known or '0'
 local conversation = KEYS[1]
 if redis.call('EXISTS', conversation) == 0 then
   return 'OK'
 end
-local found = redis.call('HMGET', conversation, 'summary', 'summarised')
+local found = redis.call('HMGET', conversation, 'summary', 'summarised', 'erased_at')
+if found[3] and tonumber(found[3]) ~= tonumber(ARGV[4]) then
+  return 'OK'
+end
 if found[1] == ARGV[1] and found[2] == ARGV[2] then
   return 'OK' -- said again by a worker that heard no answer: it is there, and paid for
 end
