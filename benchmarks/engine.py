@@ -9,11 +9,10 @@ from functools import partial
 import orjson
 import uvloop
 
-from forebay.schemas import Cluster
+from forebay.schemas import Cluster, WhenBusy
 from forebay.workers.engine.handler import SendDelta
-from forebay.workers.engine.inbound import InboundRecord
-from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.publication import Publication
+from forebay.workers.engine.turn_group import TurnGroup
 from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
@@ -27,6 +26,8 @@ class SimulatedCalls:
     def __init__(self, contract: Contract, _: SendDelta) -> None:
         self._contract = contract
 
+    when_busy: WhenBusy = "enqueue"
+
     def ready(self) -> str | None:
         return None
 
@@ -36,12 +37,13 @@ class SimulatedCalls:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+    async def answer(self, group: TurnGroup) -> list[Publication]:
+        (inbound,) = group.turns
         turn = inbound.decode()
         if seconds := call_seconds(self._contract, sequence_of(turn.turn_id)):
             await asyncio.sleep(seconds)
         reply = orjson.dumps({"turn_id": turn.turn_id, "conversation_id": turn.conversation_id})
-        return Publication(reply, None, turn.conversation_id, "answered")
+        return [Publication(reply, None, turn.conversation_id, "answered")]
 
 
 async def work(contract: Contract) -> None:

@@ -29,6 +29,7 @@ from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.lanes import Lanes
 from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.turn_group import TurnGroup
 from forebay.workers.flow.chain import Chain
 from forebay.workers.flow.concurrency import AdaptiveLimit
 from forebay.workers.flow.upstream import Upstream
@@ -69,9 +70,9 @@ class Answers:
 
     async def one(self) -> None:
         """Answers one more turn."""
-        await self.answering.answer(*self.prepared())
+        await self.answering.answer(self.prepared())
 
-    def prepared(self) -> tuple[InboundRecord, Permit]:
+    def prepared(self) -> TurnGroup:
         """The next turn, with its permit."""
         self._count += 1
         name = f"c-{self._count}"
@@ -82,7 +83,7 @@ class Answers:
         )
         self._lanes.offer(name, inbound, 0.0)
         self._lanes.take()
-        return inbound, Permit(self._lanes, name, lambda: None)
+        return TurnGroup([inbound], Permit(self._lanes, name, lambda: None))
 
     async def close(self) -> None:
         await self.answering.close()
@@ -98,13 +99,13 @@ async def measured() -> tuple[Profile, float]:
                 await answers.one()
             turn = answers.prepared()
             with Profile() as profile:
-                await answers.answering.answer(*turn)
+                await answers.answering.answer(turn)
             rounds = []
             for _ in range(ROUNDS):
                 turns = [answers.prepared() for _ in range(TIMED)]
                 began = time.process_time()
                 for turn in turns:
-                    await answers.answering.answer(*turn)
+                    await answers.answering.answer(turn)
                 rounds.append((time.process_time() - began) / TIMED * 1e6)
         finally:
             await answers.close()

@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-from forebay.schemas import Turn, encode
+from forebay.schemas import Turn, WhenBusy, encode
 from forebay.workers.engine.handler import SendDelta
-from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.publication import Publication
+from forebay.workers.engine.turn_group import TurnGroup
 
 Work = Callable[[Turn, Permit], Awaitable[None]]
 
@@ -40,6 +40,8 @@ class Echo:
         """The same handler for every worker."""
         return self
 
+    when_busy: WhenBusy = "enqueue"
+
     def ready(self) -> str | None:
         return None
 
@@ -49,8 +51,9 @@ class Echo:
     async def close(self) -> None:
         """Nothing was begun."""
 
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+    async def answer(self, group: TurnGroup) -> list[Publication]:
+        (inbound,) = group.turns
         turn = inbound.decode()
         self.calls[turn.text] += 1
-        await self._work(turn, permit)
-        return Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")
+        await self._work(turn, group.permit)
+        return [Publication(encode(turn, unset=False), None, turn.conversation_id, "answered")]

@@ -19,6 +19,7 @@ from forebay.workers.answering.model_call import ModelCall, ModelCalls
 from forebay.workers.answering.turn_context import Effort, Expired, GaveUp, TurnContext
 from forebay.workers.engine.lanes import Lanes
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.turn_group import TurnGroup
 from forebay.workers.flow.breaker import BreakerPolicy
 from forebay.workers.flow.budget import Budget, Ceilings
 from forebay.workers.flow.chain import Chain
@@ -135,7 +136,7 @@ class Scene:
         self.lanes.offer(lane, lane, self.loop.time())
         assert self.lanes.take() == lane
         turn = Turn(turn_id=lane, conversation_id=lane, text="hi")
-        context = TurnContext(turn, permit, Effort(0, 0.0), self.loop.time() + ttl_s)
+        context = TurnContext(turn, TurnGroup((), permit), Effort(0, 0.0), self.loop.time() + ttl_s)
         return self.loop.create_task(self.calls.completion(ModelCall(context, prompt)))
 
 

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 from forebay.schemas import Turn, encode
 from forebay.workers.answering import replies
-from forebay.workers.answering.turn_context import Effort, TurnContext, TurnEnding
+from forebay.workers.answering.turn_context import Effort, Member, TurnContext, TurnEnding
 from forebay.workers.answering.turn_store import TurnStore
 from forebay.workers.conversations import Claim, Conversation, Entry, Loaded, Pending, State, Store, StoredReply
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.turn_group import TurnGroup
 from forebay.workers.flow.budget import Budget, Ceilings
 
 
@@ -29,7 +31,8 @@ class NotingStore:
 
 def context_of(past: Loaded) -> TurnContext:
     turn = Turn(turn_id="t-1", conversation_id="c-1", text="Cancel order 1001.")
-    context = TurnContext(turn, cast(Permit, None), Effort(0, 0.0), deadline=1.0, claim=Claim("c-1", "t-1", "w-1"))
+    context = TurnContext(turn, TurnGroup((), cast(Permit, None)), Effort(0, 0.0), deadline=1.0)
+    context.members = [Member(cast(InboundRecord, None), turn, 1.0, claim=Claim("c-1", "t-1", "w-1"))]
     context.loaded(past)
     return context
 

@@ -84,7 +84,7 @@ async def check_topics(cluster: Cluster) -> None:
         raise cluster.explain(error) from error
     finally:
         await admin.close()
-    fleet = (topics.workers, topics.commands)
+    fleet = (topics.workers, topics.commands, topics.cancellations)
     answers = (topics.replies, topics.deltas, topics.dead_letters, topics.handoffs)
     cluster.missing(existing, (topics.requests, *answers, *fleet))
 

@@ -171,7 +171,7 @@ class CallAnswer:
         return None
 
     def _reply(self, prompt: CallPrompt, reply: ModelAnswer, strike: Strike | None, latency_ms: float) -> ResponsePlan:
-        if strike is not None and strike.kind is Fault.HANG:
+        if strike is not None and strike.kind is Fault.HANG and (strike.after is None or not prompt.stream):
             return ResponsePlan([], Ending.HANG)
         self._service.allowance(self._wire).spend(self._now, prompt.tokens, reply.tokens)
         silence_s = self._settings.slow_s

@@ -20,7 +20,7 @@ class Fault(StrEnum):
     SERVER_ERROR = "server_error"
     """500 after the usual latency."""
     HANG = "hang"
-    """Nothing is ever answered; the connection stays open."""
+    """Nothing is ever answered; the connection stays open. With `after`, a stream shows so many pieces first."""
     SLOW_FIRST_TOKEN = "slow_first_token"  # noqa: S105
     """A stream opens in time and then stays silent for `seconds`; a plain call takes `seconds`."""
     CUT = "cut"

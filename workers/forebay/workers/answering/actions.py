@@ -13,6 +13,7 @@ from forebay.workers.assistants.routing import Route, Routing
 from forebay.workers.assistants.toolbox import Allowance
 from forebay.workers.assistants.tools import Tool
 from forebay.workers.conversations import Exchange, Pending
+from forebay.workers.engine.turn_group import Interrupted
 from forebay.workers.messages import Message, ToolCall, ToolResult
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 
@@ -55,6 +56,9 @@ class Actions:
             return await self._rounds.answer_to(_as_said(context, action), context, route, route.model)
         except AnsweredMeanwhile:
             raise
+        except Interrupted:  # the customer has stopped the telling; the action has run all the same
+            context.state = settled
+            return _told(context, route, action, "failed" if action.failed else "done")
         except MISTAKES as error:  # the action has run: the customer must hear of it, by whatever words
             raise_if_ours(error)
             log.warning("action.told_without_a_model", turn_id=turn.turn_id, error=repr(error))

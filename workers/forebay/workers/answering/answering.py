@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from forebay.schemas import (
+    CONVERSATION_BUSY,
     ONLY,
     Failure,
     Headers,
@@ -16,6 +17,7 @@ from forebay.schemas import (
     Reply,
     Spending,
     Turn,
+    WhenBusy,
     decode_reply,
     encode,
     identity,
@@ -30,9 +32,8 @@ from forebay.workers.assistants.faq_file import FaqFile
 from forebay.workers.assistants.routing import Routing
 from forebay.workers.conversations import Exchange, Store, StoredReply
 from forebay.workers.conversations.claims import Claims
-from forebay.workers.engine.inbound import InboundRecord
-from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.publication import Publication
+from forebay.workers.engine.turn_group import Interrupted, TurnGroup
 from forebay.workers.flow.budget import Budget, Ceilings
 from forebay.workers.flow.chain import Chain
 from forebay.workers.flow.hedge import Hedge
@@ -45,12 +46,14 @@ from .deltas import DeltaStream
 from .model_call import ModelCalls
 from .rounds import Rounds
 from .summariser import Summariser
-from .turn_context import AnsweredMeanwhile, Effort, Expired, GaveUp, TurnContext, TurnEnding
+from .turn_context import AnsweredMeanwhile, Effort, Expired, GaveUp, Member, TurnContext, TurnEnding
 from .turn_store import TurnStore
 from .without_model import ending_without_model
 
 log = structlog.get_logger()
 
+_NOTHING_SAID = "[The customer stopped this answer.]"
+"""What a model reads of an answer that was stopped before a word of it, where tools had run."""
 MAX_REPLY_BYTES = 1_000_000
 """Larger replies would not fit Kafka's default record size with their headers."""
 
@@ -104,51 +107,86 @@ class Answering:
         """What was spent in this hour and day."""
         return self._budget.spending(time.time())
 
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        """One turn, from its stored past to its stored reply. Never raises for what the turn or the model did."""
-        if inbound.failure is not None:
-            return await self._refuse(inbound, inbound.failure, permit)
-        context = self._context(inbound, permit)
-        while True:
-            recorded = False
-            context.claim = self._claims.begin(context.turn.conversation_id, context.turn.turn_id)
-            try:
-                await self._store.load(context)
-                if standing := context.standing:
-                    recorded = standing.final
-                    return self._published_again(context, standing)
-                ending = await self._ending(context)
-                permit.give_back()
-                publication = await self._record(context, ending)
-                recorded = True
-            except AnsweredMeanwhile:
-                publication = None  # the next attempt finds its reply
-            finally:
-                self._claims.end(context.claim, recorded=recorded)
-            if publication is not None:
-                return publication
-            await permit.regain()
+    @property
+    def when_busy(self) -> WhenBusy:
+        """The assistant's own rule."""
+        return self._assistant.when_busy
 
-    def _context(self, inbound: InboundRecord, permit: Permit) -> TurnContext:
-        turn = inbound.decode()
-        tracing.TURN.set((turn.turn_id, turn.conversation_id))
-        return TurnContext(
-            turn,
-            permit,
-            Effort(inbound.timestamp, time.time()),
-            inbound.deadline(self._turn_ttl_s, turn),
-            self._budget.ceilings.scopes(turn.tenant),
-            replayed(inbound.headers),
-            self._assistant.redaction,
-        )
+    async def answer(self, group: TurnGroup) -> list[Publication]:
+        """The turns of a group, from their stored past to their stored replies. Never raises for what a turn or the model
+        did.
+        """
+        if (failure := group.turns[0].failure) is not None:
+            return [await self._refuse(group, failure)]
+        context = self._context(group)
+        recorded = False
+        try:
+            while True:
+                self._join(context)
+                await self._store.load(context)
+                if not context.open:
+                    recorded = all(member.standing and member.standing.final for member in context.members)
+                    return self._published_again(context)
+                try:
+                    ending = await self._ending(context)
+                    context.permit.give_back()
+                    publications = await self._record(context, ending)
+                except AnsweredMeanwhile:  # the next attempt finds its reply
+                    self._end_claims(context, recorded=False)
+                    await context.permit.regain()
+                except Interrupted:  # asked again, for those that are wanted now
+                    group.absorb()
+                else:
+                    recorded = True
+                    return publications
+        finally:
+            self._end_claims(context, recorded=recorded)
+
+    def _context(self, group: TurnGroup) -> TurnContext:
+        first = group.turns[0]
+        turn, effort = first.decode(), Effort(first.timestamp, time.time())
+        scopes = self._budget.ceilings.scopes(turn.tenant)
+        return TurnContext(turn, group, effort, scopes=scopes, redactor=self._assistant.redaction)
+
+    def _join(self, context: TurnContext) -> None:
+        """Takes in the group's new turns, and claims what is not ours."""
+        members = context.members
+        for inbound in context.group.turns[len(members) :]:
+            turn = inbound.decode()
+            deadline = inbound.deadline(self._turn_ttl_s, turn)
+            members.append(Member(inbound, turn, deadline, replayed(inbound.headers)))
+        for member in members:
+            if member.claim is None and not member.standing:
+                member.claim = self._claims.begin(member.turn.conversation_id, member.turn.turn_id)
+        last = members[-1].turn
+        tracing.TURN.set((last.turn_id, last.conversation_id))
+
+    def _end_claims(self, context: TurnContext, *, recorded: bool) -> None:
+        for member in context.members:
+            if member.claim is not None:
+                self._claims.end(member.claim, recorded=recorded)
+                member.claim = None
 
     async def _ending(self, context: TurnContext) -> TurnEnding:
-        """How the turn ends, whatever a model or the user's code does. Raises AnsweredMeanwhile."""
+        """How the turns end, whatever a model or the user's code does. Raises AnsweredMeanwhile, or Interrupted when the
+        group has changed.
+        """
+        group, open_turns = context.group, context.open
+        wanted = [member for member in open_turns if not self._over(context, member)]
+        context.answer_to(wanted or open_turns)
+        if group.refused:
+            return TurnEnding(replies.busy(context))
+        if not wanted:
+            return TurnEnding(replies.cancelled(context, ""))
         if context.past.conversation.summary_usd:
             self._budget.reserve(context.scopes, context.effort.owes(context.past.conversation.owed_usd))
         try:
             return await self._decide(context)
         except AnsweredMeanwhile:
+            raise
+        except Interrupted:
+            if all(group.cancelled(member.inbound) for member in context.wanted):
+                return self._broken_off(context)
             raise
         except Expired:
             return TurnEnding(replies.expired(context))
@@ -161,13 +199,35 @@ class Answering:
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}", attempts)
         return ending_without_model(context, self._assistant, failure)
 
+    def _over(self, context: TurnContext, member: Member) -> bool:
+        """Whether nobody wants an answer to this turn any more."""
+        erased_at = context.past.erased_at or 0.0
+        if member.inbound.timestamp / 1000 < erased_at:  # its conversation was erased since
+            return True
+        return context.group.cancelled(member.inbound) and not self._begun(context, member)
+
+    @staticmethod
+    def _begun(context: TurnContext, member: Member) -> bool:
+        """Whether the turn has begun to carry out an action that the customer confirmed: that is never left half done."""
+        pending = context.past.conversation.state.pending
+        return pending is not None and pending.turn_id == member.turn.turn_id
+
+    @staticmethod
+    def _broken_off(context: TurnContext) -> TurnEnding:
+        """Nobody wants the answer any more: what the customer saw of it, and what tools did, is remembered."""
+        partial = context.partial
+        reply = replies.cancelled(context, context.pseudonyms.restore(partial.answer) if partial else "")
+        if partial is None or not (partial.answer or partial.steps):
+            return TurnEnding(reply)
+        kept = partial._replace(answer=partial.answer or _NOTHING_SAID)
+        return TurnEnding(reply, kept, context.state_after({"failures": context.state.failures}))
+
     async def _decide(self, context: TurnContext) -> TurnEnding:
         """Who answers: a person, the customer's word on an action, the FAQ, and a model last, since it costs most."""
         turn, conversation = context.turn, context.past.conversation
         if conversation.handed_off:
             return TurnEnding(replies.handed_off(context, conversation.handed_off))
-        begun = conversation.state.pending is not None and conversation.state.pending.turn_id == turn.turn_id
-        if context.deadline <= time.time() and not begun:
+        if context.deadline <= time.time() and not self._begun(context, context.wanted[-1]):
             raise Expired
         if turn.confirm is not None:
             return await self._actions.confirmed(context)
@@ -180,28 +240,50 @@ class Answering:
             raise Expired  # a frontend saw that it would be, before a model came to it
         return await self._rounds.answer(context)
 
-    async def _record(self, context: TurnContext, ending: TurnEnding) -> Publication:
-        """Stores the reply before anyone sees it; another worker's, if it was first, is the one that counts."""
+    async def _record(self, context: TurnContext, ending: TurnEnding) -> list[Publication]:
+        """Stores the replies before anyone sees them; another worker's, if it was first, is the one that counts."""
         value, wrong = _encoded(ending.reply)
         if wrong:
             failure = Failure(Reason.HANDLER_ERROR, wrong, context.effort.attempts)
             ending = TurnEnding(replies.failed(context, failure), failure=failure)
             value = encode(ending.reply)
-        stored = await self._store.record(context, ending, value)
+        lead, others = context.lead, [member for member in context.open if member is not context.lead]
+        told = [replies.with_the_lead(context, member, ending.reply) for member in others]
+        ends = [
+            (member.turn.turn_id, StoredReply(reply.outcome, encode(reply)))
+            for member, reply in zip(others, told, strict=True)
+        ]
+        stored, *further = await self._store.record(context, ending, value, ends)
         if ending.summarise_to:
             self._summariser.begin(context.turn.conversation_id, context.past, ending.summarise_to)
         left_out = context.effort.left_out_bytes * context.effort.attempts
         metrics.LEFT_OUT.inc(left_out)
-        return _publication(context, stored, ending.failure if stored.value == value else None, left_out)
+        publication = _publication(
+            context, context.turn, stored, ending.failure if stored.value == value else None, left_out
+        )
+        if lead is None:
+            return [publication]
+        by_turn = {id(lead): publication}
+        for member, counts in zip(others, further, strict=True):
+            by_turn[id(member)] = _publication(context, member.turn, counts, _failure_of(counts))
+        return [
+            by_turn.get(id(member)) or self._again(context, member.turn, member.stored) for member in context.members
+        ]
 
-    def _published_again(self, context: TurnContext, stored: StoredReply) -> Publication:
-        """The reply that the turn has already; its dead letter may not have been published before a crash."""
+    def _published_again(self, context: TurnContext) -> list[Publication]:
+        """The replies that the turns have already; a dead letter may not have been published before a crash."""
         # What was spent by an attempt that came to nothing.
         self._budget.recorded(context.scopes, context.effort.cost_usd, time.time())
-        return _publication(context, stored, _failure_of(stored))
+        return [self._again(context, member.turn, member.stored) for member in context.members]
 
-    async def _refuse(self, inbound: InboundRecord, failure: Failure, permit: Permit) -> Publication:
+    @staticmethod
+    def _again(context: TurnContext, turn: Turn, stored: StoredReply | None) -> Publication:
+        assert stored is not None
+        return _publication(context, turn, stored, _failure_of(stored), again=True)
+
+    async def _refuse(self, group: TurnGroup, failure: Failure) -> Publication:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
+        inbound = group.turns[0]
         ids = identity(inbound.value)
         if ids is None:
             return Publication(None, failure, "", "failed")
@@ -209,22 +291,29 @@ class Answering:
         turn = Turn.model_construct(turn_id=ids[0], conversation_id=ids[1], text="")
         effort = Effort(inbound.timestamp, time.time())
         scopes = self._budget.ceilings.scopes(turn.tenant)
-        context = TurnContext(turn, permit, effort, effort.started, scopes, replayed(inbound.headers))
-        publication = await self._record(context, TurnEnding(replies.failed(context, failure), failure=failure))
+        context = TurnContext(turn, group, effort, effort.started, scopes)
+        (publication,) = await self._record(context, TurnEnding(replies.failed(context, failure), failure=failure))
         return publication._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
 
 
 def _publication(
-    context: TurnContext, stored: StoredReply, failure: Failure | None, left_out_bytes: int = 0
+    context: TurnContext,
+    turn: Turn,
+    stored: StoredReply,
+    failure: Failure | None,
+    left_out_bytes: int = 0,
+    *,
+    again: bool = False,
 ) -> Publication:
-    """What to publish for a turn whose reply is stored."""
-    turn = context.turn
+    """What to publish for a turn whose reply is stored; ``again`` where it may have been published before."""
     headers: Headers = ((names.TENANT, turn.tenant.encode()),) if turn.tenant else ()
     if left_out_bytes:
         headers += ((names.LEFT_OUT, b"%d" % left_out_bytes),)
     transcript = None
     if stored.outcome == "handed_off":
-        transcript = encode(replies.handoff(turn, decode_reply(stored.value), context.shown_history()))
+        known = not again and context.past.conversation.handed_off is not None
+        history = [] if known else context.shown_history()  # the person has it already
+        transcript = encode(replies.handoff(turn, decode_reply(stored.value), history))
     return Publication(stored.value, failure, turn.conversation_id, stored.outcome, transcript, headers)
 
 
@@ -242,9 +331,10 @@ def _encoded(reply: Reply) -> tuple[bytes, str]:
 
 
 def _failure_of(stored: StoredReply) -> Failure | None:
-    """The failure in a stored reply."""
+    """The failure in a stored reply that is a dead letter's."""
     if stored.outcome != "failed":
         return None
     reply = decode_reply(stored.value)
-    assert reply.error is not None
+    if reply.error is None or reply.error.code == CONVERSATION_BUSY:
+        return None
     return Failure(Reason(reply.error.code), reply.error.message, reply.attempts)

@@ -19,6 +19,7 @@ from forebay.workers.flow.hedge import Hedge
 from forebay.workers.flow.retry import Circumstances, Next, RetryPolicy, Tries
 from forebay.workers.flow.upstream import Call, Upstream
 from forebay.workers.models import RETRYABLE, Completion, ModelError, Prompt
+from forebay.workers.models.model import whole_text
 
 from .pseudonyms import RestoredDeltas
 from .turn_context import AnsweredMeanwhile, Expired, GaveUp, TurnContext
@@ -48,6 +49,24 @@ class ModelCall:
         self.avoided: set[Upstream] = set()
         self.failed_by = Counter[Upstream]()
         self.last_error: ModelError | None = None
+        self._fragments: list[str] = []
+
+    def hear(self, text: str) -> None:
+        """A fragment of the answer came."""
+        self._fragments.append(text)
+        if self.stream:
+            self.stream.add(text)
+
+    def restart(self) -> None:
+        """What came so far does not count."""
+        self._fragments.clear()
+        if self.stream:
+            self.stream.restart()
+
+    @property
+    def said(self) -> str:
+        """What the call under way has answered so far, as the model wrote it."""
+        return whole_text("".join(self._fragments))
 
     @property
     def model(self) -> str:
@@ -79,19 +98,19 @@ class ModelCalls:
         self._loop = asyncio.get_running_loop()
 
     async def completion(self, call: ModelCall) -> Completion:
-        """Asks until a model answers. Raises Expired at the deadline, AnsweredMeanwhile, or GaveUp."""
-        permit = call.context.permit
-        while True:
-            answer = await self._once(call)
-            if isinstance(answer, Completion):
-                return answer
-            following = self._after(call, answer)
-            if call.stream:
-                call.stream.restart()
-            if following.delay_s:
-                permit.give_back()
-                await asyncio.sleep(following.delay_s)
-                await permit.regain()
+        """Asks until a model answers. Raises Expired at the deadline, AnsweredMeanwhile, GaveUp, or Interrupted."""
+        permit, context = call.context.permit, call.context
+        with context.group.interruptible([member.inbound for member in context.wanted]):
+            while True:
+                answer = await self._once(call)
+                if isinstance(answer, Completion):
+                    return answer
+                following = self._after(call, answer)
+                call.restart()
+                if following.delay_s:
+                    permit.give_back()
+                    await asyncio.sleep(following.delay_s)
+                    await permit.regain()
 
     async def _once(self, call: ModelCall) -> Completion | ModelError:
         left_s = call.context.deadline - time.time()
@@ -146,13 +165,17 @@ class ModelCalls:
         began = time.perf_counter()
         try:
             if stream or hedge is None or (after_s := hedge.after_s()) is None:
-                on_text = stream.add if stream else None
+                on_text = call.hear if stream else None
                 completion = await self._chain.call(upstream, admission, call.prompt, on_text)
             else:
                 completion = await self._hedged(call, hedge, upstream, admission, after_s)
         except ModelError as error:
             call.last_error = error
             return error
+        except asyncio.CancelledError:  # what the provider had done by then is paid for
+            usage = upstream.estimated_usage(call.prompt, call.said)
+            effort.used(usage, upstream.spent(usage, time.time()))
+            raise
         else:
             if hedge is not None:
                 hedge.took(time.perf_counter() - began)

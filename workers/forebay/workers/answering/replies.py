@@ -6,9 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from forebay.schemas import Action, Failure, Handoff, Outcome, Reply, ReplyError, Said, Turn, new_id
+from forebay.schemas import (
+    CONVERSATION_BUSY,
+    Action,
+    Failure,
+    Handoff,
+    Outcome,
+    Reply,
+    ReplyError,
+    Said,
+    Turn,
+    new_id,
+)
 
-from .turn_context import TurnContext
+from .turn_context import Effort, Member, TurnContext
 
 MAX_TRANSCRIPT = 500_000
 """Most characters in the transcript of a hand-off: its topic takes records of 4 MiB, and a character may need 6 bytes."""
@@ -73,8 +84,33 @@ def failed(context: TurnContext, failure: Failure) -> Reply:
     return _reply(context, "failed", _in_language(context.turn.text, *_FAILED), error=error)
 
 
+def busy(context: TurnContext) -> Reply:
+    """The turn found its conversation busy and did not want to wait."""
+    error = ReplyError(code=CONVERSATION_BUSY, message="the conversation had a turn that was not answered yet")
+    return _reply(context, "failed", _in_language(context.turn.text, *_BUSY), error=error)
+
+
+def cancelled(context: TurnContext, text: str) -> Reply:
+    """The turn was taken back; ``text`` is what had been said by then."""
+    return _reply(context, "cancelled", text)
+
+
+def with_the_lead(context: TurnContext, member: Member, lead: Reply) -> Reply:
+    """The reply of another turn of a group, whose work and cost are in the ``lead``'s reply.
+
+    Where the lead got no answer, the others have none either, and say so themselves: each may be asked again.
+    """
+    effort = Effort(member.inbound.timestamp, context.effort.started)
+    alone = TurnContext(member.turn, context.group, effort, member.deadline)
+    if lead.outcome == "cancelled" or member not in context.wanted:
+        return cancelled(alone, "")
+    if lead.outcome in ("failed", "expired"):
+        return _reply(alone, lead.outcome, lead.text, error=lead.error)
+    return _reply(alone, "merged", "", merged_into=lead.turn_id)
+
+
 def _reply(context: TurnContext, outcome: Outcome, text: str, **fields: Any) -> Reply:
-    unset: dict[str, Any] = {"model": None, "route": None, "finish_reason": None, "error": None, "action": None}
+    unset: dict[str, Any] = dict.fromkeys(("model", "route", "finish_reason", "error", "action", "merged_into"))
     turn, effort = context.turn, context.effort
     return Reply.model_construct(  # every field comes from us: nothing to validate
         turn_id=turn.turn_id,
@@ -110,6 +146,7 @@ _SETTLED: dict[Settled, tuple[str, str]] = {
 }
 _LATE = "Sorry, this took us too long. Please ask again.", "抱歉，排队时间过长，请再问一次。"
 _FAILED = "Sorry, we cannot answer this right now. Please try again later.", "抱歉，我们暂时无法回答，请稍后再试。"
+_BUSY = "Your last message is still being answered.", "您的上一条消息还在处理中。"
 _HANDED_OFF = "A colleague will take over and answer you here.", "已为您转接人工客服，请稍候。"
 
 

@@ -14,6 +14,7 @@ from forebay.workers.assistants.routing import HAND_OFF, Route, Routing
 from forebay.workers.assistants.toolbox import Allowance
 from forebay.workers.conversations import Exchange, Pending
 from forebay.workers.conversations.window import Fitted, fit, said_with
+from forebay.workers.engine.turn_group import Interrupted
 from forebay.workers.flow.chain import Chain, Order
 from forebay.workers.messages import Message, ToolCall, ToolResult
 from forebay.workers.models import Completion, Prompt
@@ -62,12 +63,16 @@ class Rounds:
         order = self._chain.order(model) if model else self._chain.default
         fitted = self._fit(context, order)
         context.effort.left_out_bytes = fitted.left_out
-        stream = RestoredDeltas(self._deltas(context.turn), context.pseudonyms) if context.turn.stream else None
+        stream = self._stream(context) if context.turn.stream else None
         call = ModelCall(context, self._prompt(context, route, fitted, now), order, stream)
         left: Allowance | None = None
         steps = now[1:]
         while True:
-            completion = await self._calls.completion(call)
+            try:
+                completion = await self._calls.completion(call)
+            except Interrupted:
+                context.partial = Exchange(now[0].text, call.said, steps)
+                raise
             if completion.session:
                 context.use_session(*completion.session)
             if not completion.calls:
@@ -83,12 +88,19 @@ class Rounds:
         state = context.state_after({"specialist": route.name})
         return TurnEnding(reply, Exchange(now[0].text, text, steps), state, summarise_to=fitted.summarise_to)
 
+    def _stream(self, context: TurnContext) -> RestoredDeltas:
+        """What shows the answer as it comes; begun anew where another call of this turn was broken off."""
+        turn = context.turn
+        if begun := context.streams.get(turn.turn_id):
+            begun.restart()
+        deltas = context.streams.setdefault(turn.turn_id, begun or self._deltas(turn))
+        return RestoredDeltas(deltas, context.pseudonyms)
+
     async def _round(
         self, context: TurnContext, route: Route, call: ModelCall, completion: Completion, left: Allowance
     ) -> TurnEnding | tuple[Message, ...]:
         """Runs the tools that a completion asks for; gives what the model is told then, or how that ends the turn."""
-        if call.stream:
-            call.stream.restart()
+        call.restart()
         asked = context.pseudonyms.restore_calls(completion.calls)
         known = await self._ending(context, route, call, completion, asked)
         if isinstance(known, TurnEnding):
@@ -96,6 +108,8 @@ class Rounds:
         if not call.prompt.may_call:
             raise GaveUp(Reason.REJECTED_BY_MODEL, "it asks for tools without end", context.effort.attempts)
         context.permit.give_back()
+        if not route.toolbox.only_read(asked):
+            context.group.committed = True
         results = await route.toolbox.run(asked, customer_of(context.turn), left, known)
         results = context.pseudonyms.hide_results(results)
         results = tuple(result._replace(text=left.cut(result.text)) for result in results)

@@ -9,8 +9,11 @@ from typing import NamedTuple
 from forebay.schemas import Failure, Reason, Reply, Turn, Usage
 from forebay.workers.conversations import Claim, Exchange, Loaded, State, StoredReply
 from forebay.workers.conversations.redaction import Redactor
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
+from forebay.workers.engine.turn_group import TurnGroup
 
+from .deltas import DeltaStream
 from .pseudonyms import Pseudonyms
 
 _SESSIONS = 8
@@ -101,23 +104,47 @@ class TurnEnding(NamedTuple):
     """Why the turn is a dead letter."""
 
 
+@dataclass(slots=True, eq=False)
+class Member:
+    """One turn of a group."""
+
+    inbound: InboundRecord
+    turn: Turn
+    deadline: float
+    """Seconds since the epoch."""
+    replayed: bool = False
+    """Whether an operator asks for it again: then a failed reply of it does not stand."""
+    claim: Claim | None = None
+    stored: StoredReply | None = None
+    """What the store has of it."""
+
+    @property
+    def standing(self) -> StoredReply | None:
+        """Its stored reply, if it stands. A replayed dead letter gets a new try; what was answered stays answered."""
+        return self.stored if self.stored is not None and (self.stored.final or not self.replayed) else None
+
+
 @dataclass(slots=True)
 class TurnContext:
-    """One turn on its way to a reply. `Answering.answer` makes it; `loaded` begins it anew at each attempt."""
+    """One turn on its way to a reply, or several that are answered together.
+
+    `Answering.answer` makes it; `loaded` begins it anew at each attempt.
+    """
 
     turn: Turn
-    permit: Permit
+    """What is answered: the last turn that is wanted, with the texts of all."""
+    group: TurnGroup
     effort: Effort
-    deadline: float
+    deadline: float = 0.0
     """Seconds since the epoch."""
     scopes: tuple[str, ...] = ()
     """The budgets that it counts against."""
-    replayed: bool = False
-    """Whether an operator asks for it again: then a failed reply of it does not stand."""
     redactor: Redactor | None = None
     """What hides personal data from models."""
-    claim: Claim | None = None
-    """Ours on the turn; None for a record that is no turn."""
+    members: list[Member] = field(default_factory=list)
+    """The turns, in order; none for a record that is no turn."""
+    wanted: list[Member] = field(default_factory=list)
+    """Those of them that are being answered; the last one's reply has the answer."""
     past: Loaded = _NOTHING
     """What the store knew when the attempt began."""
     state: State = field(default_factory=State)
@@ -126,6 +153,34 @@ class TurnContext:
     """The conversation's, as the store has it by now."""
     pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
     """What stands for the conversation's personal data."""
+    partial: Exchange | None = None
+    """What had been said and done when the answer was broken off."""
+    streams: dict[str, DeltaStream] = field(default_factory=dict)
+    """What was begun to be shown, by turn id."""
+
+    @property
+    def permit(self) -> Permit:
+        """To call a model."""
+        return self.group.permit
+
+    @property
+    def open(self) -> list[Member]:
+        """The turns that have no reply yet."""
+        return [member for member in self.members if not member.standing]
+
+    @property
+    def lead(self) -> Member | None:
+        """The turn whose reply has the answer; None for a record that is no turn."""
+        return next((member for member in reversed(self.members) if member.turn.turn_id == self.turn.turn_id), None)
+
+    def answer_to(self, wanted: list[Member]) -> None:
+        """Answers these from now on."""
+        self.wanted, self.partial = wanted, None
+        last = wanted[-1]
+        text = "\n".join(member.turn.text for member in wanted)
+        self.turn = last.turn if len(wanted) == 1 else last.turn.model_copy(update={"text": text})
+        self.deadline = max(member.deadline for member in wanted)
+        self.effort.sent_ms = last.inbound.timestamp
 
     def loaded(self, past: Loaded) -> None:
         """An attempt begins, with what the store knows."""
@@ -136,15 +191,6 @@ class TurnContext:
         """Takes the conversation's state as the store has it; what was changed since is forgotten."""
         self.state = self.stored_state = state
         self.pseudonyms = Pseudonyms(self.redactor, state.vault)
-
-    @property
-    def standing(self) -> StoredReply | None:
-        """The turn's stored reply, if it stands."""
-        return self.past.reply if self.stands(self.past.reply) else None
-
-    def stands(self, stored: StoredReply | None) -> bool:
-        """Whether this reply is the turn's. A replayed dead letter gets a new try; what was answered stays answered."""
-        return stored is not None and (stored.final or not self.replayed)
 
     @property
     def summary(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -15,7 +15,7 @@ from forebay.workers.conversations.store import store_span
 from forebay.workers.engine.permit import Permit
 from forebay.workers.flow.budget import Budget
 
-from .turn_context import AnsweredMeanwhile, TurnContext, TurnEnding
+from .turn_context import AnsweredMeanwhile, Member, TurnContext, TurnEnding
 
 log = structlog.get_logger()
 
@@ -37,41 +37,44 @@ class TurnStore:
         """Why the store cannot be used now."""
 
     async def load(self, context: TurnContext) -> None:
-        """Loads what is known, as soon as the turn is ours or has its reply: a worker that died may still hold it."""
+        """Loads what is known, as soon as the turns are ours or have replies: a worker that died may still hold them."""
         told = False
-        while True:
-            past = await self._patiently(context.permit, self._load, context)
-            context.loaded(past)
-            if not past.claimed_s or context.standing:
+        while context.open:
+            claimed_s = await self._patiently(context.permit, self._load, context)
+            if not claimed_s:
                 return
             if not told:
-                log.info("turn.claimed_by_another", turn_id=context.turn.turn_id, seconds=round(past.claimed_s, 1))
+                log.info("turn.claimed_by_another", turn_id=context.turn.turn_id, seconds=round(claimed_s, 1))
                 told = True
             context.permit.give_back()
-            await asyncio.sleep(min(past.claimed_s, _CLAIM_LOOK_S))
+            await asyncio.sleep(min(claimed_s, _CLAIM_LOOK_S))
             await context.permit.regain()
 
     async def answered_meanwhile(self, context: TurnContext) -> bool:
-        """Whether another worker has answered this turn by now, or is about to."""
+        """Whether another worker has answered one of these turns by now, or is about to."""
         try:
-            past = await self._load(context)
+            looks = await asyncio.gather(*(self._look(member, 0) for member in context.wanted))
         except StoreError:
             return False  # its reply cannot be recorded before the store answers, and then the first one counts
-        return past.claimed_s > 0 or context.stands(past.reply)
+        return any(look.claimed_s or member.standing for look, member in zip(looks, context.wanted, strict=True))
 
     async def save_state(self, context: TurnContext, state: State) -> None:
         """Stores the conversation's state before the turn has ended. Raises AnsweredMeanwhile when the turn is not ours."""
-        assert context.claim is not None
-        erased_at = context.past.erased_at
-        if not await self._patiently(context.permit, self._store.save_state, context.claim, state, erased_at):
+        assert context.lead is not None
+        assert context.lead.claim is not None
+        claim, erased_at = context.lead.claim, context.past.erased_at
+        if not await self._patiently(context.permit, self._store.save_state, claim, state, erased_at):
             raise AnsweredMeanwhile
         context.stored_state = state
 
-    async def record(self, context: TurnContext, ending: TurnEnding, value: bytes) -> StoredReply:
-        """Stores how the turn ends, with ``value``, its reply's bytes, before anyone sees it.
+    async def record(
+        self, context: TurnContext, ending: TurnEnding, value: bytes, others: Sequence[tuple[str, StoredReply]] = ()
+    ) -> tuple[StoredReply, ...]:
+        """Stores how the turn ends, with ``value``, its reply's bytes, and how the ``others`` of its group do, by turn id,
+        before anyone sees it.
 
-        Returns the reply that counts: another worker's, if it was first. Raises AnsweredMeanwhile when the conversation was
-        erased: what is right then is decided anew.
+        Returns the replies that count, the turn's first: another worker's, if it was first. Raises AnsweredMeanwhile when the
+        conversation was erased: what is right then is decided anew.
         """
         turn, cost_usd = context.turn, context.effort.cost_usd
         state = ending.state or context.stored_state
@@ -86,23 +89,36 @@ class TurnStore:
             cost_usd,
             None if state == context.stored_state else state,
             ending.hand_off,
-            erased_at=context.past.erased_at,
+            tuple(others),
+            context.turn.user_id,
+            context.turn.tenant,
+            context.past.erased_at,
         )
+        replayed = any(member.replayed for member in context.open)
         with store_span("record"):
             try:
-                counts, *_ = await self._patiently(context.permit, self._store.record, entry, replace=context.replayed)
+                counts = await self._patiently(context.permit, self._store.record, entry, replace=replayed)
             except ConversationErased:
                 raise AnsweredMeanwhile from None
         self._budget.recorded(context.scopes, cost_usd, time.time())
         return counts
 
-    async def _load(self, context: TurnContext) -> Loaded:
-        turn = context.turn
-        owner = context.claim.owner if context.claim else None
-        with store_span("load"):
-            past = await self._store.load(turn.conversation_id, turn.turn_id, self._exchanges, context.scopes, owner)
+    async def _load(self, context: TurnContext) -> float:
+        """Looks for every turn that has no reply yet; returns for how many seconds others still hold one of them."""
+        *others, last = context.open
+        past = await self._look(last, self._exchanges, context.scopes)
+        further = await asyncio.gather(*(self._look(member, 0) for member in others)) if others else ()
+        context.loaded(past)
         if context.scopes:
             self._budget.learn(past.spent)
+        looks = zip((past, *further), (last, *others), strict=True)
+        return max(0.0 if member.standing else look.claimed_s for look, member in looks)
+
+    async def _look(self, member: Member, exchanges: int, scopes: Sequence[str] = ()) -> Loaded:
+        turn, owner = member.turn, member.claim.owner if member.claim else None
+        with store_span("load"):
+            past = await self._store.load(turn.conversation_id, turn.turn_id, exchanges, scopes, owner)
+        member.stored = past.reply
         return past
 
     async def _patiently(

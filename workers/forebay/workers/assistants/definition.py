@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forebay.schemas import Turn
+from forebay.schemas import Turn, WhenBusy
 from forebay.workers.conversations.redaction import Redactor
 from forebay.workers.conversations.window import Window
 from forebay.workers.models import ModelOptions
@@ -90,5 +90,10 @@ class Assistant:
     """Seconds for which an action waits for the customer's word."""
     hand_off: HandOff | None = None
     """When a person takes over; None is only at a spending ceiling."""
+    when_busy: WhenBusy = "enqueue"
+    """What a turn does, unless it says so itself, while its conversation has an unfinished one: waits and is answered
+    alone, is answered together with what waits (``merge``), also ends the call under way (``interrupt``), or fails
+    (``reject``).
+    """
     last_resort: Callable[[Turn], str | None] | None = None
     """Answers by rule when no model will; returns None for what it has no answer to."""

@@ -63,6 +63,10 @@ class Toolbox:
         """The tool of this name."""
         return self._tools.get(name)
 
+    def only_read(self, calls: Iterable[ToolCall]) -> bool:
+        """Whether none of these changes anything, as far as the tools say."""
+        return all((tool := self._tools.get(call.name)) is None or tool.read_only for call in calls)
+
     async def run(
         self,
         calls: Sequence[ToolCall],

@@ -58,6 +58,8 @@ class Tool:
     """What the customer is asked to agree to, in the language of a text of theirs. Raises ToolError for what cannot be."""
     needs_customer: bool = False
     takes_key: bool = False
+    read_only: bool = False
+    """Whether it changes nothing: then an answer may be broken off after it, and begun anew."""
 
     @property
     def name(self) -> str:
@@ -67,8 +69,9 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    confirm: bool
-    summary: Summary | None
+    confirm: bool = False
+    summary: Summary | None = None
+    read_only: bool = False
 
 
 Function = Callable[..., Any]
@@ -77,19 +80,27 @@ Function = Callable[..., Any]
 @overload
 def tool(function: Function, /) -> Function: ...
 @overload
-def tool(*, confirm: bool = False, summary: Summary | None = None) -> Callable[[Function], Function]: ...
 def tool(
-    function: Function | None = None, /, *, confirm: bool = False, summary: Summary | None = None
+    *, confirm: bool = False, summary: Summary | None = None, read_only: bool = False
+) -> Callable[[Function], Function]: ...
+def tool(
+    function: Function | None = None,
+    /,
+    *,
+    confirm: bool = False,
+    summary: Summary | None = None,
+    read_only: bool = False,
 ) -> Function | Callable[[Function], Function]:
-    """Marks a function that needs the customer's word before it runs. A function that does not needs no mark.
+    """Marks a function that needs the customer's word before it runs, or that only reads. Others need no mark.
 
-    ``summary`` says what the customer agrees to, such as ``"Cancel order {order_id}"``: see `Summary`.
+    ``summary`` says what the customer agrees to, such as ``"Cancel order {order_id}"``: see `Summary`. What is ``read_only``
+    changes nothing: a customer who writes again may break off the answer after it (``"when_busy": "interrupt"``).
     """
     if function is not None:
         return function
 
     def mark(marked: Function) -> Function:
-        marked.__forebay_tool__ = _Marks(confirm, summary)  # type: ignore[attr-defined]
+        marked.__forebay_tool__ = _Marks(confirm, summary, read_only)  # type: ignore[attr-defined]
         return marked
 
     return mark
@@ -101,9 +112,7 @@ def read_tool(function: Function) -> Tool:
     what = f"{where}: the tool {name if NAME.fullmatch(name) else ascii(name)}"
     if fault := function_fault(function, name):
         raise SettingsError(f"{what} {fault}")
-    marks: _Marks = getattr(function, "__forebay_tool__", _Marks(confirm=False, summary=None))
-    if marks.confirm and marks.summary is None:
-        raise SettingsError(f"{what} has confirm=True and no summary: say what the customer agrees to")
+    marks = _marks(function, what)
     hints, customer, optional, key = _parameters(function, name, where)
     if key is not None and not marks.confirm:
         raise SettingsError(f"{what} takes an IdempotencyKey, which only confirm=True has: mark it so")
@@ -136,7 +145,17 @@ def read_tool(function: Function) -> Tool:
         None if marks.summary is None else _summary(marks.summary),
         customer is not None and not optional,
         key is not None,
+        marks.read_only,
     )
+
+
+def _marks(function: Function, what: str) -> _Marks:
+    marks: _Marks = getattr(function, "__forebay_tool__", _Marks())
+    if marks.confirm and marks.summary is None:
+        raise SettingsError(f"{what} has confirm=True and no summary: say what the customer agrees to")
+    if marks.confirm and marks.read_only:
+        raise SettingsError(f"{what} has confirm=True and read_only=True: what changes nothing needs no confirmation")
+    return marks
 
 
 Hints = dict[str, tuple[Any, Any]]

@@ -1,7 +1,7 @@
 """Dispatch: a turn's way from the intake to its handler, and from there to the outbox.
 
-`accept` (into its conversation's lane), `start_ready` (a permit is free), `_run` (its answer), `_publish` (and when that is
-acknowledged, its ledger says that it is done).
+`accept` (into its conversation's lane), `start_ready` (a permit is free; what waits behind it may join), `_run` (its answer),
+`_publish` (and when that is acknowledged, its ledger says that it is done).
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 
-from forebay.schemas import Failure, Reason, Topics
+from forebay.schemas import Cancellation, Failure, Reason, Topics
 from forebay.workers import metrics
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 from forebay.workers.settings import WorkerSettings
 
+from .cancellations import Cancellations
 from .handler import Handler
 from .inbound import InboundRecord
 from .lanes import Lanes
-from .outbox import Outbox
+from .merging import all_join, joins, rule
+from .outbox import OutboundRecord, Outbox
 from .outcome_counts import OutcomeCounts
 from .permit import Permit
 from .processing import Processing, sending_spans
 from .publication import Publication, outbound_records
+from .turn_group import TurnGroup
 
 log = structlog.get_logger()
 
@@ -41,11 +44,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+Apart = Literal["alone", "refused", "cancelled"]
+"""Why a waiting turn is answered by itself: it wants no other with it; it did not want to wait; nobody wants it. Of the last
+two no model is asked, so they wait for no permit.
+"""
+
+
 class RunningTurn(NamedTuple):
-    """A turn in flight."""
+    """A turn in flight, and those that are answered together with it."""
 
     task: asyncio.Task[None]
-    permit: Permit
+    group: TurnGroup
     began: float
     """In seconds of `time.monotonic`."""
 
@@ -66,10 +75,14 @@ class Dispatch:
         self._held_bytes = 0
         self._typical_bytes = 1024
         self._on_hold = False
+        self._cancellations = Cancellations()
+        self._apart: dict[InboundRecord, Apart] = {}
         self._room = asyncio.Event()
         self._consumed = metrics.CONSUMED.labels("kafka", "poll", topics.requests, settings.group)
         self.running: dict[InboundRecord, RunningTurn] = {}
-        """Turns in flight, oldest first."""
+        """Turns in flight, oldest first; of a group its first turn."""
+        self.in_flight = 0
+        """Turns in flight, those counted that are answered together with another."""
         self.counts = OutcomeCounts()
 
     # Bounds
@@ -89,7 +102,7 @@ class Dispatch:
         lanes, settings = self._lanes, self._settings
         return (
             (lanes.ready >= settings.concurrency and self._handler.ready() is not None)
-            or lanes.waiting + len(self.running) >= settings.max_waiting
+            or lanes.waiting + self.in_flight >= settings.max_waiting
             or self._held_bytes >= self._most_bytes
         )
 
@@ -119,51 +132,115 @@ class Dispatch:
         self._held_bytes += inbound.size
         # By the age of its record: what a rebalance brings came here all at once. Clocks differ, so within reason.
         waited_s = min(max(0.0, time.time() - inbound.timestamp / 1000), self._settings.turn_ttl_s)
-        self._lanes.offer(inbound.lane, inbound, self._loop.time() - waited_s, inbound.origin)
+        busy = self._lanes.offer(inbound.lane, inbound, self._loop.time() - waited_s, inbound.origin)
+        wish = rule(inbound, self._handler.when_busy)
+        if self._cancellations.cover(inbound):
+            self._apart[inbound] = "cancelled"
+        elif busy and wish in ("enqueue", "reject"):
+            self._apart[inbound] = "alone" if wish == "enqueue" else "refused"
+        elif busy and wish == "interrupt":
+            self._interrupt(inbound)
+        self._start_unpermitted(inbound.lane)
+
+    def _interrupt(self, inbound: InboundRecord) -> None:
+        """Breaks off what runs in this turn's conversation, where both can be answered together."""
+        if (first := self._lanes.current(inbound.lane)) is not None:
+            group, waiting = self.running[first].group, self._lanes.waiting_in(inbound.lane)
+            if all_join(group.turns, waiting, self._handler.when_busy):
+                group.interrupt()
+
+    def take_back(self, cancellation: Cancellation, timestamp: int) -> None:
+        """A turn is no longer wanted; ``timestamp`` is that of its cancellation's record, in milliseconds."""
+        self._cancellations.add(cancellation, timestamp)
+        lane = cancellation.conversation_id
+        if (first := self._lanes.current(lane)) is not None:
+            group = self.running[first].group
+            for turn in group.turns:
+                if turn.turn_id == cancellation.turn_id and self._cancellations.cover(turn):
+                    group.cancel(turn)
+        for turn in self._lanes.waiting_in(lane):
+            if turn.turn_id == cancellation.turn_id and self._cancellations.cover(turn):
+                self._apart[turn] = "cancelled"
+        self._start_unpermitted(lane)
 
     def start_ready(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
         self._lanes.permits = self.permits
         while not self._on_hold and (inbound := self._lanes.take()) is not None:
             if running := self.running.get(inbound):
-                running.permit.granted()
-                continue
-            permit = Permit(self._lanes, inbound.lane, self.start_ready)
-            # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
-            task = self._loop.create_task(self._run(inbound, permit), context=self._context.copy())
-            self.running[inbound] = RunningTurn(task, permit, time.monotonic())
+                running.group.permit.granted()
+            else:
+                self._start(inbound)
         if not self._room.is_set() and not self.crowded:
             self._room.set()
 
-    async def _run(self, inbound: InboundRecord, permit: Permit) -> None:
+    def _start_unpermitted(self, lane: Hashable) -> None:
+        """Starts the next turn of a conversation where nobody is asked for its answer."""
+        following = self._lanes.first_waiting(lane)
+        if following is None or self._on_hold or self._apart.get(following, "alone") == "alone":
+            return
+        if (inbound := self._lanes.take_unpermitted(lane)) is not None:
+            self._start(inbound)
+
+    def _start(self, inbound: InboundRecord) -> None:
+        group = TurnGroup([inbound], Permit(self._lanes, inbound.lane, self.start_ready), self._joining)
+        apart = self._apart.pop(inbound, None)
+        if apart is None:
+            group.absorb()
+        elif apart != "alone":
+            group.refused = apart == "refused"
+            group.cancel(inbound)
+        # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.
+        task = self._loop.create_task(self._run(group), context=self._context.copy())
+        self.running[inbound] = RunningTurn(task, group, time.monotonic())
+        self.in_flight += 1
+
+    def _joining(self, group: TurnGroup) -> list[InboundRecord]:
+        """The turns that wait in a group's conversation and are answered together with it from now on."""
+        lane, joined = group.turns[0].lane, list[InboundRecord]()
+        while (turn := self._lanes.first_waiting(lane)) is not None and turn not in self._apart:
+            if not joins((*group.turns, *joined), turn, self._handler.when_busy):
+                break
+            joined.append(self._lanes.join(lane))
+        self.in_flight += len(joined)
+        return joined
+
+    async def _run(self, group: TurnGroup) -> None:
+        first = group.turns[0]
         try:
-            with Processing(inbound, self._settings.group) as processing:
-                publication = await self._answer(inbound, permit)
-                self._publish(inbound, publication)
-                processing.ended(publication)
+            with Processing(group.turns[-1], self._settings.group) as processing:
+                publications = await self._answer(group)
+                self._publish(group.turns, publications)
+                processing.ended(publications)
         finally:
-            self._held_bytes -= inbound.size
-            del self.running[inbound]
-            self._lanes.finish(inbound.lane)
+            self._held_bytes -= sum(turn.size for turn in group.turns)
+            self.in_flight -= len(group.turns)
+            del self.running[first]
+            self._lanes.finish(first.lane)
+            self._start_unpermitted(first.lane)
             self.start_ready()
 
-    async def _answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
+    async def _answer(self, group: TurnGroup) -> Sequence[Publication]:
         try:
-            return await self._handler.answer(inbound, permit)
+            return await self._handler.answer(group)
         except MISTAKES as error:
             # Ours or a user's mistake: the record must neither hold its partition for ever nor be lost.
             raise_if_ours(error)
-            log.exception("turn.handler_error", partition=inbound.partition, offset=inbound.offset)
+            first = group.turns[0]
+            log.exception("turn.handler_error", partition=first.partition, offset=first.offset)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
-            return Publication(None, failure, "", "failed")
+            return [Publication(None, failure, "", "failed")] * len(group.turns)
 
-    def _publish(self, inbound: InboundRecord, publication: Publication) -> None:
-        records = outbound_records(inbound, publication, self._topics, self._worker_id, _now)
-        self.counts.count(publication)
+    def _publish(self, turns: Sequence[InboundRecord], publications: Sequence[Publication]) -> None:
+        records = list[OutboundRecord]()
+        for inbound, publication in zip(turns, publications, strict=True):
+            records += outbound_records(inbound, publication, self._topics, self._worker_id, _now)
+            self.counts.count(publication)
         spans = sending_spans(records)
 
         def acknowledged() -> None:
-            inbound.ledger.done(inbound.offset)
+            for inbound in turns:
+                inbound.ledger.done(inbound.offset)
             for span in spans:
                 span.end()
 
@@ -187,6 +264,8 @@ class Dispatch:
             if inbound.partition in lost:
                 running.task.cancel()
         self._on_hold = False
+        for inbound in tuple(self._apart):
+            self._start_unpermitted(inbound.lane)
         self.start_ready()
 
     def hold(self) -> None:
@@ -201,7 +280,9 @@ class Dispatch:
     def forget(self, unwanted: Callable[[InboundRecord], bool]) -> list[InboundRecord]:
         """Drops waiting turns; returns them."""
         forgotten = self._lanes.forget(unwanted)
-        self._held_bytes -= sum(inbound.size for inbound in forgotten)
+        for inbound in forgotten:
+            self._held_bytes -= inbound.size
+            self._apart.pop(inbound, None)
         return forgotten
 
     # What others read of it
@@ -220,6 +301,10 @@ class Dispatch:
     def waiting(self) -> int:
         """Turns that have not begun."""
         return self._lanes.waiting
+
+    def taken(self) -> Iterator[InboundRecord]:
+        """The turns in flight."""
+        return (inbound for running in self.running.values() for inbound in running.group.turns)
 
     def untaken(self) -> Iterator[InboundRecord]:
         """The turns that have not begun."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .inbound import InboundRecord
-from .permit import Permit
+from forebay.schemas import WhenBusy
+
 from .publication import Publication
+from .turn_group import TurnGroup
 
 SendDelta = Callable[[bytes, bytes], None]
 """Publishes a fragment of a reply, (key, value). A lost one is not missed, for the reply itself has the whole text."""
@@ -16,8 +17,12 @@ SendDelta = Callable[[bytes, bytes], None]
 class Handler(Protocol):
     """Answers records, several at once; those of one lane one after the other."""
 
-    async def answer(self, inbound: InboundRecord, permit: Permit) -> Publication:
-        """What is to be published for one record. Must not raise for what the record says."""
+    @property
+    def when_busy(self) -> WhenBusy:
+        """What a turn does that does not say so itself and finds its conversation busy."""
+
+    async def answer(self, group: TurnGroup) -> Sequence[Publication]:
+        """What is to be published for each of the group's turns, in their order. Must not raise for what a record says."""
 
     def ready(self) -> str | None:
         """Why no turn can be answered now, or None."""

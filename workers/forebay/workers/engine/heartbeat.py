@@ -49,7 +49,7 @@ class Heartbeat:
     def _readings(self, now: float) -> Readings:
         intake, dispatch = self._intake, self._dispatch
         self._can_answer.note(self._handler.ready() is None, now)
-        self._untracked.note(intake.held > dispatch.waiting + len(dispatch.running) + self._outbox.waiting, now)
+        self._untracked.note(intake.held > dispatch.waiting + dispatch.in_flight + self._outbox.waiting, now)
         can_answer_s = self._can_answer.seconds(now)
         return Readings(
             draining=self._stopping.is_set(),

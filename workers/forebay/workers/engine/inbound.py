@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
-from forebay.schemas import DecodeError, Failure, Headers, Turn, decode_turn, identity, replayed
+from forebay.schemas import DecodeError, Failure, Headers, Turn, WhenBusy, decode_turn, identity, replayed
 
 from .fairness import Origin
 from .ledger import Ledger
@@ -39,6 +39,12 @@ class InboundRecord:
     """Bytes of key, value and headers."""
     ledger: Ledger
     """Progress of the partition as it was when this record was polled: a partition that left and came back has another."""
+    turn_id: str = ""
+    """Empty where it cannot be read."""
+    characters: int = 0
+    """Of its text; 0 for what is answered alone: a record that is no turn, or a word on an action."""
+    when_busy: WhenBusy | None = None
+    """What it does when its conversation is busy; None is the handler's rule."""
 
     def decode(self) -> Turn:
         """The turn. Raises DecodeError where `failure` is set."""
@@ -64,6 +70,7 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
     """Reads what the engine needs of a record; one that cannot be decoded keeps its failure."""
     failure: Failure | None = None
     origin = Origin()
+    turn: Turn | None = None
     try:
         turn = decode_turn(record.value, record.key)
     except DecodeError as error:
@@ -86,6 +93,9 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
         origin,
         size,
         ledger,
+        turn.turn_id if turn else "",
+        len(turn.text) if turn and turn.confirm is None else 0,
+        turn.when_busy if turn else None,
     )
 
 

@@ -52,15 +52,19 @@ class Lanes(Generic[Item]):
         """Conversations with a turn that waits or runs."""
         return len(self._lanes)
 
-    def offer(self, lane_id: Hashable, item: Item, now: float, origin: Origin = _NOBODY) -> None:
-        """Adds a turn at the end of its lane; ``now`` in seconds of any steady clock."""
+    def offer(self, lane_id: Hashable, item: Item, now: float, origin: Origin = _NOBODY) -> bool:
+        """Adds a turn at the end of its lane; ``now`` in seconds of any steady clock. Returns whether it found another there,
+        waiting or running.
+        """
         lane = self._lanes.get(lane_id)
+        busy = lane is not None
         if lane is None:
             lane = self._lanes[lane_id] = _Lane()
         lane.waiting.append((now, item, origin))
         self.waiting += 1
         if lane.current is None and not lane.ticket:
             self._enqueue(lane_id, lane, now, origin)
+        return busy
 
     def take(self) -> Item | None:
         """The next turn with its permit, or None when no conversation is ready or no permit is free.
@@ -81,6 +85,36 @@ class Lanes(Generic[Item]):
         lane.held = True
         self.in_flight += 1
         return lane.current
+
+    def take_unpermitted(self, lane_id: Hashable) -> Item | None:
+        """The next turn of this lane, without a permit, for what calls no model; None while the lane is busy or empty."""
+        lane = self._lanes.get(lane_id)
+        if lane is None or lane.current is not None:
+            return None
+        self._dequeue(lane)
+        _, lane.current, lane.origin = lane.waiting.popleft()
+        self.waiting -= 1
+        return lane.current
+
+    def current(self, lane_id: Hashable) -> Item | None:
+        """The turn of this lane that runs."""
+        lane = self._lanes.get(lane_id)
+        return None if lane is None else lane.current
+
+    def first_waiting(self, lane_id: Hashable) -> Item | None:
+        """The turn of this lane that is next."""
+        lane = self._lanes.get(lane_id)
+        return lane.waiting[0][1] if lane is not None and lane.waiting else None
+
+    def waiting_in(self, lane_id: Hashable) -> Iterator[Item]:
+        """The turns of this lane that wait, the next one first."""
+        lane = self._lanes.get(lane_id)
+        return iter(()) if lane is None else (item for _, item, _ in lane.waiting)
+
+    def join(self, lane_id: Hashable) -> Item:
+        """Takes the lane's next turn for the one that runs: they are one from now on."""
+        self.waiting -= 1
+        return self._lanes[lane_id].waiting.popleft()[1]
 
     def give_back(self, lane_id: Hashable) -> None:
         """The lane's turn no longer calls a model: its permit is free, its lane stays busy. Harmless when it has none."""

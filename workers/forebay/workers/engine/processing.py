@@ -41,8 +41,9 @@ class Processing:
     ) -> None:
         self._span.__exit__(kind, error, where)
 
-    def ended(self, publication: Publication) -> None:
-        """Counts and times the turn, once its publication is known."""
+    def ended(self, publications: Sequence[Publication]) -> None:
+        """Counts and times the turn, once its publication is known; with those that were answered together it is one."""
+        publication = publications[-1]
         queued_s = max(0.0, self._began - self._inbound.timestamp / 1000)
         seconds, exemplar = time.time() - self._began, tracing.exemplar()
         error = "" if publication.failure is None else publication.failure.reason.value

@@ -105,7 +105,7 @@ class SelfReport:
             permits=dispatch.permits,
             ledgers=self._intake.ledgers,
             waiting=dispatch.untaken(),
-            running=dispatch.running,
+            running=list(dispatch.taken()),
             pauses=self._pauses,
             counts=dispatch.counts,
             answered_a_second=self._rate.note(dispatch.counts.outcomes.total(), time.monotonic()),

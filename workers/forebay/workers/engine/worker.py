@@ -16,6 +16,7 @@ from forebay.schemas import Cluster, Command, WorkerState
 from forebay.workers.settings import WorkerSettings
 
 from .alarms import THRESHOLDS, Thresholds
+from .cancellation_listener import CancellationListener
 from .closing import close_within_bounds
 from .command_listener import CommandListener
 from .dispatch import Dispatch
@@ -82,6 +83,7 @@ class Worker:
             identity, self._intake, self._dispatch, self._outbox, self._handler, self._pauses
         )
         self._states = StatePublisher(cluster, self.name)
+        self._cancellations = CancellationListener(cluster, self.name, self._dispatch.take_back)
         self._commands = CommandListener(cluster, self.name, identity.started_at, self._obey)
 
     async def run(self) -> None:
@@ -97,6 +99,7 @@ class Worker:
                 "probe": self._intake.probe.run(),
                 "report": self._states.run(self.state),
                 "commands": self._commands.run(),
+                "cancellations": self._cancellations.run(),
                 "stop": self._until_stop(),
             }.items():
                 tasks.append(asyncio.create_task(work, name=f"worker.{name}"))
@@ -111,7 +114,7 @@ class Worker:
     def stop(self) -> None:
         """No new turns; those in flight may finish. Safe to call from a signal handler, and twice."""
         if not self._stopping.is_set():
-            log.info("worker.stopping", in_flight=len(self._dispatch.running), waiting=self._dispatch.waiting)
+            log.info("worker.stopping", in_flight=self._dispatch.in_flight, waiting=self._dispatch.waiting)
         self._stopping.set()
 
     async def close(self) -> None:
@@ -121,13 +124,14 @@ class Worker:
             close_within_bounds(self._outbox.stop(), "producer"),
             close_within_bounds(self._states.stop(), "reports"),
             close_within_bounds(self._commands.stop(), "commands"),
+            close_within_bounds(self._cancellations.stop(), "cancellations"),
         )
 
     async def _start(self) -> None:
         topics, settings = self._topics, self._settings
         await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
         await self._states.start()
-        await self._commands.start()
+        await asyncio.gather(self._commands.start(), self._cancellations.start())
         await self._intake.start()
         log.info("worker.started", group=settings.group, concurrency=settings.concurrency)
 
@@ -147,7 +151,7 @@ class Worker:
         self._intake.put_back(self._dispatch.forget(self._intake.can_put_back))
         self._dispatch.forget(lambda _: True)
         await self._dispatch.drain(self._settings.drain_s)
-        left = len(self._dispatch.running)
+        left = self._dispatch.in_flight
         leaving = asyncio.create_task(self._states.leave())  # where Kafka is away, both wait for it at once
         try:
             await asyncio.wait_for(self._outbox.flushed(), _FLUSH_S)

@@ -73,6 +73,11 @@ class Upstream:
         usage = Usage(input_tokens=int(amounts["input_tokens"]), output_tokens=int(amounts["output_tokens"]) + 1)
         return self.known.cost_usd(usage) or 0.0
 
+    def estimated_usage(self, prompt: Prompt, said: str) -> Usage:
+        """What a call has probably used that was ended when it had ``said`` this."""
+        written = math.ceil(len(said.encode()) / self.bytes_a_token)
+        return Usage(input_tokens=int(self._estimate.of(prompt)["input_tokens"]), output_tokens=written)
+
     def spent(self, usage: Usage, at: float) -> float | None:
         """Counts a call that was answered ``at`` seconds since the epoch; returns its cost in USD, None if not known."""
         cost_usd = self.known.cost_usd(usage, at)

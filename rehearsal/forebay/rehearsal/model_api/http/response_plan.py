@@ -14,7 +14,7 @@ from .http_message import LAST_CHUNK, HttpRequest, chunk
 BROKEN_EVENT = b'event: content_block_delta\ndata: {"type": "content_block_delta", "delta": {"te\n\n'
 """An event whose data stops in the middle of its JSON; neither vendor's client can read it."""
 
-_INSIDE = frozenset({Fault.CUT, Fault.EARLY_END, Fault.STREAM_ERROR, Fault.MALFORMED})
+_INSIDE = frozenset({Fault.HANG, Fault.CUT, Fault.EARLY_END, Fault.STREAM_ERROR, Fault.MALFORMED})
 
 
 class Ending(Enum):
@@ -71,8 +71,8 @@ def stream_plan(
     if shown:
         steps[1] = (pace.silence_s if kind is Fault.SLOW_FIRST_TOKEN else 0.0, steps[1][1])
     end = LAST_CHUNK if request.http_1_1 else b""
-    if kind is Fault.CUT:
-        return ResponsePlan(steps, Ending.CLOSE)
+    if kind in (Fault.CUT, Fault.HANG):
+        return ResponsePlan(steps, Ending.CLOSE if kind is Fault.CUT else Ending.HANG)
     if kind is None or kind not in _INSIDE:
         steps.append((pace.gap_s, chunk(request, frames.closing) + end))
     elif kind is Fault.EARLY_END:

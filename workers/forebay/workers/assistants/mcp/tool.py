@@ -71,6 +71,7 @@ def _tool(server: McpServer, tool: types.Tool, call: Call) -> Tool:
         confirm=confirm,
         summary=_summary(server, tool.name, schema) if confirm else None,
         needs_customer=hidden is not None,
+        read_only=not confirm and bool(tool.annotations and tool.annotations.read_only_hint),
     )
 
 
