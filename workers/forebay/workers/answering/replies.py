@@ -103,10 +103,12 @@ def with_the_lead(context: TurnContext, member: Member, lead: Reply) -> Reply:
     effort = Effort(member.inbound.timestamp, context.effort.started)
     alone = TurnContext(member.turn, context.group, effort, member.deadline)
     if lead.outcome == "cancelled" or member not in context.wanted:
-        return cancelled(alone, "")
-    if lead.outcome in ("failed", "expired"):
-        return _reply(alone, lead.outcome, lead.text, error=lead.error)
-    return _reply(alone, "merged", "", merged_into=lead.turn_id)
+        reply = cancelled(alone, "")
+    elif lead.outcome in ("failed", "expired"):
+        reply = _reply(alone, lead.outcome, lead.text, error=lead.error)
+    else:
+        reply = _reply(alone, "merged", "", merged_into=lead.turn_id)
+    return reply.model_copy(update={"created_at": lead.created_at})
 
 
 def _reply(context: TurnContext, outcome: Outcome, text: str, **fields: Any) -> Reply:
