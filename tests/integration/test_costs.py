@@ -7,11 +7,14 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import orjson
+from aiokafka import AIOKafkaProducer
 
 from forebay.producers import ChatClient
 from forebay.rehearsal.model_api import ModelApi
+from forebay.schemas import Cluster, Feedback, Reply, encode
 from forebay.workers.assistants import Assistant
 
 from .conftest import Fleet
@@ -30,6 +33,14 @@ async def forebay(*words: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
+async def rate(cluster: Cluster, words: list[tuple[Reply, Literal[1, -1]]]) -> None:
+    async with AIOKafkaProducer(**cluster.connection()) as producer:
+        for reply, rating in words:
+            word = Feedback(conversation_id=reply.conversation_id, turn_id=reply.turn_id, rating=rating)
+            await producer.send_and_wait(cluster.topics.feedback, encode(word), key=reply.conversation_id.encode())
+        await producer.send_and_wait(cluster.topics.feedback, b"no feedback")
+
+
 async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model_api: ModelApi, tmp_path: Path) -> None:
     faq = tmp_path / "faq.yaml"
     faq.write_text("- id: hours\n  phrases: [When do you open?]\n  answer: We open at nine.\n")
@@ -46,6 +57,7 @@ async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model
         for number, text in enumerate(texts * 3)
     ]
     settings = {"FOREBAY_KAFKA": fleet.cluster.kafka, "FOREBAY_TOPIC_PREFIX": fleet.cluster.topic_prefix}
+    await rate(fleet.cluster, [*((reply, -1) for reply in replies[:3]), (replies[0], 1)])
     told = await forebay("costs", "--json", "--turns-a-day", "1000", **settings)
     assert told.returncode == 0, told.stderr
     costs = orjson.loads(told.stdout)
@@ -63,8 +75,17 @@ async def test_sums_agree_with_the_replies(fleet: Fleet, chat: ChatClient, model
     assert costs["forecast_usd"]["year"] == 365 * costs["forecast_usd"]["day"]
     one = orjson.loads((await forebay("costs", "--json", "--tenant", "shop-1", **settings)).stdout)
     assert one["turns"] == 6
+    assert costs["rated"] == {"up": 1, "down": 2}
+    assert {(row["name"], row["up"], row["down"]) for row in costs["routes"]} == {
+        ("simple", 1, 0),
+        ("faq", 0, 1),
+        ("complex", 0, 1),
+    }
+    assert sum(row["up"] + row["down"] for row in costs["models"]) == 3
+    assert one["rated"] == {"up": 0, "down": 1}, "of this tenant's turns"
     shown = await forebay("costs", **settings)
     assert f"{len(replies)} turns" in shown.stdout
+    assert "1 up, 2 down" in shown.stdout
     assert "saved against claude-opus-5-5" in shown.stdout
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.gateway.stream.cursor import Cursor
+from forebay.gateway.stream.cursor import Cursor, CursorError
 from forebay.gateway.stream.event import ConversationEvent
 from forebay.gateway.stream.place import Place
 from forebay.gateway.stream.record import ConversationRecord, Stream
@@ -62,7 +62,7 @@ def test_a_turn_from_its_place_to_its_reply() -> None:
     assert names(events) == ["queued", "queued", "started", "delta", "delta", "done"]
     assert events[0].data == {"turn_id": "t", "ahead": 3, "estimated_wait_s": 1.5}
     assert events[-1].data["reply"]["text"] == "Hello"
-    assert events[-1].cursor == Cursor(1, 2)
+    assert events[-1].cursor == Cursor(1, 2, requests=6)
     assert not one.pending
 
 
@@ -158,9 +158,9 @@ def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_heartbeat_moves_the_event_id_over_what_is_not_ours() -> None:
     one = new(3, 4)
-    one.beat(Cursor(90, 80))
+    one.beat(Cursor(90, 80, 70, 60))
     (beat,) = told(one)
-    assert beat.sse() == b": heartbeat\nid: 90-80\n\n"
+    assert beat.sse() == b": heartbeat\nid: 90-80-70-60\n\n"
     one.take(reply(89, "t"))  # it was said to have been passed on
     assert told(one) == []
 
@@ -200,3 +200,59 @@ def interleaved(
     while left or right:
         order.append((left if left and (not right or data.draw(st.booleans())) else right).pop(0))
     return order
+
+
+def message(offset: int, message_id: str, *, timestamp: int = 0, **fields: Any) -> ConversationRecord:
+    value = {"message_id": message_id, "conversation_id": "c", "name": "Ann", "text": "Hello", **fields}
+    return ConversationRecord(Stream.MESSAGES, 0, offset, b"c", orjson.dumps(value), None, timestamp)
+
+
+def asked(offset: int, turn_id: str, *, timestamp: int = 0, **fields: Any) -> ConversationRecord:
+    value = {"turn_id": turn_id, "conversation_id": "c", "text": "Where is it?", **fields}
+    return ConversationRecord(Stream.REQUESTS, 0, offset, b"c", orjson.dumps(value), turn_id, timestamp)
+
+
+def test_a_persons_message_is_told_once_with_its_time() -> None:
+    one = new()
+    for record in (message(4, "m-1", timestamp=1_000), message(5, "m-1"), message(3, "m-0"), message(6, "m-2", text=7)):
+        one.take(record)
+    (event,) = told(one)
+    assert (event.name, event.cursor) == ("message", Cursor(0, 0, 5, 0))
+    assert event.data == {"message_id": "m-1", "name": "Ann", "text": "Hello", "at": "1970-01-01T00:00:01Z"}
+    assert one.cursor.messages == 7, "what is no message is passed over"
+
+
+def test_a_turn_is_told_once_to_all_who_follow_the_conversation() -> None:
+    one = new()
+    for record in (asked(4, "t", user_id="u", stream=True), asked(5, "t"), reply(0, "t"), asked(6, "t")):
+        one.take(record)
+    turn, done = told(one)
+    assert (turn.name, turn.data) == ("turn", {"turn_id": "t", "text": "Where is it?", "user_id": "u"})
+    assert (turn.cursor, done.name) == (Cursor(0, 0, 0, 5), "done")
+
+
+def test_who_comes_back_is_told_what_was_missed_in_the_order_of_its_time_and_the_deltas_last() -> None:
+    one = new()
+    records = [
+        delta(0, "t-2", 0),
+        reply(1, "t-1"),
+        message(0, "m-1", timestamp=5),
+        asked(8, "t-2", timestamp=7),
+        asked(7, "t-1", timestamp=-2),
+    ]
+    one.waits(records[3], tell=False)
+    one.catch_up(records)
+    events = told(one)
+    assert names(events) == ["turn", "done", "message", "turn", "started", "delta"]
+    assert one.cursor == Cursor(2, 1, 1, 9)
+
+
+def test_event_ids_are_read_with_or_without_the_later_positions() -> None:
+    assert Cursor.parse("8-9-10-11") == Cursor(8, 9, 10, 11)
+    assert str(Cursor(8, 9, 10, 11)) == "8-9-10-11"
+    assert Cursor.parse("8-9").begun(Cursor(90, 90, 90, 91)) == Cursor(8, 9, 90, 91)
+    for wrong in ("8", "8-9-10", "8-9-10-11-12", "8--9", "-8-9", "x-9"):
+        with pytest.raises(CursorError):
+            Cursor.parse(wrong)
+    assert Cursor(1, 2, 3, 4).is_ahead_of(Cursor(1, 2, 2, 4))
+    assert not Cursor(1, 2, 3, 4).is_ahead_of(Cursor(1, 2, 3, 4))

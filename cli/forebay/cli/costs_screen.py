@@ -22,10 +22,11 @@ def as_json(accounts: Accounts, turns_a_day: float | None) -> dict[str, Any]:
         "unpriced_turns": accounts.total.unpriced,
         "first": accounts.first,
         "last": accounts.last,
-        "models": table(accounts.by_model),
-        "routes": table(accounts.by_route),
+        "models": table(accounts.by_model, accounts.ratings.by_model()),
+        "routes": table(accounts.by_route, accounts.ratings.by_route()),
         "tenants": table(accounts.by_tenant),
         "days": table(accounts.by_day),
+        "rated": accounts.ratings.total._asdict(),
         "against": accounts.against,
         "saved_usd": asdict(accounts.savings),
         "turns_a_day": rate,
@@ -41,7 +42,7 @@ def show(accounts: Accounts, turns_a_day: float | None) -> None:
         console.print("no replies yet")
         return
     tables = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "turns", "USD", "USD / 1,000", "tokens in", "cached", "out"):
+    for column in ("", "turns", "USD", "USD / 1,000", "tokens in", "cached", "out", "+", "-"):
         tables.add_column(column, justify="left" if not column else "right", overflow="fold")
     for title in ("models", "routes", "tenants", "days"):
         tables.add_section()
@@ -50,9 +51,13 @@ def show(accounts: Accounts, turns_a_day: float | None) -> None:
             tokens = (f"{row[f'{kind}_tokens']:,}" for kind in ("input", "cache_read", "output"))
             usd = f"{row['usd']:,.6f}" + (" ?" if row["unpriced"] else "")
             name = "  " + visible(row["name"]).replace("[", r"\[")
-            tables.add_row(name, f"{row['turns']:,}", usd, f"{row['usd'] / row['turns'] * 1000:,.4f}", *tokens)
+            rated = (f"{row[kind]:,}" if row.get(kind) else "" for kind in ("up", "down"))
+            a_thousand = f"{row['usd'] / row['turns'] * 1000:,.4f}"
+            tables.add_row(name, f"{row['turns']:,}", usd, a_thousand, *tokens, *rated)
     console.print(tables)
     console.print(f"\n[bold]{data['turns']:,} turns, {data['usd']:,.6f} USD[/]", highlight=False)
+    if any(rated := data["rated"].values()):
+        console.print("rated by customers (+ and -): {:,} up, {:,} down".format(*rated), highlight=False)
     if accounts.total.unpriced:
         console.print(f"? the price of {accounts.total.unpriced:,} turns is not known: add it by FOREBAY_CATALOGUE")
     saved = ", ".join(f"{name} {usd:,.6f}" for name, usd in data["saved_usd"].items())

@@ -20,6 +20,8 @@ from .openai import chat_completions
 from .pages import static
 from .turns.cancel import post_cancel
 from .turns.events import events
+from .turns.feedback import post_feedback
+from .turns.person_messages import post_message
 from .turns.turns import get_turn, post_confirm, post_turn
 from .turns.websocket import websocket
 from .ui import message_stream
@@ -43,6 +45,8 @@ def application(context: GatewayContext) -> web.Application:
             web.post("/v1/conversations/{conversation_id}/turns", post_turn),
             web.post("/v1/conversations/{conversation_id}/confirm", post_confirm),
             web.post("/v1/conversations/{conversation_id}/turns/{turn_id}/cancel", post_cancel),
+            web.post("/v1/conversations/{conversation_id}/turns/{turn_id}/feedback", post_feedback),
+            web.post("/v1/conversations/{conversation_id}/messages", post_message),
             web.get("/v1/conversations/{conversation_id}/events", events, allow_head=False),
             web.get("/v1/conversations/{conversation_id}/ws", websocket, allow_head=False),
             web.get("/v1/turns/{turn_id}", get_turn, allow_head=False),

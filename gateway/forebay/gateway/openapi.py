@@ -8,18 +8,20 @@ from typing import Any
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
+from forebay.schemas import PersonMessage
 from forebay.schemas.version import VERSION
 
-from .http.messages import ConfirmIn, ProblemOut, TurnIn, TurnOut, json_response
+from .http.messages import ConfirmIn, FeedbackIn, PersonMessageIn, ProblemOut, TurnIn, TurnOut, json_response
 from .openai.completion_request import ChatIn
 from .ui.chat_request import UiChatIn
 
+_SENT = (TurnIn, ConfirmIn, FeedbackIn, PersonMessageIn, ChatIn, UiChatIn)
 _IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": 128}
-_EVENT_ID = {"type": "string", "pattern": r"^[0-9]{1,18}-[0-9]{1,18}$"}
+_EVENT_ID = {"type": "string", "pattern": r"^[0-9]{1,18}-[0-9]{1,18}(-[0-9]{1,18}-[0-9]{1,18})?$"}
 _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "id", "data")}}
 _EVENTS = (
-    "`event: open | queued | started | delta | confirmation_required | done`, each with JSON in `data`; "
-    "`open`, `delta` and `done` carry ids to go on from at any gateway."
+    "`event: open | turn | queued | started | delta | confirmation_required | done | message`, each with JSON in `data`; "
+    "`open`, `turn`, `delta`, `done` and `message` carry ids to go on from at any gateway."
 )
 
 
@@ -36,8 +38,8 @@ async def openapi(_: web.Request) -> web.Response:
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
-    sent: list[Any] = [(model, "validation") for model in (TurnIn, ConfirmIn, ChatIn, UiChatIn)]
-    told: list[Any] = [(model, "serialization") for model in (TurnOut, ProblemOut)]
+    sent: list[Any] = [(model, "validation") for model in _SENT]
+    told: list[Any] = [(model, "serialization") for model in (TurnOut, PersonMessage, ProblemOut)]
     _, schemas = models_json_schema([*sent, *told], ref_template="#/components/schemas/{model}")
     return {
         "openapi": "3.1.0",
@@ -83,6 +85,8 @@ def _paths() -> dict[str, Any]:
             "post": _sending("confirm", "Agree to a pending action, or decline it", "ConfirmIn", conversation)
         },
         "/v1/conversations/{conversation_id}/turns/{turn_id}/cancel": {"post": _cancelling(conversation)},
+        "/v1/conversations/{conversation_id}/turns/{turn_id}/feedback": {"post": _rating(conversation)},
+        "/v1/conversations/{conversation_id}/messages": {"post": _writing(conversation)},
         "/v1/conversations/{conversation_id}/events": {
             "get": _operation(
                 "events", "What happens in a conversation", conversation + resuming, stream, (400, 403, 429)
@@ -112,6 +116,21 @@ def _cancelling(conversation: list[dict[str, Any]]) -> dict[str, Any]:
     }
     named = [*conversation, _parameter("turn_id", "path", _IDENTIFIER)]
     return _operation("cancel", "Take a turn back", named, answers, (400, 403, 429, 503))
+
+
+def _rating(conversation: list[dict[str, Any]]) -> dict[str, Any]:
+    named = [*conversation, _parameter("turn_id", "path", _IDENTIFIER)]
+    taken = {"204": {"description": "Kafka has it. The last one of a turn counts."}}
+    operation = _operation("feedback", "Rate a reply", named, taken, (400, 403, 408, 413, 415, 429, 503))
+    return {**operation, **_body("FeedbackIn")}
+
+
+def _writing(conversation: list[dict[str, Any]]) -> dict[str, Any]:
+    key = {"type": "string", "minLength": 1, "maxLength": 255}
+    named = [*conversation, _parameter("Idempotency-Key", "header", key, "Repeated it is one message.")]
+    taken = {"200": _answer("PersonMessage", "Kafka has the message.")}
+    operation = _operation("message", "A person's message", named, taken, (400, 403, 408, 413, 415, 429, 503))
+    return {**operation, **_body("PersonMessageIn")}
 
 
 def _foreign() -> dict[str, Any]:

@@ -14,6 +14,8 @@ from forebay.schemas import Reply, Usage
 from forebay.workers.models.catalogue import Catalogue, CatalogueModel
 from forebay.workers.models.prompt import BYTES_A_TOKEN
 
+from .ratings import Rated, Ratings
+
 UNIT = 100_000_000
 """Units in one USD."""
 
@@ -73,6 +75,7 @@ class Accounts:
     by_route: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
     by_tenant: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
     by_day: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
+    ratings: Ratings = field(default_factory=Ratings)
     first: datetime | None = None
     last: datetime | None = None
     _large_usd: float = 0.0
@@ -139,8 +142,8 @@ def largest(catalogue: Catalogue) -> str:
 _TYPICAL = Usage(input_tokens=800, output_tokens=120)
 
 
-def table(accounts: dict[str, Account]) -> list[dict[str, Any]]:
-    """Accounts as rows for JSON, the most expensive first."""
+def table(accounts: dict[str, Account], rated: dict[str, Rated] | None = None) -> list[dict[str, Any]]:
+    """Accounts as rows for JSON, the most expensive first; with how often each was liked and disliked, where it is known."""
     return [
         {
             "name": name,
@@ -150,6 +153,7 @@ def table(accounts: dict[str, Account]) -> list[dict[str, Any]]:
             "input_tokens": account.input_tokens,
             "output_tokens": account.output_tokens,
             "cache_read_tokens": account.cache_read_tokens,
+            **(rated.get(name, Rated())._asdict() if rated is not None else {}),
         }
         for name, account in sorted(accounts.items(), key=lambda item: (-item[1].units, item[0]))
     ]

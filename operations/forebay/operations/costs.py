@@ -1,4 +1,4 @@
-"""What answers have cost, read from the replies on their topic."""
+"""What answers have cost, and how customers rated them, read from the replies and the feedback on their topics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from aiokafka import ConsumerRecord
 from cachetools import FIFOCache
 
 from forebay.producers.topic_reader import TopicReader
-from forebay.schemas import Cluster, DecodeError, decode_reply
+from forebay.schemas import Cluster, DecodeError, decode_feedback, decode_reply
 from forebay.schemas import headers as names
 from forebay.workers.models import Catalogue
 
 from .accounts import Accounts, largest
+from .ratings import Ratings
 
 _REMEMBERED = 200_000
 """Replies for each partition in which a repeat is noticed: a crash repeats what it had not committed, some hundred."""
@@ -26,13 +27,26 @@ async def read_costs(
     known = Catalogue.load(catalogue)
     accounts = Accounts(known, against or largest(known))
     known.find(accounts.against)
+    await _rate(cluster, accounts.ratings, since_ms)
     async with await TopicReader.of(cluster, cluster.topics.replies) as reader:
         spans = await reader.spans(since_ms)
         seen = FIFOCache[str, None](_REMEMBERED)
         async for records in reader.by_partition(spans):
             for record in records:
                 _add(accounts, record, seen, tenant)
+    if tenant is not None:
+        accounts.ratings.forget_unknown()
     return accounts
+
+
+async def _rate(cluster: Cluster, ratings: Ratings, since_ms: int | None) -> None:
+    async with await TopicReader.of(cluster, cluster.topics.feedback) as reader:
+        async for records in reader.by_partition(await reader.spans(since_ms)):
+            for record in records:
+                try:
+                    ratings.rate(decode_feedback(record.value))
+                except DecodeError:
+                    continue  # not ours
 
 
 def _add(accounts: Accounts, record: ConsumerRecord, seen: FIFOCache[str, None], tenant: str | None) -> None:
@@ -46,6 +60,7 @@ def _add(accounts: Accounts, record: ConsumerRecord, seen: FIFOCache[str, None],
     of = _header(record.headers, names.TENANT)
     if tenant is None or of == tenant:
         left_out = _header(record.headers, names.LEFT_OUT) or "0"
+        accounts.ratings.reply(reply)
         accounts.add(reply, of, int(left_out) if left_out.isdigit() else 0)
 
 

@@ -9,7 +9,8 @@ from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from forebay.gateway.settings import OnDisconnect
-from forebay.schemas import MAX_TEXT, Priority, Reply, WhenBusy
+from forebay.schemas import MAX_FEEDBACK, MAX_TEXT, Priority, Reply, WhenBusy
+from forebay.schemas.feedback import Rating
 from forebay.schemas.turn import Identifier
 
 MAX_WAIT_S = 120.0
@@ -50,6 +51,28 @@ class ConfirmIn(_Sent):
 
     action_id: Identifier
     accept: bool
+
+
+class FeedbackIn(BaseModel):
+    """A customer's word on a reply."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    rating: Rating
+    text: str = Field(default="", max_length=MAX_FEEDBACK)
+    user_id: str | None = Field(default=None, max_length=256, description="Who rates; of servers with an API key.")
+
+
+class PersonMessageIn(BaseModel):
+    """What a person of the shop writes to the customer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    text: str = Field(min_length=1, max_length=MAX_TEXT)
+    name: str = Field(default="", max_length=128, description="The person's name, as the customer is shown it.")
+    message_id: Identifier | None = Field(
+        default=None, description="Yours; the gateway makes one where it is missing. Sent again it is one message."
+    )
 
 
 class PlaceOut(BaseModel):

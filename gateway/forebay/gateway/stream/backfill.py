@@ -39,7 +39,12 @@ class Backfill:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         topics = cluster.topics
-        self._topics = {Stream.REPLIES: topics.replies, Stream.DELTAS: topics.deltas, Stream.REQUESTS: topics.requests}
+        self._topics = {
+            Stream.REPLIES: topics.replies,
+            Stream.DELTAS: topics.deltas,
+            Stream.MESSAGES: topics.messages,
+            Stream.REQUESTS: topics.requests,
+        }
         self._asked: dict[tuple[Stream, int], list[_Asked]] = {}
         self._readings: set[asyncio.Task[None]] = set()
         self._turns = {stream: asyncio.Lock() for stream in Stream}

@@ -8,7 +8,7 @@ import orjson
 
 from .cursor import Cursor
 
-Name = Literal["open", "queued", "started", "delta", "confirmation_required", "done", "heartbeat"]
+Name = Literal["open", "turn", "queued", "started", "delta", "confirmation_required", "done", "message", "heartbeat"]
 
 
 class ConversationEvent(NamedTuple):

@@ -83,16 +83,18 @@ class Hub:
         key = conversation.encode()
         missed: list[ConversationRecord] = []
         if cursor is not None:
-            reached = await self._reached(key, cursor)
-            cursor, missed = (reached, []) if reached is not cursor else (cursor, await self._missed(key, cursor))
+            cursor = await self._reached(key, cursor)
+            missed = await self._missed(key, cursor)
         waiting = self.unanswered(conversation)
+        begins = cursor is None
         if cursor is None:
             missed = [record for record in self._tail.recent[Stream.DELTAS].of(key) if record.turn_id in waiting]
             now = self._tail.cursor(key)
-            cursor = Cursor(now.replies, min([now.deltas, *(record.offset for record in missed)]))
+            cursor = now._replace(deltas=min([now.deltas, *(record.offset for record in missed)]))
         subscription = Subscription(key, cursor, metrics.DELTAS_DROPPED.inc, self._held)
         subscription.opened()
-        subscription.pending.update(waiting)
+        for record in waiting.values():
+            subscription.waits(record, tell=begins)
         self._tell_place(subscription)
         subscription.catch_up(missed)
         self._subscriptions.setdefault(key, []).append(subscription)
@@ -224,7 +226,8 @@ class Hub:
     async def _reached(self, key: bytes, cursor: Cursor) -> Cursor:
         """The cursor, once this gateway has heard as much; or now, when the topics were made anew."""
         give_up = time.monotonic() + _LAGS_S
-        while (now := self._tail.cursor(key)).replies < cursor.replies or now.deltas < cursor.deltas:
+        cursor = cursor.begun(self._tail.cursor(key))
+        while cursor.is_ahead_of(now := self._tail.cursor(key)):
             if time.monotonic() > give_up:
                 return now
             await asyncio.sleep(0.02)
@@ -233,9 +236,14 @@ class Hub:
     async def _missed(self, key: bytes, cursor: Cursor) -> list[ConversationRecord]:
         """What was written of the conversation since: from memory, or from Kafka where that does not reach back so far."""
         missed: list[ConversationRecord] = []
-        offsets = {Stream.REPLIES: cursor.replies, Stream.DELTAS: cursor.deltas}
+        offsets = {
+            Stream.REPLIES: cursor.replies,
+            Stream.DELTAS: cursor.deltas,
+            Stream.MESSAGES: cursor.messages,
+            Stream.REQUESTS: cursor.requests,
+        }
         while True:
-            # The last round waits for nothing: so what is kept here then is up to the same moment for both topics.
+            # The last round waits for nothing: so what is kept here then is up to the same moment for all topics.
             kept = {stream: self._tail.since(stream, key, offset) for stream, offset in offsets.items()}
             if None not in kept.values():
                 return missed + [record for records in kept.values() for record in records or ()]

@@ -1,4 +1,4 @@
-"""A record of a conversation, as the gateway keeps it, with its place in one of the three topics."""
+"""A record of a conversation, as the gateway keeps it, with its place in one of the topics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 class Stream(Enum):
-    """The three topics that a gateway reads."""
+    """The topics that a gateway reads."""
 
     REQUESTS = "requests"
     REPLIES = "replies"
     DELTAS = "deltas"
+    MESSAGES = "messages"
 
 
 class ConversationRecord(NamedTuple):
-    """A turn, reply or delta, not decoded."""
+    """A turn, reply, delta or person's message, not decoded."""
 
     stream: Stream
     partition: int

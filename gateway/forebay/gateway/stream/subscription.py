@@ -1,14 +1,20 @@
 """A subscription: one connection's view of one conversation. It makes events of records, in bounded memory. No I/O.
 
-Its reader gets replies and deltas in the order of the topic, none twice, and no words of a turn that is over. A slow reader
-may lose deltas: the final reply has all of their words.
+Its reader gets turns, replies, persons' messages and deltas in the order of each topic, none twice, and no words of a turn
+that is over. A slow reader may lose deltas: the final reply has all of their words.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from heapq import merge
+
+from cachetools import FIFOCache
+
+from forebay.schemas import DecodeError, decode_person_message
 
 from .cursor import Cursor
 from .event import ConversationEvent
@@ -24,7 +30,10 @@ MOST_HELD_BYTES = 256 * 1024 * 1024
 _OVERHEAD_BYTES = 400
 """Size of an event's objects in CPython."""
 _REMEMBERED = 64
-"""Finished turns that are remembered, so that their late records are dropped."""
+"""Finished turns, and messages, that are remembered, so that their late and repeated records are dropped."""
+
+_TURN = ("text", "confirm", "user_id", "sent_at")
+"""Fields of a turn that all who may open the conversation are told."""
 
 
 class HeldBytes:
@@ -60,7 +69,8 @@ class Subscription:
         self._events: deque[tuple[ConversationEvent, int]] = deque()
         self._bytes = 0
         self._wake: asyncio.Future[None] | None = None
-        self._over: OrderedDict[str, None] = OrderedDict()
+        self._over: FIFOCache[str, None] = FIFOCache(_REMEMBERED)
+        self._messages: FIFOCache[str, None] = FIFOCache(_REMEMBERED)
         self._next: dict[str, int] = {}  # the sequence that each streamed turn goes on with; -1 when one was dropped
         self._begun: set[str] = set()
         self._places: dict[str, Place] = {}
@@ -74,19 +84,34 @@ class Subscription:
 
     def take(self, record: ConversationRecord) -> None:
         """Takes a record of the conversation: each once, in the order of its partition."""
-        if record.turn_id is None:
+        if record.stream is Stream.MESSAGES:
+            self._message(record)
+        elif record.turn_id is None:
             return
-        if record.stream is Stream.REPLIES:
+        elif record.stream is Stream.REPLIES:
             self._reply(record, record.turn_id)
         elif record.stream is Stream.DELTAS:
             self._delta(record, record.turn_id)
-        elif record.turn_id not in self._over:
-            self.pending.setdefault(record.turn_id, record)
+        else:
+            self._request(record, record.turn_id)
 
     def catch_up(self, missed: Iterable[ConversationRecord]) -> None:
-        """Takes the records since its cursor: replies first, since they have the words of finished turns."""
-        for record in sorted(missed, key=lambda record: (record.stream is Stream.DELTAS, record.offset)):
+        """Takes the records since its cursor: deltas last, since the replies have the words of finished turns.
+
+        The others by their time, each topic in its own order.
+        """
+        of = {stream: [record for record in missed if record.stream is stream] for stream in Stream}
+        deltas = sorted(of.pop(Stream.DELTAS), key=lambda record: record.offset)
+        in_order = [sorted(records, key=lambda record: record.offset) for records in of.values()]
+        for record in [*merge(*in_order, key=lambda record: record.timestamp), *deltas]:
             self.take(record)
+
+    def waits(self, request: ConversationRecord, *, tell: bool) -> None:
+        """Notes a turn from before that has no reply yet; with ``tell`` it adds the event with its text."""
+        assert request.turn_id is not None
+        self.pending.setdefault(request.turn_id, request)
+        if tell:
+            self._turn(request, request.turn_id)
 
     def placed(self, turn_id: str, place: Place) -> None:
         """Adds an event with a turn's place in the queue, when that has changed."""
@@ -102,8 +127,38 @@ class Subscription:
 
     def beat(self, heard: Cursor) -> None:
         """Adds a heartbeat. All records before ``heard`` were given to this subscription."""
-        self.cursor = Cursor(max(self.cursor.replies, heard.replies), max(self.cursor.deltas, heard.deltas))
+        self.cursor = self.cursor.furthest(heard)
         self._tell(ConversationEvent("heartbeat", {}, self.cursor))
+
+    def _request(self, record: ConversationRecord, turn_id: str) -> None:
+        if record.offset < self.cursor.requests:
+            return
+        self.cursor = self.cursor._replace(requests=record.offset + 1)
+        if turn_id in self._over or self.pending.get(turn_id, record).offset != record.offset:
+            return  # sent again
+        self.pending[turn_id] = record
+        self._turn(record, turn_id)
+
+    def _turn(self, record: ConversationRecord, turn_id: str) -> None:
+        said = fields_of(record)
+        told = {name: said[name] for name in _TURN if said.get(name) is not None}
+        if told:
+            self._tell(ConversationEvent("turn", {"turn_id": turn_id, **told}, self.cursor), len(record.value))
+
+    def _message(self, record: ConversationRecord) -> None:
+        if record.offset < self.cursor.messages:
+            return
+        self.cursor = self.cursor._replace(messages=record.offset + 1)
+        try:
+            message = decode_person_message(record.value)
+        except DecodeError:
+            return  # what is no message is not shown to anybody
+        if message.message_id in self._messages:
+            return
+        self._messages[message.message_id] = None
+        at = message.at or datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        told = message.model_copy(update={"at": at}).model_dump(mode="json", exclude={"conversation_id"})
+        self._tell(ConversationEvent("message", told, self.cursor), len(record.value))
 
     def _reply(self, record: ConversationRecord, turn_id: str) -> None:
         if record.offset < self.cursor.replies:
@@ -114,8 +169,6 @@ class Subscription:
         if not (reply := fields_of(record)):
             return
         self._over[turn_id] = None
-        if len(self._over) > _REMEMBERED:
-            self._over.popitem(last=False)
         for known in (self.pending, self._next, self._places):
             known.pop(turn_id, None)
         self._begun.discard(turn_id)

@@ -1,6 +1,6 @@
-"""The tail: reads requests, replies and deltas as they are written, and keeps the recent ones.
+"""The tail: reads requests, replies, deltas and persons' messages as they are written, and keeps the recent ones.
 
-Every gateway reads all three topics: a reply reaches the gateway that holds the connection, whichever it is. It starts a
+Every gateway reads all of these topics: a reply reaches the gateway that holds the connection, whichever it is. It starts a
 little in the past, for readers that were connected to another gateway before.
 """
 
@@ -24,7 +24,7 @@ from .record import ConversationRecord, Stream
 
 log = structlog.get_logger()
 
-KEPT_BYTES = {Stream.REQUESTS: 16 << 20, Stream.REPLIES: 32 << 20, Stream.DELTAS: 16 << 20}
+KEPT_BYTES = {Stream.REQUESTS: 16 << 20, Stream.REPLIES: 32 << 20, Stream.DELTAS: 16 << 20, Stream.MESSAGES: 4 << 20}
 """Bytes of recent records that are kept; at 200 turns a second with replies of 1 KiB about two minutes of replies."""
 _BEGIN_S = 60.0
 """How far in the past it starts, in seconds."""
@@ -32,9 +32,12 @@ _CATCH_UP_S = 30.0
 _RETRY_S = 0.5
 _BATCH = 500
 
+_CURSOR = (Stream.REPLIES, Stream.DELTAS, Stream.MESSAGES, Stream.REQUESTS)
+"""In the order of a cursor."""
+
 
 class Tail:
-    """Reads the three topics, all conversations."""
+    """Reads the topics, all conversations."""
 
     def __init__(self, cluster: Cluster, heard: Callable[[ConversationRecord], None]) -> None:
         """Calls ``heard`` with each record once, in the order of its partition."""
@@ -43,6 +46,7 @@ class Tail:
             topics.requests: Stream.REQUESTS,
             topics.replies: Stream.REPLIES,
             topics.deltas: Stream.DELTAS,
+            topics.messages: Stream.MESSAGES,
         }
         self._cluster = cluster
         self._heard = heard
@@ -109,11 +113,7 @@ class Tail:
 
     def cursor(self, conversation: bytes) -> Cursor:
         """Position of a reader who has all records of this conversation that were read here."""
-        replies, deltas = (
-            self.positions[stream, partition_of(conversation, len(self._partitions[stream]))]
-            for stream in (Stream.REPLIES, Stream.DELTAS)
-        )
-        return Cursor(replies, deltas)
+        return Cursor(*(self.positions[stream, self.partition(stream, conversation)] for stream in _CURSOR))
 
     def since(self, stream: Stream, conversation: bytes, offset: int) -> list[ConversationRecord] | None:
         """The conversation's records from this offset on; None when some may be too old to be kept here."""
