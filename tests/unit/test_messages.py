@@ -24,6 +24,7 @@ from forebay.schemas import (
     Turn,
     carried,
     dead_letter_headers,
+    decode_command,
     decode_delta,
     decode_reply,
     decode_turn,
@@ -226,3 +227,18 @@ def test_exported_names() -> None:
 def test_integers_of_any_size_travel() -> None:
     turn = Turn(turn_id="t", conversation_id="c", text="x", attributes={"n": 10**40, "m": -(10**40)})
     assert decode_turn(encode(turn)).attributes == turn.attributes
+
+
+@pytest.mark.parametrize(
+    ("word", "conversation_id", "right"),
+    [("erase", "c-1", True), ("erase", None, False), ("pause", "c-1", False), ("pause", None, True)],
+)
+def test_only_an_erasure_names_a_conversation(word: str, conversation_id: str | None, right: bool) -> None:
+    value = {
+        "command_id": "1",
+        "command": word,
+        "conversation_id": conversation_id,
+        "issued_at": "2026-11-11T00:00:00Z",
+    }
+    with contextlib.nullcontext() if right else pytest.raises(DecodeError, match="conversation_id goes with erase"):
+        assert decode_command(json.dumps(value).encode()).conversation_id == conversation_id

@@ -18,6 +18,7 @@ from .contract import contract
 from .costs import costs
 from .demo import demo
 from .dlq import dlq
+from .erase import erase
 from .gateway import gateway
 from .handoffs import handoffs
 from .model_api import model_api
@@ -44,7 +45,7 @@ app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(token, name="token")
-for command in (worker, gateway, ask, cancel, costs, status, plan, rehearse, contract):
+for command in (worker, gateway, ask, erase, cancel, costs, status, plan, rehearse, contract):
     app.command()(command)
 
 

@@ -92,7 +92,7 @@ async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
 async def _default_replication(admin: AIOKafkaAdminClient) -> int:
     """aiokafka refuses -1 ("the broker's default"), so the default is read from a broker."""
     brokers = (await admin.describe_cluster())["brokers"]
-    settings = await _settings(admin, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
+    settings = await read_settings(admin, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
     if "default.replication.factor" not in settings:
         raise ClusterError(
             "this user may not read the broker's settings: set FOREBAY_TOPIC_REPLICATION, or grant it DescribeConfigs on "
@@ -104,7 +104,7 @@ async def _default_replication(admin: AIOKafkaAdminClient) -> int:
 async def _compare(admin: AIOKafkaAdminClient, spec: TopicSpec, settings: TopicSettings) -> TopicState:
     (described,) = await admin.describe_topics([spec.name])
     partitions, wanted = len(described["partitions"]), spec.partitions or settings.topic_partitions
-    actual = await _settings(admin, ConfigResourceType.TOPIC, spec.name)
+    actual = await read_settings(admin, ConfigResourceType.TOPIC, spec.name)
     differences = [
         f"{name} is {actual.get(name)}, not {value}"
         for name, value in spec.settings.items()
@@ -117,7 +117,8 @@ async def _compare(admin: AIOKafkaAdminClient, spec: TopicSpec, settings: TopicS
     return TopicState(spec.name, False, partitions, tuple(differences))
 
 
-async def _settings(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str) -> dict[str, str]:
+async def read_settings(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str) -> dict[str, str]:
+    """The settings of a topic or broker, its defaults too."""
     (response,) = await admin.describe_configs([ConfigResource(kind, name)])
     (resource,) = response.resources
     return {entry[0]: entry[1] for entry in resource[4]}
