@@ -211,6 +211,23 @@ def test_the_tally_finds_what_is_wrong() -> None:
     assert not verdict.kept
 
 
+def test_a_merged_turn_is_lost_where_the_one_it_went_into_has_no_reply() -> None:
+    check = DeliveryCheck()
+    for turn_id in ("1", "2", "3", "4"):
+        check.turn_sent("c", turn_id, 0.0)
+    merged = [
+        reply(n).model_copy(update={"outcome": "merged", "merged_into": into}) for n, into in (("1", "2"), ("3", "4"))
+    ]
+    for said in (merged[0], reply("2"), merged[1]):
+        check.reply_read(said, encode(said), 1.0)
+    assert check.verdict().lost == 2, "the fourth, and the third with it"
+    answer = reply("4")
+    check.reply_read(answer, encode(answer), 1.0)
+    verdict = check.verdict()
+    assert verdict.kept
+    assert (verdict.answered, verdict.other_outcomes) == (2, 2)
+
+
 def test_the_demos_sale_climbs_forty_times() -> None:
     traffic = _SALE.traffic.traffic()
     assert (traffic.rate(0), traffic.rate(19)) == (5, 200)

@@ -33,7 +33,8 @@ def rehearse(
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers; an embedded Kafka without it.")] = None,
     real: Annotated[bool, typer.Option("--real", help="Call the real models. This costs money.")] = False,
     compare: Annotated[
-        Literal["streamed", "routing"] | None, typer.Option(help="Hold it twice: plain or one large model first.")
+        Literal["streamed", "routing", "impatience"] | None,
+        typer.Option(help="Hold it twice: plain or one large model first. Impatience: a plain service before both."),
     ] = None,
     targets: Annotated[Path | None, typer.Option(help="What figures must keep to (YAML).")] = None,
     report: Annotated[Path, typer.Option(help="Where the report with plots goes (HTML).")] = Path("rehearsal.html"),
@@ -42,12 +43,14 @@ def rehearse(
     json: Json = False,
 ) -> None:
     """A sale in a box: spike, faults, workers that come and go, a report. Exit 1 when a target is missed."""
+    from forebay.rehearsal.sale.comparison import CROWD
     from forebay.rehearsal.sale.scenario_file import as_yaml, scenario_of
 
     given = scenario_of(
         scenario,
         targets,
         latency,
+        CROWD if compare == "impatience" else None,
         speed=speed,
         traffic__shape=shape,
         traffic__calm=calm,

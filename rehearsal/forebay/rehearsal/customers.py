@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, count
 from typing import NamedTuple
 
+from forebay.operations.planning.patience import Patience, Wait
 from forebay.operations.planning.traffic import Traffic
 
 from .shop_questions import CUSTOMERS, question
@@ -27,11 +28,15 @@ class Visit(NamedTuple):
     said: tuple[str, ...]
     pauses_s: tuple[float, ...] = ()
     """Before each of the words but the first."""
+    wait: Wait | None = None
+    """How they wait for each reply; without it as long as it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """How they behave. With one turn a visit they come back to the same conversations, and nobody waits for a reply."""
+    """How they behave. With one turn a visit and endless patience they come back to the same conversations, and nobody
+    waits for a reply.
+    """
 
     conversations: int = 200
     """Between which single turns are divided. Longer visits begin a conversation each."""
@@ -43,12 +48,14 @@ class Customers:
     """Mean pause of a customer who read a reply, exponentially distributed."""
     users: int | None = None
     """How many they are; without it each conversation is a user's of its own."""
+    patience: Patience | None = None
     seed: int = 11
 
     def visits(self, traffic: Traffic) -> Iterator[Visit]:
         """Every visit in the order of time, so many that the traffic's rate of turns comes of them."""
         rng = random.Random(self.seed)
-        return self._single(traffic, rng) if self.turns_a_visit <= 1 else self._longer(traffic, rng)
+        waited_for = self.turns_a_visit > 1 or self.patience is not None
+        return self._longer(traffic, rng) if waited_for else self._single(traffic, rng)
 
     def _single(self, traffic: Traffic, rng: random.Random) -> Iterator[Visit]:
         shares = list(accumulate(1 / (number + 1) ** self.skew for number in range(self.conversations)))
@@ -66,7 +73,8 @@ class Customers:
             while rng.random() > 1 / mean:
                 said.append(next(talk))
             pauses = tuple(rng.expovariate(1 / self.think_s) if self.think_s else 0.0 for _ in said[1:])
-            yield Visit(at, f"c-{number:06d}", self._user(number), tuple(said), pauses)
+            wait = None if self.patience is None else self.patience.draw(rng)
+            yield Visit(at, f"c-{number:06d}", self._user(number), tuple(said), pauses, wait)
 
     def _talk(self, number: int) -> Iterator[str]:
         """What customers say in general, and every third time what only their shop can answer; without end."""

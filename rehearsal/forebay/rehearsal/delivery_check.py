@@ -65,9 +65,9 @@ class Verdict:
     sent: int
     answered: int
     other_outcomes: int
-    """Replies that are no answers: failed or expired, or a person took over."""
+    """Replies that are no answers: failed, expired or cancelled, merged into another turn's, or a person took over."""
     lost: int
-    """Turns without any reply."""
+    """Turns without any reply, or merged into one that has none."""
     out_of_order: int
     """Replies that came before one of an earlier turn of their conversation."""
     duplicates: int
@@ -107,6 +107,7 @@ class DeliveryCheck:
     repeats: int = 0
     forgotten: int = 0
     _replies: dict[str, bytes] = field(default_factory=dict)
+    _merged: list[tuple[str, str]] = field(default_factory=list)  # turn ids: of a merged one, and of what it went into
 
     @property
     def sent(self) -> int:
@@ -134,11 +135,17 @@ class DeliveryCheck:
             return
         self._replies[reply.turn_id] = value
         self.conversations[reply.conversation_id].replied.append(reply.turn_id)
+        if reply.outcome == "merged":
+            self._merged.append((reply.turn_id, reply.merged_into or ""))
         answer = _answer(reply, self.sent_at[reply.turn_id], now)
         self.answers.append(answer)
         self.cost_usd += answer.cost_usd
         self.answered += answer.succeeded
         self.forgotten += answer.succeeded and not remembered
+
+    def _leads(self, merged: str, into: str) -> bool:
+        """Whether the one that a turn was merged into is another turn, and has its reply."""
+        return into != merged and into in self._replies
 
     def verdict(self) -> Verdict:
         """The counts so far."""
@@ -146,7 +153,7 @@ class DeliveryCheck:
             sent=self.sent,
             answered=self.answered,
             other_outcomes=self.replied - self.answered,
-            lost=self.sent - self.replied,
+            lost=self.sent - self.replied + sum(not self._leads(*pair) for pair in self._merged),
             out_of_order=sum(_out_of_order(conversation) for conversation in self.conversations.values()),
             duplicates=self.duplicates,
             repeats=self.repeats,

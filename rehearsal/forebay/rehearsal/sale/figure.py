@@ -22,8 +22,16 @@ FIGURES = {
         Figure("failed", "turns", "given up, or refused by the model"),
         Figure("expired", "turns", "waited beyond their deadline"),
         Figure("handed_off", "turns", "went to a person"),
-        Figure("success_share", "", "of all turns, those that were answered or went to a person"),
-        Figure("lost", "turns", "without any reply"),
+        Figure("merged", "turns", "answered together with a later one of their conversation"),
+        Figure("cancelled", "turns", "taken back by customers who left"),
+        Figure("success_share", "", "of the turns not cancelled, those that were answered or went to a person"),
+        Figure("customers", "", "who asked and would not wait for ever"),
+        Figure("in_time", "", "of them, those who had an answer before they left"),
+        Figure("in_time_share", "", "of all customers, those who had an answer before they left"),
+        Figure("in_time_of_plain", "", "so many times the customers whom a plain service answered in time"),
+        Figure("calls_an_answer", "", "model calls that the provider took, for each customer answered in time"),
+        Figure("calls_for_nobody", "calls", "beyond one for each customer who was answered in time"),
+        Figure("lost", "turns", "without any reply, or merged into one that has none"),
         Figure("out_of_order", "turns", "answered before an earlier one of their conversation"),
         Figure("duplicates", "turns", "with two different replies"),
         Figure("forgotten", "turns", "answered by a model that was not shown all that was said"),
@@ -48,6 +56,7 @@ FIGURES = {
         Figure("rebalance_loss_s", "s", "throughput lost at the worst change of a fleet that had work waiting"),
         Figure("rebalances", "", "changes of the fleet under load, over which that was measured"),
         Figure("model_calls", "calls", "made"),
+        Figure("model_calls_taken", "calls", "of them that the provider did not refuse at once"),
         Figure("model_calls_failed", "calls", "of them refused, broken off or failed"),
         Figure("input_tokens", "tokens", "read by models"),
         Figure("output_tokens", "tokens", "written by models"),
@@ -73,7 +82,7 @@ def shown(name: str, value: float | None) -> str:
         return "-"
     if unit == "$":
         return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
-    if name == "success_share":
+    if name in ("success_share", "in_time_share"):
         return f"{value:.2%}"
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}{_suffix(unit)}"

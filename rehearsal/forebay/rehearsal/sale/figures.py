@@ -15,6 +15,7 @@ from .waiting_curve import Capacity, WaitingCurve, drain_ratio, ideal, lost_thro
 
 _BEFORE_S, _AFTER_S = 4.0, 8.0
 """Throughput before a change of the fleet is taken over so long, and its loss is sought for so long after it."""
+_OTHERS = ("failed", "expired", "handed_off", "merged", "cancelled")
 _SATURATED = 0.5
 """Share of a fleet's servers that wait: with fewer turns waiting, fewer replies may be no loss at all."""
 
@@ -29,19 +30,22 @@ class SaleFigures:
     def table(self) -> Mapping[str, float | None]:
         """Every figure by its name; None where there was nothing to measure."""
         outcome, answers, verdict = self.outcome, self.outcome.answers, self.outcome.verdict
-        by_outcome = {name: sum(a.outcome == name for a in answers) for name in ("failed", "expired", "handed_off")}
-        latency = sorted(answer.latency_s for answer in answers)
-        waited = sorted(answer.waited_s for answer in answers)
+        by_outcome = {name: sum(a.outcome == name for a in answers) for name in _OTHERS}
+        wanted = [answer for answer in answers if answer.outcome != "cancelled"]
+        latency = sorted(answer.latency_s for answer in wanted)
+        waited = sorted(answer.waited_s for answer in wanted)
         model = sorted(answer.model_s for answer in answers if answer.model_s)
         words = sorted(outcome.first_words_s.values())
         losses = self.rebalance_losses_s
-        kept = verdict.answered + by_outcome["handed_off"]
+        kept = verdict.answered + by_outcome["handed_off"] + by_outcome["merged"]
+        asked = verdict.sent - by_outcome["cancelled"]
         cost = sum(answer.cost_usd for answer in answers)
         return {
             "total": verdict.sent,
             "succeeded": verdict.answered,
             **by_outcome,
-            "success_share": kept / verdict.sent if verdict.sent else None,
+            "success_share": kept / asked if asked else None,
+            **self._customers,
             "lost": verdict.lost,
             "out_of_order": verdict.out_of_order,
             "duplicates": verdict.duplicates,
@@ -61,6 +65,7 @@ class SaleFigures:
             "rebalance_loss_s": max(losses, default=None),
             "rebalances": len(losses),
             "model_calls": outcome.calls,
+            "model_calls_taken": outcome.taken or None,
             "model_calls_failed": outcome.samples[-1].failed_calls if outcome.samples else 0,
             "input_tokens": sum(answer.usage.input_tokens for answer in answers),
             "output_tokens": sum(answer.usage.output_tokens for answer in answers),
@@ -69,6 +74,21 @@ class SaleFigures:
             "bad_ends": len(outcome.bad_ends),
             "late_p99_s": percentile(list(outcome.late_s) or [0.0], 0.99),
             "start_s": outcome.start_s,
+        }
+
+    @property
+    def _customers(self) -> dict[str, float | None]:
+        """Of those who do not wait for ever."""
+        questions, taken = self.outcome.questions, self.outcome.taken
+        if questions is None:
+            return dict.fromkeys(("customers", "in_time", "in_time_share", "calls_an_answer", "calls_for_nobody"))
+        in_time = sum(question.answered_at is not None for question in questions)
+        return {
+            "customers": len(questions),
+            "in_time": in_time,
+            "in_time_share": in_time / len(questions) if questions else None,
+            "calls_an_answer": taken / in_time if taken and in_time else None,
+            "calls_for_nobody": max(0, taken - in_time) if taken else None,
         }
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -18,7 +18,9 @@ from forebay.producers.feed import Feed
 from forebay.rehearsal.customers import Visit
 from forebay.rehearsal.delivery_check import DeliveryCheck, remembered
 from forebay.rehearsal.model_api import parse_reply
-from forebay.schemas import Cluster, Confirm, Reply, Turn, decode_delta, decode_reply
+from forebay.schemas import Cluster, Confirm, Reply, Turn, WhenBusy, decode_delta, decode_reply
+
+from .impatient_customer import ImpatientCustomer, Question
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +28,24 @@ log = logging.getLogger(__name__)
 class LoadGenerator:
     """All customers of a rehearsal. Use it as a context manager. Its clock is the monotonic one."""
 
-    def __init__(self, cluster: Cluster, *, streamed: bool = False, simulated: bool = True) -> None:
+    def __init__(
+        self, cluster: Cluster, *, streamed: bool = False, when_busy: WhenBusy | None = None, simulated: bool = True
+    ) -> None:
         """``simulated``: the models repeat how much they were shown, so it is checked."""
         self._cluster = cluster
-        self._streamed, self._simulated = streamed, simulated
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._streamed, self._when_busy, self._simulated = streamed, when_busy, simulated
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._awaited: dict[str, asyncio.Future[Reply]] = {}
         self._users: dict[str, str | None] = {}
         self._heard: set[str] = set()
         self._exchanges = Counter[str]()
+        self._unanswered: dict[str, list[str]] = {}  # turn ids by conversation, of customers who may leave
         self.check = DeliveryCheck()
         self.routes = Counter[str]()
         self.first_words_s: dict[str, float] = {}
         """From sending a turn to its first fragment, by turn id; of streamed turns."""
+        self.questions: list[Question] = []
+        """Of customers who do not wait for ever; the latest ended last."""
         self.late_s: list[float] = []
         """How late each visit was begun: above a few milliseconds the load itself could not keep up."""
 
@@ -82,6 +89,9 @@ class LoadGenerator:
         return self.check.replied == self.check.sent and not self._tasks
 
     def _spawn(self, visit: Visit) -> None:
+        if visit.wait is not None:
+            self._run(self._stay(visit, ImpatientCustomer(self, visit, visit.wait)))
+            return
         # The first words of a conversation's customers must leave in their order: it is sent before anything else runs.
         turn = self._turn(visit, visit.said[0])
         self._run(self._say_all(visit, turn) if len(visit.said) > 1 else self._chat.send(turn))
@@ -94,6 +104,42 @@ class LoadGenerator:
             if reply.outcome == "handed_off":
                 return  # a person takes over
 
+    async def _stay(self, visit: Visit, customer: ImpatientCustomer) -> None:
+        for text, pause_s in zip(visit.said, (0.0, *visit.pauses_s), strict=True):
+            await asyncio.sleep(pause_s)
+            question = await customer.ask(text)
+            self.questions.append(question)
+            if question.answered_at is None:
+                break
+        self._unanswered.pop(visit.conversation_id, None)
+
+    def ask(self, visit: Visit, text: str) -> asyncio.Future[bool]:
+        """Sends words of a customer who may leave; the future tells whether they were answered."""
+        turn = self._turn(visit, text)
+        self._unanswered.setdefault(visit.conversation_id, []).append(turn.turn_id)
+        task = asyncio.ensure_future(self._is_answered(turn))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _is_answered(self, turn: Turn) -> bool:
+        # The reply of a merged turn is none yet: that of the turn it went into is, which is waited for too.
+        return (await self._ask(turn)).outcome in ("answered", "confirmation_required", "handed_off")
+
+    def reload(self, visit: Visit, text: str, asked: Sequence[asyncio.Future[bool]]) -> Sequence[asyncio.Future[bool]]:
+        """The turns are in Kafka: the page that comes back shows their replies."""
+        return asked
+
+    def take_back(self, visit: Visit) -> None:
+        """The frontend cancels every turn of the customer that has no reply."""
+        for turn_id in self._unanswered.pop(visit.conversation_id, ()):
+            if turn_id in self._awaited:
+                conversation, user = visit.conversation_id, visit.user_id
+                self._run(self._cancel(turn_id, conversation, user))
+
+    async def _cancel(self, turn_id: str, conversation_id: str, user_id: str) -> None:
+        await self._chat.cancel(turn_id, conversation_id=conversation_id, user_id=user_id)
+
     async def _ask(self, turn: Turn) -> Reply:
         asked: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._awaited[turn.turn_id] = asked
@@ -101,8 +147,15 @@ class LoadGenerator:
         return await asked
 
     def _turn(self, visit: Visit, text: str) -> Turn:
-        turn = new_turn(text, conversation_id=visit.conversation_id, user_id=visit.user_id, stream=self._streamed)
-        return self._count(turn)
+        return self._count(
+            new_turn(
+                text,
+                conversation_id=visit.conversation_id,
+                user_id=visit.user_id,
+                stream=self._streamed,
+                when_busy=self._when_busy,
+            )
+        )
 
     def _count(self, turn: Turn) -> Turn:
         self._users[turn.conversation_id] = turn.user_id

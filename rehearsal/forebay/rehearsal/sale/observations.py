@@ -8,6 +8,7 @@ from typing import NamedTuple
 from forebay.operations.planning.traffic import Traffic
 from forebay.rehearsal.delivery_check import Answer, Verdict
 
+from .impatient_customer import Question
 from .scenario import Scenario
 from .waiting_curve import Capacity
 
@@ -66,6 +67,10 @@ class Observations:
     bad_ends: tuple[str, ...]
     calls: int
     """Model calls begun."""
+    taken: int = 0
+    """Of the calls, those that the provider took."""
+    questions: tuple[Question, ...] | None = None
+    """Of customers who do not wait for ever; None where all do."""
     unread: int = 0
     """Records of recorded traffic that were no turns."""
     variant: str = field(default="")

@@ -12,8 +12,8 @@ _SLICES = 120
 """Points of a line that is counted in slices of the time."""
 _MOST_POINTS = 2_000
 _COLOURS = ("#2563eb", "#ea580c", "#059669", "#7c3aed", "#db2777", "#64748b")
-_DASHES = ("solid", "dot")
-"""Of the first and the second of two that are compared."""
+_DASHES = ("solid", "dot", "dash")
+"""Of the first, the second and the third of those that are compared."""
 _A_ROW = 2
 """Names of lines that fit beside each other."""
 _DONE_TO_IT = "#b91c1c"
@@ -24,7 +24,9 @@ Plot = dict[str, Any]
 
 def plots(runs: Sequence[SaleResult]) -> dict[str, Plot]:
     """Title to figure."""
+    impatient = [run for run in runs if run.figures.outcome.questions is not None]
     return {
+        **({"Customers answered before they left": _plot(runs, _in_time(runs))} if impatient else {}),
         "Offered and answered, turns a second": _plot(runs, _flow(runs)),
         "Waiting, turns": _plot(runs, _waiting(runs)),
         "Latency by the moment of sending, seconds": _plot(runs, _latency(runs)),
@@ -36,7 +38,7 @@ def plots(runs: Sequence[SaleResult]) -> dict[str, Plot]:
 
 def _flow(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
-    for number, (figures, _) in enumerate(runs):
+    for number, (figures, *_) in enumerate(runs):
         outcome, width = figures.outcome, _width(figures)
         offered = figures.rate(outcome.sent_at.values(), width)
         answered = figures.rate((answer.replied_at for answer in outcome.answers), width)
@@ -47,9 +49,18 @@ def _flow(runs: Sequence[SaleResult]) -> list[Plot]:
     return lines
 
 
+def _in_time(runs: Sequence[SaleResult]) -> list[Plot]:
+    lines = []
+    for number, (figures, *_) in enumerate(runs):
+        answered = sorted(each.answered_at for each in figures.outcome.questions or () if each.answered_at is not None)
+        curve = [(at, float(count)) for count, at in enumerate(answered, 1)]
+        lines.append(_line("answered in time", curve, number, number, figures.outcome.variant, shape="hv"))
+    return lines
+
+
 def _waiting(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
-    for number, (figures, prediction) in enumerate(runs):
+    for number, (figures, prediction, _) in enumerate(runs):
         variant = figures.outcome.variant
         real = list(zip(figures.backlog.times, figures.backlog.waiting, strict=True))
         lines.append(_line("waiting", real, 0, number, variant, shape="hv"))
@@ -70,7 +81,7 @@ def _latency(runs: Sequence[SaleResult]) -> list[Plot]:
             number,
             figures.outcome.variant,
         )
-        for number, (figures, _) in enumerate(runs)
+        for number, (figures, *_) in enumerate(runs)
         for name, share, colour in (("p50", 0.5, 2), ("p95", 0.95, 1), ("p99", 0.99, 4))
         if len(runs) == 1 or share != 0.95
     ]
@@ -78,7 +89,7 @@ def _latency(runs: Sequence[SaleResult]) -> list[Plot]:
 
 def _in_flight(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
-    for number, (figures, _) in enumerate(runs):
+    for number, (figures, *_) in enumerate(runs):
         outcome = figures.outcome
         samples = [(sample.at, float(sample.in_flight)) for sample in outcome.samples]
         able = [(change.at, float(change.servers)) for change in outcome.capacity]
@@ -92,7 +103,7 @@ def _in_flight(runs: Sequence[SaleResult]) -> list[Plot]:
 
 def _errors(runs: Sequence[SaleResult]) -> list[Plot]:
     lines = []
-    for number, (figures, _) in enumerate(runs):
+    for number, (figures, *_) in enumerate(runs):
         samples, outcome = figures.outcome.samples, figures.outcome
         failed = [
             (later.at, (later.failed_calls - earlier.failed_calls) / (later.at - earlier.at))
@@ -112,7 +123,7 @@ def _errors(runs: Sequence[SaleResult]) -> list[Plot]:
 def _spending(runs: Sequence[SaleResult]) -> list[Plot]:
     return [
         _line(model, spent, colour, number, figures.outcome.variant, shape="hv")
-        for number, (figures, _) in enumerate(runs)
+        for number, (figures, *_) in enumerate(runs)
         for colour, (model, spent) in enumerate(figures.spending().items())
     ]
 

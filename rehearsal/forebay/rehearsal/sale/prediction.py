@@ -64,6 +64,7 @@ def predict(figures: SaleFigures) -> Prediction | None:
         or scenario.workers.assistant
         or scenario.traffic.shape == "recorded"
         or scenario.customers.turns_a_visit > 1
+        or scenario.customers.patience
     )
     model_s = [answer.model_s for answer in figures.outcome.answers if answer.model_s]
     if beyond or len(model_s) < 2:

@@ -17,6 +17,8 @@ class SaleResult(NamedTuple):
 
     figures: SaleFigures
     prediction: Prediction | None = None
+    plain: SaleFigures | None = None
+    """Of a plain service that had the same customers."""
 
     @property
     def variant(self) -> str:
@@ -25,7 +27,19 @@ class SaleResult(NamedTuple):
 
     def table(self) -> dict[str, float | None]:
         """Every figure by its name, how well it was predicted among them."""
-        return {**self.figures.table, "prediction_error": None if self.prediction is None else self.prediction.worst}
+        table = self.figures.table
+        in_time, of_plain = table["in_time"], None if self.plain is None else self.plain.table["in_time"]
+        return {
+            **table,
+            "prediction_error": None if self.prediction is None else self.prediction.worst,
+            "in_time_of_plain": in_time / of_plain if in_time is not None and of_plain else None,
+        }
+
+
+def beside_plain(runs: Sequence[SaleResult]) -> list[SaleResult]:
+    """Puts each run beside the one of a plain service, where there is one."""
+    plain = next((run.figures for run in runs if run.figures.outcome.scenario.service == "plain"), None)
+    return [run if run.figures is plain else run._replace(plain=plain) for run in runs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from forebay.rehearsal.servers.kafka import EmbeddedKafka, EmbeddedKafkaError
 from forebay.schemas import Cluster
 
 from .figures import SaleFigures
+from .plain_service import serve_plainly
 from .prediction import predict
-from .result import RehearsalResult, SaleResult
+from .result import RehearsalResult, SaleResult, beside_plain
 from .sale_run import SaleError, rehearse
 from .scenario import Scenario
 from .screen import screen
@@ -39,11 +40,13 @@ def hold(variants: Sequence[tuple[str, Scenario]], given: Cluster | None, consol
     held_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="forebay-rehearsal-") as folder:
         runs = [_hold(name, scenario, given, Path(folder), console) for name, scenario in variants]
-    return RehearsalResult(runs, held_at)
+    return RehearsalResult(beside_plain(runs), held_at)
 
 
 def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path, console: Console) -> SaleResult:
     title = f"{scenario.name}, {variant}" if variant else scenario.name
+    if scenario.service == "plain":
+        return _hold_plainly(variant, scenario, title, console)
     with (
         _cluster(given, folder / "-".join(("kafka", *variant.split())), console) as (cluster, kafka),
         Live(console=console, refresh_per_second=4, transient=True) as live,
@@ -60,6 +63,18 @@ def _hold(variant: str, scenario: Scenario, given: Cluster | None, folder: Path,
         )
     figures = SaleFigures(outcome)
     return SaleResult(figures, predict(figures))
+
+
+def _hold_plainly(variant: str, scenario: Scenario, title: str, console: Console) -> SaleResult:
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        outcome = uvloop.run(
+            serve_plainly(
+                scenario,
+                lambda service: live.update(screen(service.moment(), service.happenings, title)),
+                variant=variant,
+            )
+        )
+    return SaleResult(SaleFigures(outcome))
 
 
 @contextmanager

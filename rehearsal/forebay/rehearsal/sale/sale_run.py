@@ -24,9 +24,9 @@ from forebay.rehearsal.model_api import ModelApi
 from forebay.rehearsal.servers.kafka import EmbeddedKafka
 from forebay.rehearsal.worker_processes import FleetError
 from forebay.schemas import Cluster, ClusterError
-from forebay.telemetry.percentile import percentile
 
 from .deployment import Deployment
+from .impatient_customer import since
 from .lag import Lag
 from .load_generator import LoadGenerator
 from .observations import Happening, Observations, SaleSample
@@ -38,8 +38,6 @@ from .waiting_curve import Capacity
 log = logging.getLogger(__name__)
 
 _SAMPLE_S = 0.25
-_LATEST = 400
-"""Replies whose times are shown live."""
 _PATIENCE_S = 90.0
 """After so long without a reply what is missing is lost."""
 
@@ -110,7 +108,10 @@ class Sale:
         self.environment = worker_environment(scenario, cluster, group, store, api)
         self.fleet = Deployment(folder, self.environment, self._scaling.pod_start_s, self._say, self._changed)
         self.world = World(kafka, api, store, self.fleet.strike)
-        self.load = LoadGenerator(cluster, streamed=scenario.customers.streamed, simulated=api is not None)
+        customers = scenario.customers
+        self.load = LoadGenerator(
+            cluster, streamed=customers.streamed, when_busy=customers.when_busy, simulated=api is not None
+        )
         self.check = self.load.check
         self.samples: list[SaleSample] = []
         self.happenings: list[Happening] = []
@@ -216,35 +217,16 @@ class Sale:
             start_s=median(self.fleet.starts_s),
             bad_ends=tuple(self.fleet.bad_ends),
             calls=self.api.stats().begun if self.api is not None else sum(a.attempts for a in check.answers),
+            taken=0 if self.api is None else self.api.stats().accepted,
+            questions=since(self.load.questions, began) if self.scenario.customers.patience else None,
             unread=unread,
             variant=variant,
         )
 
     def moment(self) -> SaleState:
         """What the live view shows."""
-        sample = self.samples[-1]
-        first = next(earlier for earlier in self.samples if earlier.at >= sample.at - 1.0)
-        span = max(_SAMPLE_S, sample.at - first.at)
-        latest = [answer.latency_s for answer in self.check.answers[-_LATEST:]]
-        return SaleState(
-            seconds=sample.at,
-            lasts=self.traffic.ends_s,
-            offered=(sample.sent - first.sent) / span,
-            answered=(sample.replied - first.replied) / span,
-            waiting=sample.waiting,
-            in_flight=sample.in_flight,
-            servers=sample.ready * self.scenario.workers.concurrency,
-            sent=sample.sent,
-            replied=sample.replied,
-            p50_s=percentile(latest or [0.0], 0.5),
-            p99_s=percentile(latest or [0.0], 0.99),
-            failed_calls=sample.failed_calls,
-            cost_usd=self.check.cost_usd,
-            ready=sample.ready,
-            wanted=sample.wanted,
-            waited=[each.waiting for each in self.samples],
-            peak=self.traffic.peak,
-        )
+        servers = self.samples[-1].ready * self.scenario.workers.concurrency
+        return SaleState.of(self.samples, self.check.answers, self.traffic, servers)
 
     def _sample(self) -> None:
         now, sent, replied = self.now, self.check.sent, self.check.replied

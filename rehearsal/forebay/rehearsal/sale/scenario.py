@@ -13,12 +13,13 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from forebay.operations.planning.autoscaler import PreScale, Scaling
+from forebay.operations.planning.patience import Patience
 from forebay.operations.planning.quantities import rate, seconds
 from forebay.operations.planning.traffic import Traffic
 from forebay.rehearsal.chaos.schedule import BEGINNINGS, ENDS, EventKind, ScheduledEvent
 from forebay.rehearsal.customers import Customers
 from forebay.rehearsal.shop_questions import CUSTOMERS
-from forebay.schemas import Cluster
+from forebay.schemas import Cluster, WhenBusy
 from forebay.workers.settings import WorkerSettings
 
 from . import large_model
@@ -27,6 +28,7 @@ from .targets import Target
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Rate = Annotated[float, BeforeValidator(rate), Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 _LEAST_LOOK_S = 0.5
@@ -90,6 +92,39 @@ class TrafficPart(_Part):
         return self
 
 
+class PatiencePart(_Part):
+    """Customers who do not wait for ever."""
+
+    median: Annotated[Seconds, Field(gt=0)] = 45.0
+    spread: float = Field(default=0.6, ge=0, le=3)
+    """Standard deviation of the logarithm."""
+    tell: Share = 1.0
+    """Of those who leave, whose frontend cancels their turns."""
+    write_again: Share = 0.3
+    again_after: tuple[Seconds, Seconds] = (10.0, 30.0)
+    again_times: int = Field(default=1, ge=1, le=20)
+    reload: Share = 0.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        least, most = self.again_after
+        if not 0 < least <= most:
+            raise ValueError(f"again_after is from the earliest to the latest, above 0, got {least:g} s and {most:g} s")
+        return self
+
+    def patience(self) -> Patience:
+        """In the sale's time."""
+        return Patience(
+            median_s=self.median,
+            spread=self.spread,
+            tell=self.tell,
+            write_again=self.write_again,
+            again_after_s=self.again_after,
+            again_times=self.again_times,
+            reload=self.reload,
+        )
+
+
 class CustomersPart(_Part):
     """Who writes."""
 
@@ -98,6 +133,10 @@ class CustomersPart(_Part):
     turns_a_visit: float = Field(default=1.0, ge=1, le=100)
     think: Seconds = 30.0
     streamed: bool = False
+    patience: PatiencePart | None = None
+    """Without it they wait as long as it takes."""
+    when_busy: WhenBusy | None = None
+    """Of every turn; without it the assistant's own rule."""
     seed: int = 11
 
 
@@ -206,6 +245,8 @@ class Scenario(_Part):
     """One sale to rehearse."""
 
     name: str = Field(default="sale", max_length=60)
+    service: Literal["forebay", "plain"] = "forebay"
+    """``plain`` calls the models by their SDK as each turn comes: no Kafka and no workers, for comparison."""
     speed: float = Field(default=20.0, gt=0, le=1_000)
     traffic: TrafficPart = TrafficPart()
     customers: CustomersPart = CustomersPart()
@@ -225,6 +266,8 @@ class Scenario(_Part):
                 raise ValueError(f"faults: {fault.what}: worker {fault.worker} of {self.workers.most} at most, from 0")
             if self.traffic.shape != "recorded" and fault.at > self.traffic.traffic().ends_s:
                 raise ValueError(f"faults: {fault.what} at {fault.at:g} s: the sale is over by then")
+        if self.service == "plain" and (self.faults or self.models.real or self.traffic.shape == "recorded"):
+            raise ValueError("service: a plain one is for comparison: no faults, no recorded traffic, simulated models")
         if unknown := sorted(set(self.targets) - set(FIGURES)):
             raise ValueError(f"no figure is called {', '.join(unknown)}; targets can be set on {', '.join(FIGURES)}")
         return self
@@ -237,6 +280,7 @@ class Scenario(_Part):
             skew=part.skew,
             turns_a_visit=part.turns_a_visit,
             think_s=part.think / self.speed,
+            patience=None if part.patience is None else part.patience.patience().faster(self.speed),
             users=CUSTOMERS if self.workers.assistant else None,  # the shop's assistant knows its own
             seed=part.seed,
         )

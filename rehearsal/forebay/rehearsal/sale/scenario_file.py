@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,20 @@ from forebay.schemas import SettingsError
 from .scenario import Scenario, ScenarioError
 
 
-def scenario_of(file: Path | None, targets: Path | None, latency: str | None, **given: Any) -> Scenario:
-    """The scenario that these options say. Raises SettingsError, with one line."""
+def scenario_of(
+    file: Path | None,
+    targets: Path | None,
+    latency: str | None,
+    default: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Scenario:
+    """The scenario that these options say; ``default`` stands in for a file. Raises SettingsError, with one line."""
     try:
         if latency is not None:
             given["models__latency"] = _latency(latency)
         if targets is not None:
             given["targets"] = _targets(targets)
-        return read_scenario(file, **given)
+        return read_scenario(file, default, **given)
     except ScenarioError as error:
         raise SettingsError(str(error)) from error
 
@@ -30,12 +38,12 @@ def as_yaml(scenario: Scenario) -> str:
     return str(yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def read_scenario(file: Path | None, **given: Any) -> Scenario:
+def read_scenario(file: Path | None, default: Mapping[str, Any] | None = None, **given: Any) -> Scenario:
     """The scenario of a file, or the default one, with some parts replaced. Raises ScenarioError.
 
     ``given`` are names such as ``traffic__peak``; those that are None stay as they are.
     """
-    document = {} if file is None else _document(file)
+    document = deepcopy(dict(default or {})) if file is None else _document(file)
     for name, value in given.items():
         if value is not None:
             *parts, last = name.split("__")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from forebay.operations.planning.traffic import Traffic
+from forebay.rehearsal.delivery_check import Answer
+from forebay.telemetry.percentile import percentile
+
+from .observations import SaleSample
+
 _WIDTH = 44
 _SPARKS = "▁▂▃▄▅▆▇█"
+_LATEST = 400
+"""Replies whose times are shown."""
+_LEAST_SPAN_S = 0.25
 _TOLD = 4
 """Latest happenings that are shown."""
 
@@ -43,6 +52,33 @@ class SaleState(NamedTuple):
     """Turns that waited, over the time so far."""
     peak: float
     """The highest rate that will be offered."""
+
+    @classmethod
+    def of(cls, samples: Sequence[SaleSample], answers: Sequence[Answer], traffic: Traffic, servers: int) -> Self:
+        """As the latest sample says; rates over the last second."""
+        sample = samples[-1]
+        first = next(earlier for earlier in samples if earlier.at >= sample.at - 1.0)
+        span = max(_LEAST_SPAN_S, sample.at - first.at)
+        latest = [answer.latency_s for answer in answers[-_LATEST:]] or [0.0]
+        return cls(
+            seconds=sample.at,
+            lasts=traffic.ends_s,
+            offered=(sample.sent - first.sent) / span,
+            answered=(sample.replied - first.replied) / span,
+            waiting=sample.waiting,
+            in_flight=sample.in_flight,
+            servers=servers,
+            sent=sample.sent,
+            replied=sample.replied,
+            p50_s=percentile(latest, 0.5),
+            p99_s=percentile(latest, 0.99),
+            failed_calls=sample.failed_calls,
+            cost_usd=sum(answer.cost_usd for answer in answers),
+            ready=sample.ready,
+            wanted=sample.wanted,
+            waited=[each.waiting for each in samples],
+            peak=traffic.peak,
+        )
 
 
 def screen(moment: SaleState, happenings: Sequence[tuple[float, str]], title: str = "the sale") -> RenderableType:

@@ -16,6 +16,14 @@ _SHOWN = (
     "failed",
     "expired",
     "handed_off",
+    "merged",
+    "cancelled",
+    "customers",
+    "in_time",
+    "in_time_share",
+    "in_time_of_plain",
+    "calls_an_answer",
+    "calls_for_nobody",
     "latency_avg_s",
     "latency_p50_s",
     "latency_p95_s",
@@ -33,7 +41,7 @@ _SHOWN = (
     "output_tokens",
     "cost_usd",
 )
-_NOTABLE = {"failed", "expired", "handed_off", "model_calls_failed"}
+_NOTABLE = {"failed", "expired", "handed_off", "merged", "cancelled", "model_calls_failed"}
 """Are shown when there are any."""
 _LATE_S = 0.1
 
