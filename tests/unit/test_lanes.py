@@ -142,3 +142,12 @@ def test_a_hot_conversation_does_not_hold_the_others() -> None:
     taken = [lanes.take() for _ in range(10)]
     assert len({turn[0] for turn in taken if turn}) == 10
     assert lanes.take() is None
+
+
+def test_who_waits_where_nothing_runs_is_found_by_age() -> None:
+    lanes: Lanes[str] = Lanes(1)
+    for at, lane in enumerate(("busy", "old", "busy", "young")):
+        lanes.offer(lane, f"{lane} {at}", float(at))
+    assert lanes.take() == "busy 0"
+    assert list(lanes.idle_since(3.0)) == [("old", "old 1")]
+    assert list(lanes.idle_since(4.0)) == [("old", "old 1"), ("young", "young 3")]

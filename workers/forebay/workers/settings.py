@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from forebay.schemas import FleetSettings
 
+from .engine.fairness import PATIENCE_SHARE
 from .flow.budget import Ceilings
 from .models import Timeouts
 
@@ -28,6 +29,10 @@ class WorkerSettings(FleetSettings):
     """Among how many workers ``rpm`` and ``tpm`` are divided; with ``limits``, while Redis is away."""
     limits: str = ""
     """``redis://host:port/0``, where the fleet shares each key's quota; empty divides it by ``limit_workers``."""
+    patience_s: float | None = Field(default=None, ge=0, le=86_400)
+    """How long customers are taken to wait, in seconds: turns that waited longer go after those that did not; as much as
+    the time to live is strictly by age, 0 newest first. Without it an eighth of ``FOREBAY_TURN_TTL_S``.
+    """
     tenant_weights: str = ""
     """Shares of the tenants among each other, such as ``shop-eu=3,shop-us=1``; others weigh 1."""
     budget_hour_usd: float | None = Field(default=None, ge=0)
@@ -101,6 +106,10 @@ class WorkerSettings(FleetSettings):
             self.between_tokens_timeout_s,
             self.call_timeout_s,
         )
+
+    def patience(self) -> float:
+        """After how long a turn goes behind those that have waited less, in seconds."""
+        return PATIENCE_SHARE * self.turn_ttl_s if self.patience_s is None else self.patience_s
 
     def rate_limits(self) -> dict[str, float]:
         """This worker's part of each key's quota, a minute; all of it where the fleet shares it."""

@@ -24,11 +24,13 @@ class Crew:
         partitions: int,
         rebalance_s: float,
         drain_s: float,
+        patience_s: float,
     ) -> None:
         """``lag`` tells the group's lag when it is asked."""
         self._agenda, self._work, self._lag, self._scaling = agenda, work, lag, scaling
         self._concurrency, self._partitions = concurrency, partitions
         self._rebalance_s, self._drain_s = rebalance_s, drain_s
+        self._patience_s = patience_s
         self._autoscaler = Autoscaler(scaling)
         self._members: dict[int, SimulatedPod] = {}
         self._numbered = 0
@@ -69,7 +71,7 @@ class Crew:
         agenda.at(agenda.now + scaling.every_s, self._look)
 
     def _add(self) -> None:
-        self._members[self._numbered] = SimulatedPod(self._concurrency)
+        self._members[self._numbered] = SimulatedPod(self._concurrency, self._patience_s)
         self._numbered += 1
 
     def _join(self, batch: list[int]) -> None:

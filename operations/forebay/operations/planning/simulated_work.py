@@ -21,12 +21,12 @@ class SimulatedPod:
 
     __slots__ = ("_queue", "_tickets", "concurrency", "free", "in_line", "leaving", "partitions", "ready")
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, patience_s: float) -> None:
         self.concurrency = self.free = concurrency
         self.partitions: Sequence[int] = ()
         self.ready: dict[int, int] = {}
         """Turns that wait for a permit, each with its ticket."""
-        self._queue, self._tickets = FairQueue(), 0
+        self._queue, self._tickets = FairQueue(patience_s=patience_s), 0
         self.in_line = False
         """For the provider."""
         self.leaving = False
@@ -42,9 +42,9 @@ class SimulatedPod:
         self.ready[turn] = self._tickets
         self._queue.push(turn, self._tickets, sent, origin)
 
-    def pop(self) -> int:
+    def pop(self, now: float) -> int:
         """The turn that a worker would begin next, by its own fairness."""
-        turn = self._queue.pop()
+        turn = self._queue.pop(now)
         assert isinstance(turn, int)
         del self.ready[turn]
         return turn
@@ -84,6 +84,7 @@ class SimulatedWork:
         self.peak_in_flight = 0
         self.drained_at: float | None = None
         self._peak_ready = 0
+        self._oldest = 0  # the turns before it were looked at when their time to live was over
 
     def offer(self) -> None:
         """A turn is sent."""
@@ -113,6 +114,7 @@ class SimulatedWork:
 
     def dispatch(self, pod: SimulatedPod) -> None:
         """Begins what may begin at this pod, or puts it in line for the provider."""
+        self._expire()
         if self._provider.limited:
             if pod.ready and not pod.in_line:
                 pod.in_line = True
@@ -150,6 +152,23 @@ class SimulatedWork:
         self._push(turn)
         self.ready += 1
 
+    def _expire(self) -> None:
+        """Ends what waits for a worker and is over its time to live, whatever goes before it."""
+        due = self._agenda.now - self._turn_ttl_s
+        while self._oldest < len(self.sent) and self.sent[self._oldest] < due:
+            turn, self._oldest = self._oldest, self._oldest + 1
+            pod = self._owner[self._backlog.partition[turn]]
+            if turn in pod.ready:
+                pod.give_up((turn,))
+                self._expired(turn)
+
+    def _expired(self, turn: int) -> None:
+        self.ready -= 1
+        self.waiting -= 1
+        self.begun[turn] = self._agenda.now
+        self.expired += 1
+        self._done(turn)
+
     def _push(self, turn: int) -> None:
         # The customer of a conversation is one user, as whom fairness counts their turns.
         pod = self._owner[self._backlog.partition[turn]]
@@ -173,14 +192,14 @@ class SimulatedWork:
                 self._line.append(pod)
 
     def _begin(self, pod: SimulatedPod) -> None:
-        turn, now = pod.pop(), self._agenda.now
+        now = self._agenda.now
+        turn = pod.pop(now)
+        if now - self.sent[turn] > self._turn_ttl_s:
+            self._expired(turn)
+            return
         self.ready -= 1
         self.waiting -= 1
         self.begun[turn] = now
-        if now - self.sent[turn] > self._turn_ttl_s:
-            self.expired += 1
-            self._done(turn)
-            return
         pod.free -= 1
         self.calls += 1
         self.in_flight += 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import random
 
+from forebay.workers.engine.fairness import PATIENCE_SHARE
+
 from .agenda import Agenda
 from .autoscaler import Scaling
 from .service_time import ServiceTime
@@ -36,6 +38,7 @@ def simulate(
     rebalance_s: float = REBALANCE_S,
     drain_s: float = 25.0,
     turn_ttl_s: float = 120.0,
+    patience_s: float | None = None,
     requests_per_s: float | None = None,
     tokens_per_s: float | None = None,
     tokens_a_turn: float = 1_000.0,
@@ -54,8 +57,9 @@ def simulate(
 
     Turns are drawn from so many ``conversations`` (None: each is its own), evenly or by Zipf's law with the exponent
     ``skew``, and one of each is answered at a time. What has waited longer than ``turn_ttl_s`` expires instead of being
-    called. The provider takes ``requests_per_s`` and ``tokens_per_s`` on average over any ``quota_window_s``, and
-    ``calls_at_once``. All times are in seconds and taken as they are: `Traffic.faster` and `Scaling.faster` come before.
+    called; what has waited longer than ``patience_s`` (None: as workers by default) goes after what has not. The provider
+    takes ``requests_per_s`` and ``tokens_per_s`` on average over any ``quota_window_s``, and ``calls_at_once``. All times
+    are in seconds and taken as they are: `Traffic.faster` and `Scaling.faster` come before.
     """
     limits = [requests_per_s, None if tokens_per_s is None else tokens_per_s / tokens_a_turn]
     given = [limit for limit in limits if limit is not None]
@@ -65,6 +69,8 @@ def simulate(
     backlog = SimulatedTopic(partitions, conversations, skew, random.Random(rng.random()))
     provider = SimulatedProvider(min(given, default=math.inf) * quota_window_s, quota_window_s, calls_at_once)
     work = SimulatedWork(agenda, backlog, provider, service, turn_ttl_s, random.Random(rng.random()))
+    if patience_s is None:
+        patience_s = PATIENCE_SHARE * turn_ttl_s
     crew = Crew(
         agenda,
         work,
@@ -74,6 +80,7 @@ def simulate(
         partitions=partitions,
         rebalance_s=rebalance_s,
         drain_s=drain_s,
+        patience_s=patience_s,
     )
     sampler = _Sampler(agenda, backlog, work, crew, sample_s)
     arrivals = traffic.arrivals(random.Random(seed))

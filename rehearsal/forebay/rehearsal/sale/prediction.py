@@ -83,7 +83,7 @@ def predict(figures: SaleFigures) -> Prediction | None:
 
 def _simulated(outcome: Observations, service: ServiceTime, seed: int) -> Simulated:
     scenario, scaling = outcome.scenario, outcome.scenario.scaling()
-    models, part = scenario.models, scenario.workers
+    models, part, settings = scenario.models, scenario.workers, scenario.workers.settings
     return simulate(
         outcome.traffic,
         service,
@@ -92,7 +92,8 @@ def _simulated(outcome: Observations, service: ServiceTime, seed: int) -> Simula
         partitions=part.partitions,
         conversations=scenario.customers.conversations,
         skew=scenario.customers.skew,
-        turn_ttl_s=float(part.settings.get("FOREBAY_TURN_TTL_S", 120)),
+        turn_ttl_s=float(settings.get("FOREBAY_TURN_TTL_S", 120)),
+        patience_s=float(settings["FOREBAY_PATIENCE_S"]) if "FOREBAY_PATIENCE_S" in settings else None,
         calls_at_once=models.max_in_flight,
         requests_per_s=None if models.requests_per_minute is None else models.requests_per_minute / 60,
         sample_s=_SAMPLE_S,

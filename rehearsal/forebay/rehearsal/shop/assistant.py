@@ -64,4 +64,5 @@ assistant = Assistant(
     tools=(search_product, get_stock, order_status),
     specialists=(_ORDERS, _PROMOTIONS, _LOGISTICS),
     hand_off=HandOff(when=_serious),
+    when_busy="merge",  # customers write on while they wait, and one answer to all of it is what they want
 )

@@ -37,6 +37,10 @@ log = structlog.get_logger()
 REBALANCE_DRAIN_S = 1.0
 """How long a rebalance waits for turns in flight, and then for their replies to be published, in seconds each: the whole
 group stands still meanwhile."""
+EXPIRY_S = 0.5
+"""How often it is looked for turns whose deadline is over."""
+_EXPIRING = 200
+"""Expired turns answered at once, at most: each reads the store."""
 _MIB = 1024 * 1024
 
 
@@ -44,9 +48,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-Apart = Literal["alone", "refused", "cancelled"]
-"""Why a waiting turn is answered by itself: it wants no other with it; it did not want to wait; nobody wants it. Of the last
-two no model is asked, so they wait for no permit.
+Apart = Literal["alone", "refused", "cancelled", "expired"]
+"""Why a waiting turn is answered by itself: it wants no other with it; it did not want to wait; nobody wants it; its time is
+over. Of the last three no model is asked, so they wait for no permit.
 """
 
 
@@ -70,7 +74,7 @@ class Dispatch:
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._lanes: Lanes[InboundRecord] = Lanes(settings.concurrency, settings.weights())
+        self._lanes: Lanes[InboundRecord] = Lanes(settings.concurrency, settings.weights(), settings.patience())
         self._most_bytes = settings.max_waiting_mib * _MIB
         self._held_bytes = 0
         self._typical_bytes = 1024
@@ -166,13 +170,29 @@ class Dispatch:
     def start_ready(self) -> None:
         """Starts turns while there are permits, conversations that are ready, and no rebalance under way."""
         self._lanes.permits = self.permits
-        while not self._on_hold and (inbound := self._lanes.take()) is not None:
+        while not self._on_hold and (inbound := self._lanes.take(self._loop.time())) is not None:
             if running := self.running.get(inbound):
                 running.group.permit.granted()
             else:
                 self._start(inbound)
         if not self._room.is_set() and not self.crowded:
             self._room.set()
+
+    async def expire(self) -> None:
+        """Ends, until cancelled, the turns that wait beyond their deadline: on time, whatever goes before them."""
+        while True:
+            await asyncio.sleep(EXPIRY_S)
+            self.expire_due(time.time())
+
+    def expire_due(self, now: float) -> None:
+        """Starts, without a permit, turns whose deadline is over by ``now`` (since the epoch): no model is called."""
+        ttl_s, most = self._settings.turn_ttl_s, _EXPIRING + self._settings.concurrency
+        for lane, turn in list(self._lanes.idle_since(self._loop.time() - ttl_s)):
+            if len(self.running) >= most:
+                return  # the others the next time
+            if turn.deadline(ttl_s) <= now:
+                self._apart[turn] = "expired"
+                self._start_unpermitted(lane)
 
     def _start_unpermitted(self, lane: Hashable) -> None:
         """Starts the next turn of a conversation where nobody is asked for its answer."""
@@ -187,7 +207,7 @@ class Dispatch:
         apart = self._apart.pop(inbound, None)
         if apart is None:
             group.absorb()
-        elif apart != "alone":
+        elif apart in ("refused", "cancelled"):
             group.refused = apart == "refused"
             group.cancel(inbound)
         # Not in the context of the turn whose end, or pause, made room for this one: log lines and spans are of it.

@@ -28,6 +28,8 @@ HEAD_START_S: dict[Priority, float] = {"high": 0.0, "normal": 5.0, "low": 20.0}
 
 Age plus a constant instead of strict classes: a low turn is overtaken for 20 s at most, so nothing starves.
 """
+PATIENCE_SHARE = 0.125
+"""Of a turn's time to live, how long customers are taken to wait where nobody says: 15 of 120 s."""
 _KEEP = 1024
 
 

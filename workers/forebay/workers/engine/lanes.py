@@ -4,11 +4,13 @@ Pure: the time is an argument and nothing here waits. The promises it keeps, pro
 
 - turns of one lane are taken in the order they were offered, one at a time;
 - never more turns hold a permit than there are permits, and each permit comes back exactly once;
-- a lane that waits is taken after a bounded number of others (`fairness` decides which one is next).
+- a lane that waits is taken after a bounded number of others (`fairness` decides which one is next), unless it has waited
+  beyond patience: then whenever no other waits that has not.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
@@ -34,8 +36,8 @@ class _Lane(Generic[Item]):
 class Lanes(Generic[Item]):
     """The waiting turns of a worker and the permits for those that run."""
 
-    def __init__(self, permits: int, weights: Mapping[str, float] | None = None) -> None:
-        """``weights`` of tenants; one that is not named weighs 1."""
+    def __init__(self, permits: int, weights: Mapping[str, float] | None = None, patience_s: float = math.inf) -> None:
+        """``weights`` of tenants; one that is not named weighs 1. ``patience_s`` as of `FairQueue`."""
         self.permits = permits
         """Turns that may run at once. May be changed at any time; a lower number takes effect as permits come back."""
         self.waiting = 0
@@ -45,7 +47,7 @@ class Lanes(Generic[Item]):
         self.ready = 0
         """Conversations that could go on if there were a permit."""
         self._lanes: dict[Hashable, _Lane[Item]] = {}
-        self._queue = FairQueue(weights)
+        self._queue = FairQueue(weights, patience_s)
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -66,14 +68,16 @@ class Lanes(Generic[Item]):
             self._enqueue(lane_id, lane, now, origin)
         return busy
 
-    def take(self) -> Item | None:
+    def take(self, now: float = -math.inf) -> Item | None:
         """The next turn with its permit, or None when no conversation is ready or no permit is free.
+
+        ``now`` on the clock of `offer`, by which a turn is late; without it none is.
 
         A turn that asked for its permit again (`reclaim`) is returned a second time.
         """
         if self.in_flight >= self.permits:
             return None
-        lane_id = self._queue.pop()
+        lane_id = self._queue.pop(now)
         if lane_id is None:
             return None
         lane = self._lanes[lane_id]
@@ -105,6 +109,12 @@ class Lanes(Generic[Item]):
         """The turn of this lane that is next."""
         lane = self._lanes.get(lane_id)
         return lane.waiting[0][1] if lane is not None and lane.waiting else None
+
+    def idle_since(self, before: float) -> Iterator[tuple[Hashable, Item]]:
+        """Lanes in which nothing runs and the next turn was offered before then, each with that turn."""
+        for lane_id, lane in self._lanes.items():
+            if lane.current is None and lane.waiting and lane.waiting[0][0] < before:
+                yield lane_id, lane.waiting[0][1]
 
     def waiting_in(self, lane_id: Hashable) -> Iterator[Item]:
         """The turns of this lane that wait, the next one first."""

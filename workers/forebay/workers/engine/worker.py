@@ -100,6 +100,7 @@ class Worker:
                 "report": self._states.run(self.state),
                 "commands": self._commands.run(),
                 "cancellations": self._cancellations.run(),
+                "expiry": self._dispatch.expire(),
                 "stop": self._until_stop(),
             }.items():
                 tasks.append(asyncio.create_task(work, name=f"worker.{name}"))
