@@ -1,15 +1,17 @@
 """What a store costs a turn: load and record of one worker, in its event loop.
 
-    python -m benchmarks.store [sqlite] [redis] [redis-cold] [redis-always]   # all of them without a word
+    python -m benchmarks.store [sqlite] [redis] [redis-cold] [redis-always] [sqlite-sealed] [redis-sealed] [redis-cold-sealed]
 
 Turns begin at a steady rate, whatever the answers take; each loads 20 exchanges and what two scopes have spent, claims, and
 records an exchange. Redis runs on loopback, on the same cores: `redis` with appendfsync everysec, `redis-always` with
-appendfsync always, `redis-cold` without the worker's memory of hot conversations. Medians of the runs.
+appendfsync always, `redis-cold` without the worker's memory of hot conversations; `-sealed` with a FOREBAY_STORE_KEY. All of
+them without a word. Medians of the runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import statistics
 import sys
@@ -31,8 +33,9 @@ from forebay.workers.conversations import Entry, Exchange, Store, StoredReply
 from forebay.workers.conversations.hot_histories import HotConversations
 from forebay.workers.conversations.redis_store import RedisStore
 from forebay.workers.conversations.sqlite import SQLiteStore
+from forebay.workers.conversations.store_keys import StoreKeys
 
-KINDS = ("sqlite", "redis", "redis-cold", "redis-always")
+KINDS = ("sqlite", "redis", "redis-cold", "redis-always", "sqlite-sealed", "redis-sealed", "redis-cold-sealed")
 RUNS = 5
 RATE = 800
 """Turns a second."""
@@ -105,15 +108,17 @@ def used(asking: Redis) -> tuple[float, float]:
 
 async def measure(kind: str) -> StoreFigures:
     """One run."""
+    keys = StoreKeys("a:" + base64.b64encode(bytes(32)).decode() if kind.endswith("-sealed") else "")
+    kind = kind.removesuffix("-sealed")
     with tempfile.TemporaryDirectory() as name:
         if kind == "sqlite":
-            store: Store = SQLiteStore(f"{name}/store.db")
+            store: Store = SQLiteStore(f"{name}/store.db", keys)
             await warm(store)
             took, cpu = await steady(store)
             await store.close()
             return StoreFigures(percentile(took, 0.5), percentile(took, 0.99), cpu, 0, 0)
         with server(Path(name), always=kind == "redis-always") as (url, asking):
-            store = RedisStore(url, HotConversations(most=0) if kind == "redis-cold" else None)
+            store = RedisStore(url, HotConversations(most=0) if kind == "redis-cold" else None, keys)
             await warm(store)
             cpu_before, memory = used(asking)
             took, cpu = await steady(store)

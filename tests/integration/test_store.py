@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from redis import Redis
 
 from forebay.rehearsal.servers.redis import EmbeddedRedis
@@ -33,19 +35,21 @@ Another = Callable[[], Store]
 """Opens the store of one more worker, on the same data."""
 
 
-@pytest_asyncio.fixture(params=["sqlite", "redis", "redis?shards=3"])
+@pytest_asyncio.fixture(params=["sqlite", "sqlite, sealed", "redis", "redis, sealed", "redis?shards=3"])
 async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Another]:
+    kind, _, sealed = request.param.partition(", ")
+    key = SecretStr("k1:" + base64.b64encode(bytes(32)).decode()) if sealed else None
     url = f"sqlite:///{tmp_path / 'conversations.db'}"
-    if request.param != "sqlite":
+    if kind != "sqlite":
         server: EmbeddedRedis = request.getfixturevalue("redis")
         url = f"redis://127.0.0.1:{server.port}/7"
         with Redis.from_url(url) as client:
             client.flushdb()
-        url += request.param.removeprefix("redis")
+        url += kind.removeprefix("redis")
     stores: list[Store] = []
 
     def another() -> Store:
-        stores.append(open_store(url))
+        stores.append(open_store(url, key))
         return stores[-1]
 
     yield another

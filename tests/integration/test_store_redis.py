@@ -17,7 +17,8 @@ from forebay.rehearsal.servers.redis import EmbeddedRedis
 from forebay.schemas import SettingsError
 from forebay.workers.conversations import CLAIM_S, Claim, Entry, State, StoredReply, StoreError, open_store
 from forebay.workers.conversations.hot_histories import HeldHistory, HotConversations
-from forebay.workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore, answers
+from forebay.workers.conversations.redis_store import HISTORY, KEEP_S, RedisStore
+from forebay.workers.conversations.redis_store.redis_words import RedisWords
 from tests.integration.test_store import entry
 
 
@@ -118,13 +119,13 @@ async def test_a_hot_history_is_not_sent_again_and_never_stale(
     url: str, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[bytes] = []
-    held = answers.held
+    held = RedisWords.held
 
-    def counted(version: bytes, depth: int, history: bytes) -> HeldHistory:
+    def counted(words: RedisWords, conversation_id: str, version: bytes, depth: int, history: bytes) -> HeldHistory:
         sent.append(history)
-        return held(version, depth, history)
+        return held(words, conversation_id, version, depth, history)
 
-    monkeypatch.setattr(answers, "held", counted)
+    monkeypatch.setattr(RedisWords, "held", counted)
     async with opened(url) as first, opened(url) as second:
         await first.record(entry("t1"))
         assert len((await first.load("c", "u", 5)).history) == 1

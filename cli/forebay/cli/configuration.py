@@ -77,7 +77,7 @@ SECTIONS = (
         "[assistant.md](assistant.md), [stores.md](stores.md). `handoffs return` reads the store, `costs` the catalogue.",
         WorkerSettings,
         _FLEET,
-        ("assistant", "model", "fallbacks", "catalogue", "store"),
+        ("assistant", "model", "fallbacks", "catalogue", "store", "store_key"),
     ),
     Section("Worker: process", "[delivery.md](delivery.md), [watchdog.md](watchdog.md).", WorkerSettings, _FLEET),
     Section(

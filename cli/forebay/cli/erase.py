@@ -55,12 +55,12 @@ def _receipt(conversations: list[str] | None, user: str | None, tenant: str | No
     from forebay.operations.existing_store import check_ids, open_existing
     from forebay.schemas import Cluster
     from forebay.workers.conversations import StoreError
-    from forebay.workers.settings import WorkerSettings
+    from forebay.workers.store_settings import StoreSettings
 
-    cluster, settings = Cluster.read(), WorkerSettings.read()
+    cluster, settings = Cluster.read(), StoreSettings.read()
 
     async def work() -> Receipt:
-        store = open_existing(settings.store)
+        store = open_existing(settings)
         try:
             names = conversations or list(await store.conversations_of(user or "", tenant))
             return await forget(store, cluster, names, issued_by="forebay erase", dry_run=dry_run)

@@ -24,10 +24,10 @@ def return_conversations(
     """Gives conversations back to the assistant. Exit 1 when no person had taken over one of them."""
     from forebay.operations.handoffs import give_back
     from forebay.workers.conversations import StoreError
-    from forebay.workers.settings import WorkerSettings
+    from forebay.workers.store_settings import StoreSettings
 
     try:
-        given_back = run(give_back(WorkerSettings.read().store, conversations))
+        given_back = run(give_back(StoreSettings.read(), conversations))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except FileNotFoundError as error:

@@ -63,7 +63,11 @@ async def erase(
     What Kafka or a provider does not do now is among the receipt's problems: the store has forgotten all the same.
     """
     erased = {name: await store.erase(name, dry_run=dry_run) for name in conversations}
-    problems = []
+    problems = [
+        f"{name}: what providers keep of it is not known: {one.unreadable}"
+        for name, one in erased.items()
+        if one.unreadable
+    ]
     if not dry_run and erased:
         if left := await store.scrub():
             problems.append(f"the store: {left}")

@@ -47,6 +47,6 @@ def _explain(detail: Mapping[str, Any], given: Mapping[str, Any], options: Mappi
     name = option if field in given else f"FOREBAY_{field.upper()}"
     if detail["type"] == "missing":
         return f"{name} is not set"
-    shown = "(hidden)" if "password" in field else repr(detail["input"])
+    shown = "(hidden)" if "password" in field or field.endswith("_key") else repr(detail["input"])
     rule = str(detail["msg"]).removeprefix("Value error, ")
     return f"{name}={shown}: {rule[0].lower()}{rule[1:]}"

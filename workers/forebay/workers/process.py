@@ -40,7 +40,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         await closing.enter_async_context(exporting("forebay-worker", name))
         parts = await Assembly.of(assistant, settings, closing)
         await check_topics(cluster)
-        store = open_store(settings.store)
+        store = open_store(settings.store, settings.store_key)
         closing.push_async_callback(store.close)
         worker = Worker(cluster, settings, partial(parts.answering, store, name), name=name)
 

@@ -12,9 +12,10 @@ from forebay.schemas import FleetSettings
 from .engine.fairness import PATIENCE_SHARE
 from .flow.budget import Ceilings
 from .models import Timeouts
+from .store_settings import StoreSettings
 
 
-class WorkerSettings(FleetSettings):
+class WorkerSettings(FleetSettings, StoreSettings):
     """Settings of one worker; ``drain_s`` is ``FOREBAY_DRAIN_S``, and so on."""
 
     concurrency: int = Field(default=50, ge=1, le=10_000)
@@ -61,10 +62,6 @@ class WorkerSettings(FleetSettings):
     """How long the next piece of a streamed reply may take, in seconds."""
     call_timeout_s: float = Field(default=60.0, gt=0)
     """How long a whole call may take, streamed or not, in seconds."""
-    store: str = "sqlite:///forebay.db"
-    """Where conversations and stored replies are kept: ``sqlite:///file.db`` (four slashes for an absolute path) or
-    ``redis://host:port/0``.
-    """
     assistant: str | None = None
     """``package.module:attribute``; without it the built-in assistant."""
     model: str | None = None

@@ -55,3 +55,15 @@ def decode_steps(value: str | bytes | None) -> tuple[Message, ...]:
         Message(role, text, tuple(ToolCall(*call) for call in calls), tuple(ToolResult(*result) for result in results))
         for role, text, calls, results in orjson.loads(value)
     )
+
+
+def encode_exchange(exchange: Exchange) -> bytes:
+    """As JSON for a store."""
+    said, answer, steps, person = exchange
+    return orjson.dumps([said, answer, encode_steps(steps), person])
+
+
+def decode_exchange(value: bytes) -> Exchange:
+    """What `encode_exchange` wrote."""
+    said, answer, steps, person = orjson.loads(value)
+    return Exchange(said, answer, decode_steps(steps), person)

@@ -22,20 +22,11 @@ from forebay.schemas import SettingsError
 
 from . import sqlite_erasure, sqlite_history
 from . import sqlite_tables as tables
-from .exchange import Exchange, decode_steps
 from .sqlite_file import open_file
-from .state import Claim, Conversation, State
-from .store import (
-    ConversationErased,
-    Entry,
-    Erased,
-    HistoryPage,
-    Loaded,
-    Participant,
-    Remembered,
-    StoredReply,
-    StoreError,
-)
+from .sqlite_words import SQLiteWords
+from .state import Claim, State
+from .store import ConversationErased, Entry, Erased, HistoryPage, Loaded, Participant, StoredReply, StoreError
+from .store_keys import StoreKeys
 
 Result = TypeVar("Result")
 
@@ -54,8 +45,9 @@ class _Request(NamedTuple):
 class SQLiteStore:
     """The embedded store. Raises SettingsError when the file cannot be opened."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, keys: StoreKeys | None = None) -> None:
+        """``keys`` seal what is written."""
+        self._path, self._words = path, SQLiteWords(keys or StoreKeys())
         try:
             self._database = open_file(path, busy_s=10.0)
             self._here = open_file(path, busy_s=0.0)
@@ -91,14 +83,20 @@ class SQLiteStore:
             owner=owner,
         )
         rows = await (self._read(work) if owner is None else self._ask(work, writes=True))
-        latest = tuple(map(_exchange, reversed(rows.history)))
-        conversation = _conversation(rows.conversation)
-        erased_at = rows.conversation[-1] if rows.conversation else None
-        return Loaded(rows.reply, latest, rows.spent, conversation, rows.claimed_s, erased_at)
+        words, reply = self._words, rows.reply
+        return Loaded(
+            reply and words.reply_of(conversation_id, turn_id, reply),
+            tuple([words.exchange_of(conversation_id, row) for row in reversed(rows.history)]),
+            rows.spent,
+            words.conversation_of(conversation_id, rows.conversation),
+            rows.claimed_s,
+            rows.conversation[-1] if rows.conversation else None,
+        )
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`."""
-        counts = await self._ask(partial(tables.record, entry=entry, replace=replace), writes=True)
+        work = partial(tables.record, words=self._words, entry=entry, replace=replace)
+        counts = await self._ask(work, writes=True)
         if isinstance(counts, ConversationErased):
             raise counts
         return counts
@@ -113,7 +111,7 @@ class SQLiteStore:
 
     async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         """See `Store.save_state`."""
-        work = partial(tables.save_state, claim=claim, state=state, erased_at=erased_at)
+        work = partial(tables.save_state, words=self._words, claim=claim, state=state, erased_at=erased_at)
         return await self._ask(work, writes=True)
 
     async def save_summary(
@@ -127,6 +125,7 @@ class SQLiteStore:
         """See `Store.save_summary`."""
         work = partial(
             tables.save_summary,
+            words=self._words,
             conversation_id=conversation_id,
             summary=summary,
             summarised=summarised,
@@ -139,6 +138,7 @@ class SQLiteStore:
         """See `Store.remember_message`."""
         work = partial(
             sqlite_history.remember_message,
+            words=self._words,
             conversation_id=conversation_id,
             message_id=message_id,
             name=name,
@@ -154,9 +154,9 @@ class SQLiteStore:
         )
         shown = rows.exchanges[:limit]
         return HistoryPage(
-            tuple(_remembered(*row) for row in reversed(shown)),
+            tuple([self._words.remembered(conversation_id, row) for row in reversed(shown)]),
             shown[-1][0] if len(rows.exchanges) > limit else None,
-            _conversation(rows.conversation),
+            self._words.conversation_of(conversation_id, rows.conversation),
             tuple(Participant(user_id or None, tenant or None) for user_id, tenant in rows.participants),
         )
 
@@ -166,7 +166,7 @@ class SQLiteStore:
 
     async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
         """See `Store.erase`."""
-        work = partial(sqlite_erasure.erase, conversation_id=conversation_id, dry_run=dry_run)
+        work = partial(sqlite_erasure.erase, words=self._words, conversation_id=conversation_id, dry_run=dry_run)
         return await self._ask(work, writes=not dry_run)
 
     async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
@@ -247,23 +247,6 @@ class SQLiteStore:
                     database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 except sqlite3.Error as error:
                     log.warning("store.checkpoint_failed", error=str(error))
-
-
-def _exchange(row: sqlite_history.Row) -> Exchange:
-    said, answer, steps, person = row
-    return Exchange(said, answer, decode_steps(steps), person)
-
-
-def _remembered(_: int, turn_id: str | bytes, at: float, *exchange: Any) -> Remembered:
-    turn_id = turn_id.decode() if isinstance(turn_id, bytes) else turn_id
-    return Remembered(turn_id, float(at), _exchange(exchange))
-
-
-def _conversation(row: sqlite_history.Row | None) -> Conversation:
-    if row is None:
-        return Conversation()
-    exchanges, state, *others, _ = row
-    return Conversation(exchanges, State.decode(state), *others)
 
 
 def _perform(database: sqlite3.Connection, batch: list[_Request]) -> list[Any]:

@@ -6,14 +6,14 @@ import sqlite3
 import time
 from contextlib import closing
 
-from .state import State
+from .sqlite_words import SQLiteWords
 from .store import Erased
 
 _WAIT_S = 30.0
 """How long the file's rewriting waits for other workers, in seconds."""
 
 
-def erase(database: sqlite3.Connection, conversation_id: str, dry_run: bool) -> Erased:
+def erase(database: sqlite3.Connection, words: SQLiteWords, conversation_id: str, dry_run: bool) -> Erased:
     """See `Store.erase`."""
     named = (conversation_id,)
     replies, exchanges, messages = database.execute(
@@ -24,7 +24,7 @@ def erase(database: sqlite3.Connection, conversation_id: str, dry_run: bool) -> 
     (participants,) = database.execute("SELECT COUNT(*) FROM participants WHERE conversation_id = ?", named).fetchone()
     row = database.execute("SELECT state, summary FROM conversations WHERE conversation_id = ?", named).fetchone()
     encoded, summary = row or (None, "")
-    state, now = State.decode(encoded), time.time()
+    now = time.time()
     if not dry_run:
         database.execute("DELETE FROM turns WHERE conversation_id = ?", named)
         database.execute("DELETE FROM claims WHERE conversation_id = ?", named)
@@ -34,7 +34,7 @@ def erase(database: sqlite3.Connection, conversation_id: str, dry_run: bool) -> 
             "INSERT INTO conversations (conversation_id, at, erased_at) VALUES (?, ?, ?)", (*named, int(now), now)
         )
     return Erased.of(
-        state,
+        lambda: words.state_of(conversation_id, encoded),
         None if dry_run else now,
         replies=replies,
         exchanges=exchanges - messages,

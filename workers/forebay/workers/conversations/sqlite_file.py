@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
+
+import structlog
+
+log = structlog.get_logger()
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS turns (
@@ -59,6 +65,7 @@ _VERSION = 1
 
 def open_file(path: str, busy_s: float) -> sqlite3.Connection:
     """``busy_s`` is how long it waits for another worker's transaction, in seconds. Raises sqlite3.Error."""
+    _keep_private(path)
     database = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode=WAL")
@@ -73,6 +80,22 @@ def open_file(path: str, busy_s: float) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _keep_private(path: str) -> None:
+    """Only this user may read the file; SQLite gives its ``-wal`` and ``-shm`` the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return  # SQLite says why it cannot be opened
+    for file in (path, f"{path}-wal", f"{path}-shm"):
+        try:
+            if stat.S_IMODE(os.stat(file).st_mode) & 0o077:  # noqa: PTH116
+                os.chmod(file, 0o600)  # noqa: PTH101
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            log.warning("store.readable_by_others", file=file, fix=f"it belongs to another user: chmod 600 {file}")
 
 
 def _migrate(database: sqlite3.Connection) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
+from .exchange import Exchange
 from .sqlite_erasure import erased_at
+from .sqlite_words import Row, SQLiteWords
 from .store import Participant
-
-Row: TypeAlias = tuple[Any, ...]
 
 _MESSAGE = "message"
 """Outcome of a person's message. It is a row among the turns, in their order; its id is a BLOB, which no turn's id is."""
@@ -19,15 +19,15 @@ class HistoryRows(NamedTuple):
     """What the tables say of a page."""
 
     exchanges: list[Row]
-    """Newest first: position, turn, time, said, answer, steps, person."""
+    """Newest first: position, time, turn, said, answer, steps, person."""
     conversation: Row | None
     participants: list[Row]
 
 
 def latest(database: sqlite3.Connection, conversation_id: str, exchanges: int) -> list[Row]:
-    """The latest exchanges, newest first: said, answer, steps, person."""
+    """The latest exchanges, newest first: turn, said, answer, steps, person."""
     return database.execute(
-        "SELECT said, answer, steps, person FROM turns WHERE conversation_id = ? AND answer IS NOT NULL"
+        "SELECT turn_id, said, answer, steps, person FROM turns WHERE conversation_id = ? AND answer IS NOT NULL"
         " ORDER BY position DESC LIMIT ?",
         (conversation_id, exchanges),
     ).fetchall()
@@ -36,7 +36,7 @@ def latest(database: sqlite3.Connection, conversation_id: str, exchanges: int) -
 def page(database: sqlite3.Connection, conversation_id: str, before: int | None, limit: int) -> HistoryRows:
     """See `Store.history`."""
     exchanges = database.execute(
-        "SELECT position, turn_id, at, said, answer, steps, person FROM turns"
+        "SELECT position, at, turn_id, said, answer, steps, person FROM turns"
         " WHERE conversation_id = ? AND answer IS NOT NULL AND position < ? ORDER BY position DESC LIMIT ?",
         (conversation_id, 1 << 62 if before is None else before, limit + 1),
     ).fetchall()
@@ -57,17 +57,25 @@ def conversation(database: sqlite3.Connection, conversation_id: str) -> Row | No
 
 
 def remember_message(
-    database: sqlite3.Connection, conversation_id: str, message_id: str, name: str, text: str, at: float
+    database: sqlite3.Connection,
+    words: SQLiteWords,
+    conversation_id: str,
+    message_id: str,
+    name: str,
+    text: str,
+    at: float,
 ) -> bool:
     """See `Store.remember_message`."""
     # A time to come would keep it from being forgotten.
     at = min(at, time.time())
     if at < (erased_at(database, conversation_id) or 0.0):
         return False
+    key = message_id.encode()
+    columns = words.exchange(conversation_id, key, Exchange("", text, (), name))
     stored = database.execute(
-        "INSERT INTO turns (conversation_id, turn_id, said, answer, person, outcome, reply, at)"
-        " VALUES (?, ?, '', ?, ?, ?, x'', ?) ON CONFLICT DO NOTHING",
-        (conversation_id, message_id.encode(), text, name, _MESSAGE, at),
+        "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, person, outcome, reply, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, x'', ?) ON CONFLICT DO NOTHING",
+        (conversation_id, key, *columns, _MESSAGE, at),
     )
     if not stored.rowcount:
         return False

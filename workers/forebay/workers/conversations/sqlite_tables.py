@@ -10,8 +10,8 @@ from typing import NamedTuple
 from forebay.workers.spent import HOUR_S, Spent
 
 from . import sqlite_erasure, sqlite_history
-from .exchange import Exchange, encode_steps
-from .sqlite_history import Row
+from .exchange import Exchange
+from .sqlite_words import Row, SQLiteWords
 from .state import CLAIM_S, Claim, State
 from .store import ConversationErased, Entry, Participant, StoredReply
 
@@ -26,7 +26,7 @@ class LoadedRows(NamedTuple):
 
     reply: StoredReply | None
     history: list[Row]
-    """Newest first: said, answer, steps, person."""
+    """Newest first: turn, said, answer, steps, person."""
     spent: dict[str, Spent]
     conversation: Row | None
     claimed_s: float
@@ -49,7 +49,9 @@ def load(
     return LoadedRows(reply, latest, _spent(database, scopes), conversation, claimed_s)
 
 
-def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[StoredReply, ...] | ConversationErased:
+def record(
+    database: sqlite3.Connection, words: SQLiteWords, entry: Entry, replace: bool
+) -> tuple[StoredReply, ...] | ConversationErased:
     """See `Store.record`. An erasure is returned: raised, it would undo what others write in the same transaction."""
     erased_at = sqlite_erasure.erased_at(database, entry.conversation_id)
     if erased_at is not None and erased_at != entry.erased_at:
@@ -63,10 +65,10 @@ def record(database: sqlite3.Connection, entry: Entry, replace: bool) -> tuple[S
     if entry.scopes and entry.cost_usd:
         _spend(database, entry)
     database.executemany("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turns)
-    counts = [_end(database, *turns[0], entry.reply, entry.exchange)]
+    counts = [_end(database, words, *turns[0], entry.reply, entry.exchange)]
     if counts[0] is entry.reply:
-        _keep(database, entry)
-    counts += [_end(database, entry.conversation_id, *other) for other in entry.others]
+        _keep(database, words, entry)
+    counts += [_end(database, words, entry.conversation_id, *other) for other in entry.others]
     return tuple(counts)
 
 
@@ -84,19 +86,22 @@ def release(database: sqlite3.Connection, claim: Claim) -> None:
     database.execute("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?", claim)
 
 
-def save_state(database: sqlite3.Connection, claim: Claim, state: State, erased_at: float | None) -> bool:
+def save_state(
+    database: sqlite3.Connection, words: SQLiteWords, claim: Claim, state: State, erased_at: float | None
+) -> bool:
     """See `Store.save_state`."""
     kept = database.execute(
         "INSERT INTO conversations (conversation_id, state, at) SELECT ?, ?, ? WHERE EXISTS"
         " (SELECT 1 FROM claims WHERE conversation_id = ? AND turn_id = ? AND owner = ?)"
         " ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at WHERE erased_at IS ?",
-        (claim.conversation_id, state.encode(), int(time.time()), *claim, erased_at),
+        (claim.conversation_id, words.state(claim.conversation_id, state), int(time.time()), *claim, erased_at),
     )
     return kept.rowcount > 0
 
 
 def save_summary(
     database: sqlite3.Connection,
+    words: SQLiteWords,
     conversation_id: str,
     summary: str,
     summarised: int,
@@ -111,7 +116,7 @@ def save_summary(
     database.execute(
         "UPDATE conversations SET summary = ?, summarised = ?"
         " WHERE conversation_id = ? AND summarised < ? AND erased_at IS ?",
-        (summary, summarised, conversation_id, summarised, erased_at),
+        (words.text(conversation_id, "summary", summary), summarised, conversation_id, summarised, erased_at),
     )
 
 
@@ -169,36 +174,39 @@ def _reply(database: sqlite3.Connection, conversation_id: str, turn_id: str) -> 
 
 def _end(
     database: sqlite3.Connection,
+    words: SQLiteWords,
     conversation_id: str,
     turn_id: str,
     reply: StoredReply,
     exchange: Exchange | None = None,
 ) -> StoredReply:
     """Ends a turn that has no reply yet; returns the reply that counts: this very one, or the one that it has."""
-    said, answer, steps, person = exchange or (None, None, (), None)
+    columns = words.exchange(conversation_id, turn_id, exchange)
+    written = words.reply(conversation_id, turn_id, reply)
     stored = database.execute(
         "INSERT INTO turns (conversation_id, turn_id, said, steps, answer, person, outcome, reply, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (conversation_id, turn_id, said, encode_steps(steps), answer, person, *reply, int(time.time())),
+        (conversation_id, turn_id, *columns, *written, int(time.time())),
     )
     first = None if stored.rowcount else _reply(database, conversation_id, turn_id)
-    return first or reply
+    return words.reply_of(conversation_id, turn_id, first) if first else reply
 
 
-def _keep(database: sqlite3.Connection, entry: Entry) -> None:
+def _keep(database: sqlite3.Connection, words: SQLiteWords, entry: Entry) -> None:
     """What a turn changed in its conversation."""
     speaker = Participant(entry.user_id, entry.tenant)
     if not (entry.exchange or entry.state is not None or entry.hand_off or any(speaker)):
         return
     if any(speaker):
         sqlite_history.take_part(database, entry.conversation_id, speaker)
-    state = None if entry.state is None else entry.state.encode()
+    state = words.state(entry.conversation_id, entry.state)
+    hand_off = words.text(entry.conversation_id, "handed_off", entry.hand_off)
     exchanged = int(entry.exchange is not None)
     database.execute(
         "INSERT INTO conversations (conversation_id, exchanges, state, handed_off, at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges, state = COALESCE(excluded.state, state),"
         " handed_off = COALESCE(excluded.handed_off, handed_off), at = excluded.at",
-        (entry.conversation_id, exchanged, state, entry.hand_off, int(time.time())),
+        (entry.conversation_id, exchanged, state, hand_off, int(time.time())),
     )
 
 

@@ -7,7 +7,7 @@ keeps them from answering it at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from forebay.schemas import Outcome
@@ -122,11 +122,19 @@ class Erased(NamedTuple):
     erased_at: float | None = None
     """Seconds since the epoch; None when it was only counted."""
 
+    unreadable: str | None = None
+    """Why it is not known what providers keep, and how many values were redacted."""
+
     @classmethod
-    def of(cls, state: State, erased_at: float | None, **removed: int) -> Erased:
-        """With what the conversation's state held."""
+    def of(cls, read: Callable[[], State], erased_at: float | None, **removed: int) -> Erased:
+        """With what the conversation's state held. What cannot be read is removed all the same: its key may be lost."""
+        try:
+            state, unreadable = read(), None
+        except StoreError as error:
+            state, unreadable = State(), str(error)
         values = sum(value is not None for value in state.vault.values())
-        return cls({**removed, "redacted_values": values}, tuple(state.sessions.values()), erased_at)
+        removed["redacted_values"] = values
+        return cls(removed, tuple(state.sessions.values()), erased_at, unreadable)
 
 
 class Store(Protocol):

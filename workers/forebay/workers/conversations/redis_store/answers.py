@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast, get_args
 
-import orjson
-
-from forebay.schemas import Outcome
-from forebay.workers.conversations.exchange import Exchange, decode_steps, encode_steps
-from forebay.workers.conversations.hot_histories import HeldHistory
-from forebay.workers.conversations.state import Conversation, State
-from forebay.workers.conversations.store import Erased, HistoryPage, Participant, Remembered, StoredReply
+from forebay.workers.conversations.store import Participant
 from forebay.workers.spent import Spent
-
-_OUTCOMES = {name.encode(): cast(Outcome, name) for name in get_args(Outcome)}
 
 
 def parts(answer: bytes) -> list[bytes | None]:
@@ -26,25 +17,6 @@ def parts(answer: bytes) -> list[bytes | None]:
         found.append(None if length < 0 else answer[begin : begin + length])
         begin += max(0, length)
     return found
-
-
-def reply(turn: bytes) -> StoredReply:
-    """Reads a stored reply: its owner, a blank, the outcome, a line feed, the reply."""
-    head, _, value = turn.partition(b"\n")
-    return StoredReply(_OUTCOMES[head.split(b" ")[1]], value)
-
-
-def conversation(fields: Sequence[bytes | None]) -> Conversation:
-    """Reads a conversation: number of exchanges, state, summary, exchanges summarised, hand-off, USD of the summaries."""
-    exchanges, state, summary, summarised, handed_off, summary_usd = fields
-    return Conversation(
-        int(exchanges or 0),
-        State.decode(state),
-        (summary or b"").decode(),
-        int(summarised or 0),
-        None if handed_off is None else handed_off.decode(),
-        float(summary_usd or 0),
-    )
 
 
 def spent(scopes: Sequence[str], shards: Sequence[bytes]) -> dict[str, Spent]:
@@ -59,35 +31,17 @@ def spent(scopes: Sequence[str], shards: Sequence[bytes]) -> dict[str, Spent]:
     }
 
 
-def encode(exchange: Exchange, turn_id: str, at: float) -> bytes:
-    """An exchange as JSON, for the list of its conversation."""
-    said, answer, steps, person = exchange
-    return orjson.dumps([said, answer, encode_steps(steps), person, turn_id, at])
-
-
-def held(version: bytes, depth: int, history: bytes) -> HeldHistory:
-    """``history`` is the JSON array of what `encode` wrote."""
-    rows: list[Any] = orjson.loads(history)
-    exchanges = tuple(map(_exchange, rows))
-    # Characters: near enough to bytes, without encoding them again.
-    sizes = tuple(len(said) + len(answer) + len(steps or "") for said, answer, steps, *_ in rows)
-    return HeldHistory(version, depth, exchanges, sizes)
-
-
-def page(answer: bytes) -> HistoryPage:
-    """What `history.lua` says."""
-    history, first, older, participants, *fields = parts(answer)
-    exchanges = tuple(_remembered(row) for row in orjson.loads(history or b"[]"))
-    people = tuple(_participant(who or b"") for who in parts(participants or b"\n"))
-    return HistoryPage(exchanges, int(first or 0) if older else None, conversation(fields), people)
-
-
 def participant(who: Participant) -> bytes:
     """As the list of a conversation has them, ``LENGTH:USER:TENANT``; empty for nobody."""
     if not (who.user_id or who.tenant):
         return b""
     user, tenant = (who.user_id or "").encode(), (who.tenant or "").encode()
     return b"%d:%b:%b" % (len(user), user, tenant)
+
+
+def participants(listed: bytes) -> tuple[Participant, ...]:
+    """What `history.lua` says of them."""
+    return tuple([_participant(member or b"") for member in parts(listed)])
 
 
 def _participant(member: bytes) -> Participant:
@@ -108,29 +62,7 @@ def conversations_of(members: Sequence[bytes], tenant: str | None) -> set[str]:
     return {conversation or "" for of_tenant, conversation in found if tenant is None or of_tenant == tenant}
 
 
-def erased(answer: bytes) -> tuple[Erased, bool]:
-    """What `erase.lua` says, and whether there may be turns that it did not know of."""
-    numbers, state, erased_at, unlisted = parts(answer)
-    replies, exchanges, messages, summaries, claims, participants = map(int, (numbers or b"").split())
-    removed = Erased.of(
-        State.decode(state),
-        float(erased_at) if erased_at else None,
-        replies=replies,
-        exchanges=exchanges,
-        messages=messages,
-        summaries=summaries,
-        claims=claims,
-        participants=participants,
-    )
-    return removed, bool(unlisted)
-
-
-def _exchange(row: list[Any]) -> Exchange:
-    """The first version wrote the first three values only."""
-    said, answer, steps, *more = row
-    return Exchange(said, answer, decode_steps(steps), more[0] if more else None)
-
-
-def _remembered(row: list[Any]) -> Remembered:
-    turn_id, at = row[4:6] if len(row) > 4 else (None, None)
-    return Remembered(turn_id, at, _exchange(row))
+def counted(numbers: bytes) -> dict[str, int]:
+    """How many of what `erase.lua` removed."""
+    names = ("replies", "exchanges", "messages", "summaries", "claims", "participants")
+    return dict(zip(names, map(int, numbers.split()), strict=True))

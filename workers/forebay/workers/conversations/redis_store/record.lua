@@ -22,13 +22,18 @@ if erased_at and tonumber(erased_at) ~= tonumber(ARGV[11]) then
   return '!' .. erased_at
 end
 
+-- Whether the same worker says it again, since it heard no answer: who stores it, what, and its outcome are the same.
+local function again(first, turn)
+  return string.match(first, '^[^\n]*') == string.match(turn, '^[^\n]*')
+end
+
 -- Ends a turn that has no reply yet; returns what was there first and stands, or false.
 local function finish(key, claim, turn_id, turn)
   redis.call('DEL', claim)
   local first = redis.call('GET', key)
   if first then
     local outcome = string.match(first, '^%S+ (%S+)\n')
-    if first == turn or ARGV[1] ~= '1' or (outcome ~= 'failed' and outcome ~= 'expired') then
+    if again(first, turn) or ARGV[1] ~= '1' or (outcome ~= 'failed' and outcome ~= 'expired') then
       return first
     end
   end
@@ -100,8 +105,8 @@ local function take_part()
   end
 end
 
--- The same worker says it again, since it heard no answer: it is there, and paid for.
-if tonumber(ARGV[5]) ~= 0 and redis.call('GET', KEYS[1]) ~= ARGV[13] then
+-- What is said again is there, and paid for.
+if tonumber(ARGV[5]) ~= 0 and not again(redis.call('GET', KEYS[1]) or '', ARGV[13]) then
   spend()
 end
 local parts = { false, finish(KEYS[1], KEYS[2], ARGV[12], ARGV[13]) }

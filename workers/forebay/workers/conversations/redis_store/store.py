@@ -39,11 +39,13 @@ from forebay.workers.conversations.store import (
     Participant,
     StoredReply,
 )
+from forebay.workers.conversations.store_keys import StoreKeys
 
 from . import answers
 from .address import RedisAddress
 from .nodes import RedisNodes
 from .pipe import Script
+from .redis_words import RedisWords
 
 KEEP_S = 30 * 86_400
 """Turns older than this are forgotten, and conversations in which nothing happened for so long, in seconds."""
@@ -65,13 +67,17 @@ _LIMITS = (_KEEP_TEXT, b"%d" % SPENDING_S, b"%d" % HISTORY)
 class RedisStore:
     """The shared store; it connects when it is first used, and again whenever it must."""
 
-    def __init__(self, url: str, hot: HotConversations | None = None) -> None:
-        """``hot``: what is held in memory. Raises SettingsError; that no Redis answers is a StoreError, later."""
+    def __init__(self, url: str, hot: HotConversations | None = None, keys: StoreKeys | None = None) -> None:
+        """``hot``: what is held in memory; ``keys`` seal what is written.
+
+        Raises SettingsError; that no Redis answers is a StoreError, later.
+        """
         address = RedisAddress(url)
         self._shards = address.shards
         self._nodes = RedisNodes(address)
         self._hot = HotConversations() if hot is None else hot
         self._me = secrets.token_hex(8).encode()
+        self._words = RedisWords(keys or StoreKeys(), self._me)
 
     async def load(
         self,
@@ -96,39 +102,45 @@ class RedisStore:
         answer, *elsewhere = await asyncio.gather(*asked) if len(asked) > 1 else (await asked[0],)
         turn, others_ms, version, history, *fields, erased_at, spent = answers.parts(answer)
         if history or held is None:
-            held = answers.held(version or b"", exchanges, history or b"[]")
+            held = self._words.held(conversation_id, version or b"", exchanges, history or b"[]")
             if exchanges:
                 self._hot.put(conversation_id, held)
         return Loaded(
-            answers.reply(turn) if turn else None,
+            self._words.reply(conversation_id, turn_id, turn) if turn else None,
             held.exchanges[-exchanges:] if exchanges else (),
             answers.spent(scopes, [spent, *elsewhere]) if spent else {},
-            answers.conversation(fields),
+            self._words.conversation(conversation_id, fields),
             int(others_ms or 0) / 1000,
             None if erased_at is None else float(erased_at),
         )
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
         """See `Store.record`. Said again after a StoreError, the same entry is paid for once."""
-        shard, ended = self._shard(entry.conversation_id), ((entry.turn_id, entry.reply), *entry.others)
-        exchange = answers.encode(entry.exchange, entry.turn_id, time.time()) if entry.exchange else b""
+        conversation_id, words = entry.conversation_id, self._words
+        shard, ended = self._shard(conversation_id), ((entry.turn_id, entry.reply), *entry.others)
+        exchange, state, hand_off = b"", b"", b""
+        if entry.exchange:
+            exchange = words.exchange(conversation_id, entry.turn_id, time.time(), entry.exchange)
+        if entry.state is not None:
+            state = b"=" + words.state(conversation_id, entry.state)
+        if entry.hand_off is not None:
+            hand_off = b"=" + words.text(conversation_id, "handed_off", entry.hand_off)
         arguments = [
             b"1" if replace else b"0",
             exchange,
-            b"" if entry.state is None else b"=" + entry.state.encode(),
-            b"" if entry.hand_off is None else b"=" + entry.hand_off.encode(),
+            state,
+            hand_off,
             _usd(entry.cost_usd),
             *_LIMITS,
             answers.participant(Participant(entry.user_id, entry.tenant)),
             answers.listed(entry.conversation_id, entry.tenant) if entry.user_id else b"",
             _moment(entry.erased_at),
         ]
-        for turn_id, (outcome, value) in ended:
-            arguments += turn_id.encode(), b"%b %b\n%b" % (self._me, outcome.encode(), value)
-        keys = _keys(shard, entry.conversation_id, entry.turn_id)
-        keys += _more_keys(shard, entry.conversation_id, entry.user_id)
+        for turn_id, reply in ended:
+            arguments += turn_id.encode(), words.turn(conversation_id, turn_id, reply)
+        keys = _keys(shard, conversation_id, entry.turn_id) + _more_keys(shard, conversation_id, entry.user_id)
         for turn_id, _ in entry.others:
-            keys += _keys(shard, entry.conversation_id, turn_id)[:2]
+            keys += _keys(shard, conversation_id, turn_id)[:2]
         keys += _spending_keys(shard, entry.scopes)
         answer = await self._run(shard, _RECORD, keys, arguments)
         if answer.startswith(b"!"):
@@ -136,9 +148,12 @@ class RedisStore:
         versions, *firsts = answers.parts(answer)
         if versions and entry.exchange:
             before, after = versions.split(b" ")
-            self._hot.append(entry.conversation_id, before, after, entry.exchange, len(exchange))
+            self._hot.append(conversation_id, before, after, entry.exchange, len(exchange))
         return tuple(
-            reply if first is None else answers.reply(first) for (_, reply), first in zip(ended, firsts, strict=True)
+            [
+                reply if first is None else words.reply(conversation_id, turn_id, first)
+                for (turn_id, reply), first in zip(ended, firsts, strict=True)
+            ]
         )
 
     async def renew(self, claims: Sequence[Claim]) -> None:
@@ -153,7 +168,8 @@ class RedisStore:
         """See `Store.save_state`."""
         shard = self._shard(claim.conversation_id)
         keys = _keys(shard, claim.conversation_id, claim.turn_id)[1:]
-        arguments = (claim.owner.encode(), _KEEP_TEXT, state.encode(), _moment(erased_at))
+        value = self._words.state(claim.conversation_id, state)
+        arguments = (claim.owner.encode(), _KEEP_TEXT, value, _moment(erased_at))
         return bool(await self._run(shard, _STATE, keys, arguments))
 
     async def save_summary(
@@ -167,7 +183,9 @@ class RedisStore:
         """See `Store.save_summary`. Said again after a StoreError, its cost is counted once."""
         shard = self._shard(conversation_id)
         key = _keys(shard, conversation_id, "")[2]
-        arguments = (summary.encode(), b"%d" % summarised, _usd(cost_usd), _moment(erased_at))
+        value = self._words.text(conversation_id, "summary", summary)
+        mark = b"%b.%x" % (self._me, hash((summary, summarised)) & 0xFFFF_FFFF_FFFF_FFFF)
+        arguments = (value, b"%d" % summarised, _usd(cost_usd), _moment(erased_at), mark)
         await self._run(shard, _SUMMARY, (key,), arguments)
 
     async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
@@ -176,7 +194,7 @@ class RedisStore:
         _, _, conversation, history = _keys(shard, conversation_id, "")
         message = _tagged(shard, f"message:{len(conversation_id)}:{conversation_id}:{message_id}")
         keys = (message, conversation, history, _more_keys(shard, conversation_id)[0])
-        exchange = answers.encode(Exchange("", text, (), name), message_id, at)
+        exchange = self._words.exchange(conversation_id, message_id, at, Exchange("", text, (), name), "message")
         arguments = (message_id.encode(), exchange, _KEEP_TEXT, b"%d" % HISTORY, _moment(at))
         return bool(await self._run(shard, _REMEMBER, keys, arguments))
 
@@ -185,7 +203,13 @@ class RedisStore:
         shard = self._shard(conversation_id)
         keys = *_keys(shard, conversation_id, "")[2:], _more_keys(shard, conversation_id)[1]
         arguments = b"" if before is None else b"%d" % before, b"%d" % limit
-        return answers.page(await self._run(shard, _HISTORY, keys, arguments))
+        history, first, older, people, *fields = answers.parts(await self._run(shard, _HISTORY, keys, arguments))
+        return HistoryPage(
+            self._words.page(conversation_id, history or b"[]"),
+            int(first or 0) if older else None,
+            self._words.conversation(conversation_id, fields),
+            answers.participants(people or b"\n"),
+        )
 
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
@@ -200,14 +224,15 @@ class RedisStore:
         beginnings = [_tagged(shard, name) for name in ("turn:" + turn, "claim:" + turn, "message:" + turn, "user:")]
         arguments = (b"1" if dry_run else b"0", b"%d" % ERASED_S, *beginnings, conversation_id.encode())
         keys = *_keys(shard, conversation_id, "")[2:], *_more_keys(shard, conversation_id)[:2]
-        removed, unlisted = answers.erased(await self._run(shard, _ERASE, keys, arguments))
+        numbers, state, erased_at, unlisted = answers.parts(await self._run(shard, _ERASE, keys, arguments))
         self.drop(conversation_id)
-        if unlisted:  # the first version kept no list of them
+        counted = answers.counted(numbers or b"")
+        if unlisted:  # the first version kept no list of its turns
             more = await self._remove_unlisted(shard, beginnings[0], dry_run=dry_run)
             # Counted only, those that are listed are found again.
-            replies = more if dry_run else more + removed.removed["replies"]
-            removed = removed._replace(removed={**removed.removed, "replies": replies})
-        return removed
+            counted["replies"] = more if dry_run else more + counted["replies"]
+        at = float(erased_at) if erased_at else None
+        return Erased.of(lambda: self._words.state_of(conversation_id, state), at, **counted)
 
     async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
         """See `Store.conversations_of`."""
