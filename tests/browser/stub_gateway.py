@@ -114,6 +114,10 @@ class StubGateway:
         self.posts: list[Post] = []
         self.connects: list[str | None] = []
         """The last event id of each connection to the events, in order."""
+        self.cancels: list[str] = []
+        """Ids of the turns that the page took back."""
+        self.ratings: list[tuple[str, dict[str, Any]]] = []
+        self.rating_refusals: deque[Refusal] = deque()
         self.event_refusals: deque[Refusal] = deque()
         self.post_refusals: deque[Refusal] = deque()
         self.conversation = ""
@@ -129,6 +133,8 @@ class StubGateway:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/conversations/{id}/{kind:turns|confirm}", self._post)
+        app.router.add_post("/v1/conversations/{id}/turns/{turn_id}/cancel", self._cancel)
+        app.router.add_post("/v1/conversations/{id}/turns/{turn_id}/feedback", self._rate)
         app.router.add_get("/v1/conversations/{id}/events", self._events)
         app.router.add_get("/v1/turns/{turn_id}", self._look)
         for path in ("/pages/{name}", "/widget.js", "/chat", "/"):
@@ -211,6 +217,23 @@ class StubGateway:
         if turn_id not in self._turns:
             self._turns[turn_id] = Turn(self, post)
             self._arrived.put_nowait(self._turns[turn_id])
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        turn_id = request.match_info["turn_id"]
+        self.cancels.append(turn_id)
+        await self._tell()
+        turn = self._turns.get(turn_id)
+        body = {"turn_id": turn_id, "conversation_id": self.conversation}
+        if turn is None or turn.reply is None:
+            return web.json_response({**body, "status": "cancelling"}, status=202)
+        return web.json_response({**body, "status": "done", "reply": turn.reply})
+
+    async def _rate(self, request: web.Request) -> web.Response:
+        if self.rating_refusals:
+            return self._refuse(request, self.rating_refusals.popleft())
+        self.ratings.append((request.match_info["turn_id"], await request.json()))
+        await self._tell()
+        return web.Response(status=204)
 
     async def _look(self, request: web.Request) -> web.Response:
         turn = self._turns.get(request.match_info["turn_id"])

@@ -1,6 +1,6 @@
 import { Access } from "./access.js";
 import { Composer } from "./composer.js";
-import { Conversation } from "./conversation.js";
+import { Conversation, isAwaited } from "./conversation.js";
 import { ICONS, icon, make } from "./elements.js";
 import { Gateway } from "./gateway.js";
 import { forget, recall, remember } from "./memory.js";
@@ -48,6 +48,7 @@ const transcript = new Transcript({
       conversation.decide(turn, accept);
       said();
     },
+    rate: (turn, value, text) => conversation.rate(turn, value, text),
   },
   onEnd: (atEnd) => {
     $("latest").hidden = atEnd;
@@ -80,6 +81,7 @@ function converse() {
       transcript.show(turn);
       status.queue(conversation.turns);
       greet();
+      offerStop();
       if (turn.reply) surroundings.tell("reply");
       if (turn.problem?.code === "unauthorised") unauthorised();
     },
@@ -90,6 +92,7 @@ function converse() {
   });
   transcript.reset(conversation.turns);
   greet();
+  offerStop();
   conversation.begin();
 }
 
@@ -99,6 +102,13 @@ function unauthorised() {
   if (refused === access.token) return;
   refused = access.token;
   surroundings.tell("token-wanted");
+}
+
+/** Whoever has stopped by keyboard must not lose their place with the button. */
+function offerStop() {
+  const waits = [...conversation.turns].some((turn) => isAwaited(turn) && !turn.stopping);
+  if (!waits && document.activeElement === $("stop")) composer.focus();
+  $("stop").hidden = !waits;
 }
 
 function greet() {
@@ -123,6 +133,7 @@ function speak() {
   label($("anew"), words.anew);
   label($("close"), words.close);
   label($("latest"), words.latest);
+  label($("stop"), words.stop);
   composer.say(words);
   status.words = words;
   transcript.words = words;
@@ -133,7 +144,7 @@ function label(button, text) {
   button.title = text;
 }
 
-for (const [id, path] of [["anew", ICONS.anew], ["close", ICONS.close], ["latest", ICONS.down], ["send", ICONS.send]]) {
+for (const [id, path] of [["anew", ICONS.anew], ["close", ICONS.close], ["latest", ICONS.down], ["send", ICONS.send], ["stop", ICONS.stop]]) {
   $(id).append(icon(path));
 }
 $("close").hidden = !surroundings.known;
@@ -159,6 +170,8 @@ $("anew").addEventListener("click", () => {
   converse();
   composer.focus();
 });
+
+$("stop").addEventListener("click", () => conversation.stop());
 
 $("latest").addEventListener("click", () => {
   transcript.toEnd();

@@ -8,7 +8,7 @@ export class Composer {
   constructor({ form, onSend, draft, onDraft }) {
     this.#form = form;
     this.#field = form.querySelector("textarea");
-    this.#button = form.querySelector("button");
+    this.#button = form.querySelector("[type=submit]");
     this.#onSend = onSend;
     this.#field.value = draft ?? "";
     this.#grow();

@@ -3,6 +3,10 @@ import { recall, remember } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Turns, newTurn } from "./turns.js";
 
+/** A turn of the user's words that may still get its reply. */
+export const isAwaited = (turn) =>
+  !turn.reply && !turn.confirms && ["sending", "waiting", "accepted"].includes(turn.delivery);
+
 const SAVE_EVERY_MS = 200;
 /** Fragments of answers are kept this long. */
 const OLD_MS = 600_000;
@@ -78,6 +82,20 @@ export class Conversation {
     this.#outbox.put(this.turns.add(newTurn({ text: turn.text, confirms: turn.confirms })));
   }
 
+  /** Takes back all that the user said and that has no reply; what the user agreed to is not to be torn in its middle. */
+  stop() {
+    for (const turn of this.turns) if (isAwaited(turn) && !turn.stopping) this.#stop(turn);
+  }
+
+  async rate(turn, value, text) {
+    turn.rating = { value, state: text ? "thanked" : "sent" };
+    this.#changed(turn);
+    const { status } = await this.#gateway.rate(turn.id, value, text);
+    if (status === 204 || turn.rating.value !== value) return;
+    turn.rating = { value: null, state: "failed" };
+    this.#changed(turn);
+  }
+
   online() {
     this.#listener.again();
     this.#outbox.wake();
@@ -112,8 +130,32 @@ export class Conversation {
       this.#saveSoon();
       return;
     }
-    this.#outbox.taken(turn);
+    this.#outbox.settled(turn);
+    if (type === "turn" && data.confirm) this.#decidedElsewhere(data.confirm);
     this.#changed(turn);
+  }
+
+  async #stop(turn) {
+    turn.stopping = true;
+    if (turn.delivery !== "accepted") {
+      turn.delivery = "stopped";
+      this.#outbox.settled(turn);
+    }
+    this.#changed(turn);
+    const { status, body } = await this.#gateway.cancel(turn.id);
+    if (body.reply) this.#take("done", { turn_id: turn.id, reply: body.reply });
+    else if (status !== 202 && turn.delivery === "accepted") {
+      turn.stopping = false;
+      this.#changed(turn);
+    }
+  }
+
+  #decidedElsewhere({ action_id, accept }) {
+    for (const turn of this.turns) {
+      if (turn.action?.action_id !== action_id || turn.decided !== null) continue;
+      turn.decided = accept;
+      this.#changed(turn);
+    }
   }
 
   /**

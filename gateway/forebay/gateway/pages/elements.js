@@ -8,7 +8,7 @@ export function make(name, attributes = {}, ...children) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else node.setAttribute(key, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child != null));
+  node.append(...children.filter((child) => child != null && child !== false));
   return node;
 }
 
@@ -25,6 +25,9 @@ export function icon(path) {
 export const ICONS = {
   send: "M12 19V5M5.5 11.5 12 5l6.5 6.5",
   anew: "M12 20h8M4 20l1-4L16.5 4.5a2.1 2.1 0 0 1 3 3L8 19l-4 1Z",
+  stop: "M7.5 7.5h9v9h-9Z",
+  good: "M7 10.5v9H4v-9h3Zm0 0 4-7a2 2 0 0 1 2 2v4h5.5a1.5 1.5 0 0 1 1.5 1.8l-1.3 6.5a2 2 0 0 1-2 1.7H7",
+  bad: "M7 13.5v-9H4v9h3Zm0 0 4 7a2 2 0 0 0 2-2v-4h5.5a1.5 1.5 0 0 0 1.5-1.8l-1.3-6.5a2 2 0 0 0-2-1.7H7",
   close: "M6 6l12 12M18 6 6 18",
   down: "M12 5v14M5.5 12.5 12 19l6.5-6.5",
   person: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM4.5 20.5a7.5 7.5 0 0 1 15 0",

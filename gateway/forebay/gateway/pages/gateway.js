@@ -28,12 +28,34 @@ export class Gateway {
   send(turn) {
     const body = turn.confirms
       ? { ...turn.confirms, turn_id: turn.id, stream: true }
-      : { text: turn.text, turn_id: turn.id, stream: true };
+      : { text: turn.text, turn_id: turn.id, stream: true, when_busy: "merge" };
     return answerOf(
       fetch(this.#conversation(turn.confirms ? "confirm" : "turns"), {
         method: "POST",
         headers: this.#headers({ "Content-Type": "application/json" }),
         body: JSON.stringify(body),
+        signal: AbortSignal.timeout(POST_LIMIT_MS),
+      }),
+    );
+  }
+
+  /** Takes a turn back; the answer has its reply if that is known soon. */
+  cancel(turnId) {
+    return answerOf(
+      fetch(this.#conversation(`turns/${encodeURIComponent(turnId)}/cancel`), {
+        method: "POST",
+        headers: this.#headers(),
+        signal: AbortSignal.timeout(POST_LIMIT_MS),
+      }),
+    );
+  }
+
+  rate(turnId, rating, text) {
+    return answerOf(
+      fetch(this.#conversation(`turns/${encodeURIComponent(turnId)}/feedback`), {
+        method: "POST",
+        headers: this.#headers({ "Content-Type": "application/json" }),
+        body: JSON.stringify(text ? { rating, text } : { rating }),
         signal: AbortSignal.timeout(POST_LIMIT_MS),
       }),
     );

@@ -47,8 +47,8 @@ export class Outbox {
     this.#pause.wake();
   }
 
-  /** An event told that this turn was taken: no further try. */
-  taken(turn) {
+  /** An event told that this turn was taken, or the user took it back: no further try. */
+  settled(turn) {
     if (this.#queue[0] === turn) this.#pause.wake();
   }
 
@@ -68,7 +68,7 @@ export class Outbox {
 
   async #deliver(turn) {
     let tries = 0;
-    while (!this.#stopped && turn.delivery !== "accepted") {
+    while (!this.#stopped && (turn.delivery === "sending" || turn.delivery === "waiting")) {
       if (!navigator.onLine) {
         await this.#wait(turn, { code: "offline" }, Infinity);
         continue;
@@ -83,6 +83,7 @@ export class Outbox {
         this.#accept(turn, answer.body);
         return;
       }
+      if (turn.delivery === "stopped") return;
       const problem = problemOf(answer);
       const next = afterFailure(answer, tries);
       if (next.giveUp) {

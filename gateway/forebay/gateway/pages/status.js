@@ -37,7 +37,7 @@ export class Status {
     let text = "";
     for (const turn of turns) {
       if (turn.reply || turn.delivery !== "accepted") continue;
-      text = turn.started ? this.#words.typing : turn.place ? this.#words.place(turn.place) : this.#words.waitingForPlace;
+      text = turn.stopping ? this.#words.stopping : turn.started ? this.#words.typing : turn.place ? this.#words.place(turn.place) : this.#words.waitingForPlace;
     }
     this.#text = text;
     this.#speaking ??= setTimeout(() => {

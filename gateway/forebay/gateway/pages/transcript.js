@@ -1,5 +1,6 @@
 import { ICONS, icon, make, patch } from "./elements.js";
 import { markdown } from "./markdown.js";
+import { rating, ratingKey } from "./rating.js";
 
 const NEAR_END_PX = 80;
 /** Problems that the same message would meet again. */
@@ -19,7 +20,7 @@ export class Transcript {
   #frame = null;
   #atEnd = true;
 
-  /** `acts`: retry(turn), sendAgain(turn), decide(turn, accept); `onEnd(bool)` hears whether the last message is in view. */
+  /** `acts`: retry(turn), sendAgain(turn), decide(turn, accept), rate(turn, value, text); `onEnd(bool)` hears whether the last message is in view. */
   constructor({ log, words, acts, onEnd }) {
     this.#log = log;
     this.#words = words;
@@ -71,13 +72,16 @@ export class Transcript {
     section(view, "said", saidKey(turn), () => this.#said(turn));
     section(view, "note", noteKey(turn), () => this.#note(turn));
     this.#reply(view, turn);
+    this.#rate(view, turn);
+    view.node.classList.toggle("merged", turn.reply?.outcome === "merged");
     this.#follow();
   }
 
   #open(turn) {
     const view = { node: make("div", { class: "turn", "data-turn": turn.id }), keys: {}, timer: null };
-    for (const name of ["said", "note", "reply"]) {
-      view[name] = make("div", { class: name });
+    for (const name of ["said", "note", "reply", "rate"]) {
+      // Buttons that come with a reply are found, not announced.
+      view[name] = make("div", { class: name, "aria-live": name === "rate" && "off" });
       view.node.append(view[name]);
     }
     this.#views.set(turn.id, view);
@@ -98,6 +102,7 @@ export class Transcript {
     // Screen readers hear of the waiting from the status line; of a failure they hear here.
     if (turn.delivery === "sending") return [make("span", { "aria-hidden": "true" }, words.sending)];
     if (turn.delivery === "accepted") return [make("span", { "aria-hidden": "true" }, words.sent)];
+    if (turn.delivery === "stopped") return [make("span", {}, words.takenBack)];
     const failed = turn.delivery === "failed";
     const text = make("span", { class: failed ? "bad" : "" }, words.problem(turn.problem ?? {}, failed));
     if (REFUSED.includes(turn.problem?.code)) return [text];
@@ -113,8 +118,18 @@ export class Transcript {
       section(view, "reply", "live", () => [make("div", { class: "words live", "aria-hidden": "true", dir: "auto" })]);
       patch(view.reply.firstChild, markdown(turn.shown));
     } else {
-      const waits = turn.started ? this.#words.typing : turn.place ? this.#words.place(turn.place) : "";
+      const waits = turn.stopping ? this.#words.stopping : turn.started ? this.#words.typing : turn.place ? this.#words.place(turn.place) : "";
       section(view, "reply", `pending ${turn.started} ${waits}`, () => [this.#pending(turn, waits)]);
+    }
+  }
+
+  #rate(view, turn) {
+    const within = view.rate.contains(document.activeElement);
+    const key = ratingKey(turn);
+    section(view, "rate", key, () => (key === "none" ? [] : rating(turn, this.#words, this.#acts.rate)));
+    // Whoever has pressed a button that was drawn anew keeps their place.
+    if (within && !view.rate.contains(document.activeElement)) {
+      (view.rate.querySelector("[aria-pressed=true]") ?? view.rate.querySelector("button"))?.focus();
     }
   }
 
@@ -126,16 +141,22 @@ export class Transcript {
 
   #final(view, turn) {
     const { text, outcome } = turn.reply;
+    // The answer to both stands under the later one.
+    if (outcome === "merged") return [];
+    const who = outcome === "message" ? turn.person || this.#words.colleague : null;
     const words = make("div", { class: "words", dir: "auto" }, markdown(text));
     const first = words.firstElementChild ?? words.appendChild(make("p"));
-    first.prepend(make("span", { class: "unseen" }, this.#words.assistant));
+    first.prepend(make("span", { class: "unseen" }, who === null ? this.#words.assistant : this.#words.says(who)));
     // Often an action's summary is all there is to say; it is not said twice.
     const asks = turn.action && outcome === "confirmation_required";
     const parts = text && !(asks && text.trim() === turn.action.summary.trim()) ? [words] : [];
+    if (who !== null) {
+      parts.unshift(make("p", { class: "who", "aria-hidden": "true" }, icon(ICONS.person), make("span", { dir: "auto" }, who)));
+    }
     if (outcome === "handed_off") {
       parts.push(make("p", { class: "notice" }, icon(ICONS.person), make("span", {}, this.#words.handedOff)));
     }
-    if (outcome === "expired" || outcome === "failed") parts.push(this.#nothing(turn, outcome));
+    if (["expired", "failed", "cancelled"].includes(outcome)) parts.push(this.#nothing(turn, outcome));
     if (asks) parts.push(this.#confirmation(view, turn));
     return parts;
   }

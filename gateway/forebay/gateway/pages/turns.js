@@ -7,8 +7,11 @@ const KEPT_DONE = 500;
 /**
  * One turn as the page knows it.
  *
- * `delivery`: "sending", "waiting" (between two tries), "accepted" (Kafka has it) or "failed".
+ * `delivery`: "sending", "waiting" (between two tries), "accepted" (Kafka has it), "failed", or "stopped" (taken back unsent).
+ * `stopping`: the user has asked to take it back, and it has no reply yet.
  * `shown` and `next`: what the deltas said so far, and the sequence that continues it; `gap`: one was missed, wait for the end.
+ * `person`: the name of whoever of the shop wrote it, where it is no turn but a person's message.
+ * `rating`: what the user thinks of the reply, and whether that was sent: {value, state}; null until then.
  * `decided`: what the user said to the action of this turn's reply, null until then.
  */
 export function newTurn({ text = null, confirms = null, id = newId() }) {
@@ -26,6 +29,9 @@ export function newTurn({ text = null, confirms = null, id = newId() }) {
     action: null,
     decided: null,
     reply: null,
+    person: null,
+    rating: null,
+    stopping: false,
     at: Date.now(),
   };
 }
@@ -35,7 +41,7 @@ export class Turns {
   #done;
 
   constructor(saved = null) {
-    for (const turn of saved?.turns ?? []) this.#turns.set(turn.id, turn);
+    for (const turn of saved?.turns ?? []) this.#turns.set(turn.id, { ...turn, stopping: false });
     this.#done = new Set(saved?.done ?? []);
   }
 
@@ -59,9 +65,10 @@ export class Turns {
   /** The turn an event changed, or null where there is nothing new in it. */
   apply(type, data) {
     const known = CHANGES[type];
-    if (!known || !data.turn_id || this.#done.has(data.turn_id)) return null;
+    const id = type === "message" ? data.message_id && `message:${data.message_id}` : data.turn_id;
+    if (!known || !id || this.#done.has(id)) return null;
     // A turn of another tab or another device in the same conversation is shown too.
-    const turn = this.#turns.get(data.turn_id) ?? this.add(newTurn({ id: data.turn_id }));
+    const turn = this.#turns.get(id) ?? this.add(newTurn({ id }));
     turn.delivery = "accepted";
     turn.problem = null;
     known(turn, data);
@@ -85,6 +92,15 @@ export class Turns {
 }
 
 const CHANGES = {
+  turn(turn, { text, confirm }) {
+    if (turn.text !== null || turn.confirms) return;
+    turn.text = text || null;
+    turn.confirms = confirm ?? null;
+  },
+  message(turn, { name, text }) {
+    turn.person = String(name ?? "");
+    turn.reply = { text: String(text ?? ""), outcome: "message", error: null };
+  },
   queued(turn, { ahead, estimated_wait_s }) {
     turn.place = { ahead, estimated_wait_s };
     turn.started = false;
@@ -118,5 +134,6 @@ const CHANGES = {
     turn.action = action ?? turn.action;
     turn.shown = "";
     turn.place = null;
+    turn.stopping = false;
   },
 };
