@@ -34,6 +34,9 @@ class SimulatedCalls:
     def permits(self) -> int:
         return self._contract.concurrency
 
+    def let_go(self, conversation_id: str) -> None:
+        """It holds nothing."""
+
     async def close(self) -> None:
         """Nothing was begun."""
 

@@ -48,6 +48,9 @@ class Echo:
     def permits(self) -> int:
         return self._permits
 
+    def let_go(self, conversation_id: str) -> None:
+        """It holds nothing."""
+
     async def close(self) -> None:
         """Nothing was begun."""
 

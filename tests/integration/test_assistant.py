@@ -308,8 +308,8 @@ async def test_two_workers_never_work_on_one_turn(fleet: Fleet, chat: ChatClient
     """Another worker holds the turn, as one that was only slow would: ours waits, and takes it when the claim ends."""
     store = open_store(fleet.store_url)
     held = turn("Hello")
-    await store.load("c-1", held.turn_id, 1, owner="another worker")
     await fleet.start()
+    await store.load("c-1", held.turn_id, 1, owner="another worker")
     waiting = asyncio.create_task(chat.ask(held))
     other = await chat.ask(turn("Hi", conversation_id="c-2"))
     assert other.outcome == "answered"

@@ -11,13 +11,14 @@ from forebay.rehearsal.model_api import Fault, ModelApi
 from forebay.schemas import Cluster, Reply, Turn
 from forebay.workers.assistants import Assistant, tool
 from forebay.workers.conversations import open_store
+from forebay.workers.engine.dispatch import RunningTurn
 
 from .conftest import Fleet, until
 from .test_assistant import Shop, action_of, confirm, turn
 
 
-async def settled(chat: ChatClient, asked: asyncio.Task[Reply], of: Turn, **by: str) -> Reply:
-    await chat.cancel(of, **by)
+async def settled(chat: ChatClient, asked: asyncio.Task[Reply], of: Turn) -> Reply:
+    await chat.cancel(of)
     return await asked
 
 
@@ -179,7 +180,7 @@ async def test_it_holds_across_a_crash(fleet: Fleet, chat: ChatClient, model_api
     assert model_api.stats().begun == 1
 
 
-def _running(fleet: Fleet) -> list[object]:
+def _running(fleet: Fleet) -> list[RunningTurn]:
     (worker,) = fleet.running
     return list(worker._dispatch.running.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from forebay.producers import ChatClient
 from forebay.rehearsal.model_api import Fault, ModelApi
@@ -185,7 +186,7 @@ class Failing:
         self._store, self.recorded = store, asyncio.Event()
         self.fails = False
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def record(self, entry: Entry, *, replace: bool = False) -> tuple[StoredReply, ...]:
@@ -201,7 +202,7 @@ async def test_a_group_whose_worker_dies_is_answered_once(
     """Killed before the record: asked again, whole. Killed after it: published again, as it was."""
     store = Failing(open_store(fleet.store_url))
     store.fails = True
-    worker = await fleet.start(assistant=Assistant(when_busy="merge"), store=store)  # type: ignore[arg-type]
+    worker = await fleet.start(assistant=Assistant(when_busy="merge"), store=store)
     first = await held(chat, model_api)
     turns = [turn(text) for text in ("second", "third")]
     tasks = await asked(chat, *turns)

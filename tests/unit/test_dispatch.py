@@ -54,6 +54,9 @@ class Waiting:
     def permits(self) -> int:
         return 100
 
+    def let_go(self, conversation_id: str) -> None:
+        """It holds nothing."""
+
     async def close(self) -> None:
         """Nothing was begun."""
 
@@ -251,7 +254,7 @@ async def test_an_interrupt_reaches_what_runs_only_past_turns_that_join_too() ->
 def test_a_group_is_bounded(sizes: list[tuple[int, str, bool]]) -> None:
     group: list[InboundRecord] = []
     for number, (characters, user, word) in enumerate(sizes):
-        confirm = {"confirm": {"action_id": "a", "accept": True}} if word else {}
+        confirm: dict[str, Any] = {"confirm": {"action_id": "a", "accept": True}} if word else {}
         turn = turn_of(number, user=user, text="x" * characters, **confirm)
         if not group or joins(group, turn, "merge"):
             group.append(turn)

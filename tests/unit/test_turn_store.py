@@ -8,7 +8,18 @@ from forebay.schemas import Turn, encode
 from forebay.workers.answering import replies
 from forebay.workers.answering.turn_context import Effort, Member, TurnContext, TurnEnding
 from forebay.workers.answering.turn_store import TurnStore
-from forebay.workers.conversations import Claim, Conversation, Entry, Loaded, Pending, State, Store, StoredReply
+from forebay.workers.conversations import (
+    Claim,
+    Conversation,
+    Entry,
+    Exchange,
+    Loaded,
+    Pending,
+    State,
+    Store,
+    StoredReply,
+)
+from forebay.workers.conversations.redaction import Redactor
 from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.permit import Permit
 from forebay.workers.engine.turn_group import TurnGroup
@@ -67,3 +78,13 @@ async def test_an_ending_whose_state_is_the_one_before_the_saved_one_is_written(
 async def test_a_state_that_the_store_has_is_not_written_again() -> None:
     context = context_of(Loaded(None, ()))
     assert (await recorded(context, BEGUN, state=BEGUN)).state is None
+
+
+def test_models_read_a_placeholder_where_a_person_wrote_what_is_personal() -> None:
+    said, message = Exchange("Call [PHONE_1]", "Yes"), Exchange("", "I call 13800138000 at noon", person="Anna")
+    state = State(vault={"PHONE_1": "13800138000"})
+    context = context_of(Loaded(None, ()))
+    context.redactor = Redactor()
+    context.loaded(Loaded(None, (said, message), conversation=Conversation(exchanges=2, state=state)))
+    assert context.history == (said, message._replace(answer="I call [PHONE_1] at noon"))
+    assert context.shown_history() == [said._replace(said="Call 13800138000"), message]

@@ -24,6 +24,7 @@ from .assistants import load_assistant
 from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
 from .engine.worker import Worker, worker_name
+from .remembered_messages import RememberedMessages
 from .settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -56,21 +57,26 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             await worker.close()
             raise
         closing.push_async_callback(health.stop)
-        await _work(worker, store, cluster)
+        await _work(worker, store, RememberedMessages(cluster, settings.group, name, store), cluster)
 
 
-async def _work(worker: Worker, store: Store, cluster: Cluster) -> None:
+async def _work(worker: Worker, store: Store, messages: RememberedMessages, cluster: Cluster) -> None:
     loop = asyncio.get_running_loop()
     for wish in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wish, worker.stop)
-    tidying = asyncio.create_task(_forget_old(store), name="store.forget")
+    beside = [
+        asyncio.create_task(_forget_old(store), name="store.forget"),
+        asyncio.create_task(messages.run(), name="messages"),
+    ]
     settle_memory()
     try:
         await worker.run()
     except KafkaError as error:
         raise cluster.explain(error) from error
     finally:
-        tidying.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def check_topics(cluster: Cluster) -> None:
@@ -84,7 +90,7 @@ async def check_topics(cluster: Cluster) -> None:
         raise cluster.explain(error) from error
     finally:
         await admin.close()
-    fleet = (topics.workers, topics.commands, topics.cancellations)
+    fleet = (topics.workers, topics.commands, topics.cancellations, topics.messages)
     answers = (topics.replies, topics.deltas, topics.dead_letters, topics.handoffs)
     cluster.missing(existing, (topics.requests, *answers, *fleet))
 

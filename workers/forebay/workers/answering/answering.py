@@ -48,7 +48,7 @@ from .rounds import Rounds
 from .summariser import Summariser
 from .turn_context import AnsweredMeanwhile, Effort, Expired, GaveUp, Member, TurnContext, TurnEnding
 from .turn_store import TurnStore
-from .without_model import ending_without_model
+from .without_model import ending_without_model, to_a_person
 
 log = structlog.get_logger()
 
@@ -94,6 +94,10 @@ class Answering:
     def ready(self) -> str | None:
         """Why no turn can be answered now, or None."""
         return self._store.away or self._chain.unavailable()
+
+    def let_go(self, conversation_id: str) -> None:
+        """Holds nothing of an erased conversation in memory."""
+        self._store.let_go(conversation_id)
 
     def permits(self) -> int:
         """How many turns the providers are believed to take at once."""
@@ -226,13 +230,13 @@ class Answering:
         """Who answers: a person, the customer's word on an action, the FAQ, and a model last, since it costs most."""
         turn, conversation = context.turn, context.past.conversation
         if conversation.handed_off:
-            return TurnEnding(replies.handed_off(context, conversation.handed_off))
+            return to_a_person(context, conversation.handed_off)
         if context.deadline <= time.time() and not self._begun(context, context.wanted[-1]):
             raise Expired
         if turn.confirm is not None:
             return await self._actions.confirmed(context)
         if self._assistant.hand_off and (reason := person_wanted(self._assistant.hand_off, turn)):
-            return TurnEnding(replies.handed_off(context, reason), hand_off=reason)
+            return to_a_person(context, reason)
         if self._faq and (found := self._faq.current(time.monotonic()).answer(turn.text)):
             exchange = Exchange(context.pseudonyms.hide(turn.text), found.text)
             return TurnEnding(replies.by_rule(context, found.text), exchange, context.state_after())
@@ -255,7 +259,8 @@ class Answering:
         ]
         stored, *further = await self._store.record(context, ending, value, ends)
         if ending.summarise_to:
-            self._summariser.begin(context.turn.conversation_id, context.past, ending.summarise_to)
+            past = context.past._replace(history=context.history)
+            self._summariser.begin(context.turn.conversation_id, past, ending.summarise_to)
         left_out = context.effort.left_out_bytes * context.effort.attempts
         metrics.LEFT_OUT.inc(left_out)
         publication = _publication(

@@ -18,6 +18,7 @@ from forebay.schemas import (
     Turn,
     new_id,
 )
+from forebay.workers.conversations import Exchange
 
 from .turn_context import Effort, Member, TurnContext
 
@@ -51,15 +52,17 @@ def handed_off(context: TurnContext, reason: str, text: str | None = None) -> Re
     return _reply(context, "handed_off", said, finish_reason=reason)
 
 
-def handoff(turn: Turn, reply: Reply, history: Sequence[tuple[str, str]]) -> Handoff:
+def handoff(turn: Turn, reply: Reply, history: Sequence[Exchange]) -> Handoff:
     """What the person needs to know, from the reply that told the user and the conversation so far."""
     transcript = [Said(role="user", text=turn.text)]
     left = MAX_TRANSCRIPT - len(turn.text)
-    for said, answer in reversed(history):
-        left -= len(said) + len(answer)
+    for exchange in reversed(history):
+        left -= len(exchange.said) + len(exchange.answer)
         if left < 0:
             break
-        transcript[:0] = (Said(role="user", text=said), Said(role="assistant", text=answer))
+        answered = Said(role="assistant" if exchange.person is None else "person", text=exchange.answer)
+        asked = [Said(role="user", text=exchange.said)] if exchange.said else []
+        transcript[:0] = (*asked, answered)
     return Handoff.model_construct(
         handoff_id=reply.reply_id,
         conversation_id=turn.conversation_id,

@@ -24,6 +24,7 @@ from .deltas import DeltaStream
 from .model_call import ModelCall, ModelCalls
 from .pseudonyms import RestoredDeltas
 from .turn_context import GaveUp, TurnContext, TurnEnding
+from .without_model import to_a_person
 
 
 class Rounds:
@@ -129,7 +130,7 @@ class Rounds:
         pseudonyms = context.pseudonyms
         if any(one.name == HAND_OFF for one in asked) and route.hands_off:
             said = pseudonyms.restore(completion.text).strip() or None
-            return TurnEnding(replies.handed_off(context, "by_model", said), hand_off="by_model")
+            return to_a_person(context, "by_model", said)
         pending = await proposed(asked, context.turn, route.toolbox, self._assistant.confirm_s, time.time())
         if not isinstance(pending, Pending):
             return pending
@@ -149,7 +150,7 @@ class Rounds:
         window = self._assistant.window
         size, bytes_a_token = self._chain.window_of(order)
         room = min(window.tokens, window.share * size) * bytes_a_token - len(context.summary.encode())
-        return fit(context.past.history, context.past.conversation, window, int(room))
+        return fit(context.history, context.past.conversation, window, int(room))
 
     def _prompt(self, context: TurnContext, route: Route, fitted: Fitted, now: tuple[Message, ...]) -> Prompt:
         messages = (*fitted.messages, *now)

@@ -197,10 +197,21 @@ class TurnContext:
         """Of what was said before the history."""
         return self.past.conversation.summary
 
-    def shown_history(self) -> list[tuple[str, str]]:
+    @property
+    def history(self) -> tuple[Exchange, ...]:
+        """The latest exchanges, as models may read them; what persons of the shop wrote is stored as customers read it."""
+        return tuple(
+            exchange if exchange.person is None else exchange._replace(answer=self.pseudonyms.hide(exchange.answer))
+            for exchange in self.past.history
+        )
+
+    def shown_history(self) -> list[Exchange]:
         """What was said before, as the customer has read it."""
         pseudonyms = Pseudonyms(None, self.past.conversation.state.vault)
-        return [(pseudonyms.restore(said), pseudonyms.restore(answer)) for said, answer, *_ in self.past.history]
+        return [
+            exchange._replace(said=pseudonyms.restore(exchange.said), answer=pseudonyms.restore(exchange.answer))
+            for exchange in self.past.history
+        ]
 
     def use_session(self, agent: str, session: str) -> None:
         """Notes what a provider keeps of the conversation."""

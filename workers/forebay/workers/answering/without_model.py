@@ -27,10 +27,21 @@ def ending_without_model(context: TurnContext, assistant: Assistant, failure: Fa
         return TurnEnding(replies.by_rule(context, text), exchange, state)
     rules, reason = assistant.hand_off, failure.reason.value
     if rules is not None and rules.after_failures and state.failures >= rules.after_failures:
-        return TurnEnding(replies.handed_off(context, reason), state=state, hand_off=reason)
+        context.state = state
+        return to_a_person(context, reason)
     if failure.reason is Reason.OVER_BUDGET:
         return TurnEnding(replies.handed_off(context, reason))
     return TurnEnding(replies.failed(context, failure), state=state, failure=failure)
+
+
+def to_a_person(context: TurnContext, reason: str, text: str | None = None) -> TurnEnding:
+    """A person takes over, or has done so before: what the customer said is remembered, for them and for who comes after."""
+    reply = replies.handed_off(context, reason, text)
+    hide, said = context.pseudonyms.hide, context.turn.text
+    exchange = Exchange(hide(said), hide(reply.text)) if said else None
+    begins = None if context.past.conversation.handed_off else reason
+    state = context.state_after({"failures": context.state.failures})
+    return TurnEnding(reply, exchange, state, hand_off=begins)
 
 
 def _last_resort(assistant: Assistant, turn: Turn) -> str | None:

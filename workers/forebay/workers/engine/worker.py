@@ -176,6 +176,9 @@ class Worker:
         if command.command == "drain":
             self.stop()
             return
+        if command.conversation_id is not None:
+            self._handler.let_go(command.conversation_id)
+            return
         self._pauses.obey(command)
         pauses, intake = self._pauses, self._intake
         intake.put_back(self._dispatch.forget(lambda turn: pauses.paused(turn.partition) and intake.can_put_back(turn)))
