@@ -88,3 +88,14 @@ def test_models_read_a_placeholder_where_a_person_wrote_what_is_personal() -> No
     context.loaded(Loaded(None, (said, message), conversation=Conversation(exchanges=2, state=state)))
     assert context.history == (said, message._replace(answer="I call [PHONE_1] at noon"))
     assert context.shown_history() == [said._replace(said="Call 13800138000"), message]
+
+
+async def test_what_a_person_wrote_is_hidden_from_models_and_found_again_by_the_next_turn() -> None:
+    past = (Exchange("hello", "hi"), Exchange("", "I call you at 13800138000.", person="Anna"))
+    context = context_of(Loaded(None, past))
+    context.redactor = Redactor()
+    context.begin_with(State())
+    assert [exchange.answer for exchange in context.history] == ["hi", "I call you at [PHONE_1]."]
+    entry = await recorded(context, state=context.state_after())
+    assert entry.state is not None
+    assert entry.state.vault == {"PHONE_1": "13800138000"}

@@ -86,7 +86,7 @@ class SQLiteStore:
         words, reply = self._words, rows.reply
         return Loaded(
             reply and words.reply_of(conversation_id, turn_id, reply),
-            tuple([words.exchange_of(conversation_id, row) for row in reversed(rows.history)]),
+            words.exchanges_of(conversation_id, rows.history[::-1]),
             rows.spent,
             words.conversation_of(conversation_id, rows.conversation),
             rows.claimed_s,

@@ -64,7 +64,8 @@ def record(
         )
     if entry.scopes and entry.cost_usd:
         _spend(database, entry)
-    database.executemany("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turns)
+    for turn in turns:  # nearly always one, and `executemany` is slower for it
+        database.execute("DELETE FROM claims WHERE conversation_id = ? AND turn_id = ?", turn)
     counts = [_end(database, words, *turns[0], entry.reply, entry.exchange)]
     if counts[0] is entry.reply:
         _keep(database, words, entry)

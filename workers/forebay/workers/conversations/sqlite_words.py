@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .exchange import Exchange, decode_exchange, decode_steps, encode_exchange, encode_steps
@@ -35,6 +36,17 @@ class SQLiteWords:
             return decode_exchange(self._keys.open(answer, conversation_id, *_of(turn_id)))
         return Exchange(said, answer, decode_steps(steps), person)
 
+    def exchanges_of(self, conversation_id: str, rows: Sequence[Row]) -> tuple[Exchange, ...]:
+        """The same of many: every turn has them, so what is not sealed takes no call. Raises StoreKeyError."""
+        return tuple(
+            [
+                self.exchange_of(conversation_id, row)
+                if row[3] or isinstance(row[2], bytes)
+                else Exchange(row[1], row[2], (), row[4])
+                for row in rows
+            ]
+        )
+
     def remembered(self, conversation_id: str, row: Row) -> Remembered:
         """Of position, time, then as for `exchange_of`."""
         _, at, turn_id, *_ = row
@@ -43,6 +55,8 @@ class SQLiteWords:
 
     def reply(self, conversation_id: str, turn_id: str, reply: StoredReply) -> StoredReply:
         """As it is written."""
+        if not self._keys:
+            return reply
         return reply._replace(value=self._keys.seal(reply.value, conversation_id, turn_id, "reply"))
 
     def reply_of(self, conversation_id: str, turn_id: str, reply: StoredReply) -> StoredReply:
