@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,14 +12,14 @@ from aiokafka import AIOKafkaConsumer
 
 from forebay.operations.erasure import erase
 from forebay.producers import ChatClient
-from forebay.rehearsal.model_api import ModelApi
+from forebay.rehearsal.model_api import Fault, ModelApi
 from forebay.schemas import Cluster, Turn, decode_command
 from forebay.workers.conversations import State, open_store
 from forebay.workers.models import Message, Prompt, Timeouts
 from forebay.workers.models.managed_agent import ManagedAgentModel, client
 from forebay.workers.models.sessions.agency import Agency
 
-from .conftest import Fleet
+from .conftest import Fleet, until
 from .test_command_line import forebay
 from .test_store import entry
 
@@ -41,7 +42,12 @@ async def commands(cluster: Cluster) -> list[tuple[bytes | None, str, str | None
 
 
 async def test_a_conversation_is_erased_by_command(
-    fleet: Fleet, chat: ChatClient, model_api: ModelApi, cluster: Cluster, tmp_path: Path
+    fleet: Fleet,
+    chat: ChatClient,
+    model_api: ModelApi,
+    cluster: Cluster,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     worker = await fleet.start()
     for conversation_id in ("c-1", "c-2"):
@@ -72,9 +78,38 @@ async def test_a_conversation_is_erased_by_command(
     assert cluster.topics.workers not in until
     assert await commands(cluster) == [(b"*", "erase", "c-1"), (b"*", "erase", "c-2")]
     assert not worker.ready(), "a worker that does not know the command goes on"
+    await fleet.stop(worker)
+    logged = capfd.readouterr()
+    assert "worker" in logged.out + logged.err, "or the search below proves nothing"
+    assert PLANTED not in logged.out + logged.err
     shown = forebay("erase", *named, "--yes", cwd=tmp_path, **where).stdout
     assert "c-1: removed from the store: nothing was there" in shown
     assert f"{cluster.topics.requests}: holds chat turns until " in shown
+
+
+async def test_a_turn_under_way_is_cancelled_and_writes_nothing_back(
+    fleet: Fleet, chat: ChatClient, model_api: ModelApi, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Neither the one that a model answers, nor the one that waits behind it; the next one begins anew."""
+    await fleet.start()
+    await chat.ask(Turn(turn_id="t-0", conversation_id="c-1", text=f"{PLANTED} before"))
+    model_api.add_fault(Fault.SLOW_FIRST_TOKEN, count=1, seconds=1.5)
+    waiting = [
+        asyncio.create_task(chat.ask(Turn(turn_id=f"t-{number}", conversation_id="c-1", text=f"{PLANTED} {number}")))
+        for number in (1, 2)
+    ]
+    await until(lambda: model_api.stats().in_flight == 1)
+    store = open_store(fleet.store_url)
+    receipt = await erase(store, cluster, ["c-1"])
+    assert (receipt.complete, receipt.erased["c-1"].removed["exchanges"]) == (True, 1)
+    replies = await asyncio.gather(*waiting)
+    assert [(reply.outcome, reply.text) for reply in replies] == [("cancelled", "")] * 2
+    anew = await chat.ask(Turn(turn_id="t-3", conversation_id="c-1", text="Hello?"))
+    assert (anew.outcome, PLANTED in anew.text) == ("answered", False)
+    assert [one.turn_id for one in (await store.history("c-1")).exchanges] == ["t-3"]
+    await store.close()
+    for file in tmp_path.glob("conversations.db*"):
+        assert PLANTED.encode() not in file.read_bytes(), file.name
 
 
 async def test_all_conversations_of_a_user_are_erased(cluster: Cluster, tmp_path: Path) -> None:

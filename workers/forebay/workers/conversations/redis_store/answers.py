@@ -66,3 +66,8 @@ def counted(numbers: bytes) -> dict[str, int]:
     """How many of what `erase.lua` removed."""
     names = ("replies", "exchanges", "messages", "summaries", "claims", "participants")
     return dict(zip(names, map(int, numbers.split()), strict=True))
+
+
+def run_id(info: bytes) -> bytes:
+    """Which Redis it is that gave this ``INFO``."""
+    return next((line for line in info.split(b"\r\n") if line.startswith(b"run_id:")), b"")

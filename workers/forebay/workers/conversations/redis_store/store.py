@@ -38,6 +38,7 @@ from forebay.workers.conversations.store import (
     Loaded,
     Participant,
     StoredReply,
+    StoreError,
 )
 from forebay.workers.conversations.store_keys import StoreKeys
 
@@ -53,6 +54,8 @@ ERASED_S = KEEP_S + 7 * 86_400
 """For how long an erasure is remembered, in seconds: Kafka keeps some dead letters longer than it has to."""
 SPENDING_S = 3 * 86_400
 """How long spending is kept, in seconds."""
+_REWRITE_S = 30.0
+"""How long a rewriting that was begun before an erasure is waited for, in seconds."""
 HISTORY = 200
 """The latest exchanges that are kept of a conversation."""
 
@@ -247,11 +250,13 @@ class RedisStore:
         return tuple(sorted(answers.conversations_of(members, tenant)))
 
     async def scrub(self) -> str | None:
-        """See `Store.scrub`. Redis rewrites its append-only file in the background."""
-        asked = (self._ask(shard, b"BGREWRITEAOF") for shard in range(self._shards))
-        for end in await asyncio.gather(*asked, return_exceptions=True):
-            if isinstance(end, Exception) and "in progress" not in str(end):
-                return f"its append-only file holds the words until it is rewritten: run BGREWRITEAOF ({end})"
+        """See `Store.scrub`. Redis rewrites its append-only file, if it has one, in the background."""
+        try:
+            told = await asyncio.gather(*(self._ask(shard, b"INFO") for shard in range(self._shards)))
+            nodes = {answers.run_id(info): shard for shard, info in enumerate(told) if b"aof_enabled:1" in info}
+            await asyncio.gather(*map(self._rewrite, nodes.values()))
+        except StoreError as error:
+            return f"its append-only file may hold the words until it is rewritten: run BGREWRITEAOF ({error})"
         return None
 
     def drop(self, conversation_id: str) -> None:
@@ -283,6 +288,19 @@ class RedisStore:
                 removed += await self._ask(shard, b"EXISTS" if dry_run else b"DEL", *found)
             if cursor == b"0":
                 return removed
+
+    async def _rewrite(self, shard: int) -> None:
+        """Begins to write the append-only file anew; one that was begun before may still take up what was erased since."""
+        until = time.monotonic() + _REWRITE_S
+        while True:
+            try:
+                await self._ask(shard, b"BGREWRITEAOF")
+            except StoreError as error:
+                if "in progress" not in str(error) or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return
 
     async def _ask(self, shard: int, *words: bytes) -> Any:
         return await self._nodes.ask(shard, lambda pipe: pipe.ask(*words))
