@@ -8,29 +8,22 @@ from collections.abc import Callable
 import structlog
 
 from forebay.schemas import (
-    CONVERSATION_BUSY,
     ONLY,
     Failure,
-    Headers,
     ModelState,
     Reason,
-    Reply,
     Spending,
     Turn,
     WhenBusy,
-    decode_reply,
-    encode,
     identity,
     replayed,
 )
-from forebay.schemas import headers as names
 from forebay.telemetry import tracing
-from forebay.workers import metrics
 from forebay.workers.assistants import Assistant
 from forebay.workers.assistants.asking_for_person import person_wanted
 from forebay.workers.assistants.faq_file import FaqFile
 from forebay.workers.assistants.routing import Routing
-from forebay.workers.conversations import Exchange, Store, StoredReply
+from forebay.workers.conversations import Exchange, Store
 from forebay.workers.conversations.claims import Claims
 from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.turn_group import Interrupted, TurnGroup
@@ -44,6 +37,7 @@ from . import replies
 from .actions import Actions
 from .deltas import DeltaStream
 from .model_call import ModelCalls
+from .recording import Recording
 from .rounds import Rounds
 from .summariser import Summariser
 from .turn_context import AnsweredMeanwhile, Effort, Expired, GaveUp, Member, TurnContext, TurnEnding
@@ -54,8 +48,6 @@ log = structlog.get_logger()
 
 _NOTHING_SAID = "[The customer stopped this answer.]"
 """What a model reads of an answer that was stopped before a word of it, where tools had run."""
-MAX_REPLY_BYTES = 1_000_000
-"""Larger replies would not fit Kafka's default record size with their headers."""
 
 
 class Answering:
@@ -85,6 +77,7 @@ class Answering:
         self._rounds = Rounds(assistant, routing, chain, calls, deltas)
         self._actions = Actions(assistant, routing, self._rounds, self._store)
         self._summariser = Summariser(assistant, chain, store)
+        self._recording = Recording(self._store, self._budget, self._summariser)
 
     async def close(self) -> None:
         """Ends what goes on beside the turns. The store is still open then."""
@@ -121,7 +114,7 @@ class Answering:
         did.
         """
         if (failure := group.turns[0].failure) is not None:
-            return [await self._refuse(group, failure)]
+            return [await self._refused(group, failure)]
         context = self._context(group)
         recorded = False
         try:
@@ -130,16 +123,17 @@ class Answering:
                 await self._store.load(context)
                 if not context.open:
                     recorded = all(member.standing and member.standing.final for member in context.members)
-                    return self._published_again(context)
+                    return self._recording.again(context)
                 try:
                     ending = await self._ending(context)
                     context.permit.give_back()
-                    publications = await self._record(context, ending)
+                    publications = await self._recording.record(context, ending)
                 except AnsweredMeanwhile:  # the next attempt finds its reply
                     self._end_claims(context, recorded=False)
                     await context.permit.regain()
                 except Interrupted:  # asked again, for those that are wanted now
                     group.absorb()
+                    await context.permit.regain()
                 else:
                     recorded = True
                     return publications
@@ -244,49 +238,7 @@ class Answering:
             raise Expired  # a frontend saw that it would be, before a model came to it
         return await self._rounds.answer(context)
 
-    async def _record(self, context: TurnContext, ending: TurnEnding) -> list[Publication]:
-        """Stores the replies before anyone sees them; another worker's, if it was first, is the one that counts."""
-        value, wrong = _encoded(ending.reply)
-        if wrong:
-            failure = Failure(Reason.HANDLER_ERROR, wrong, context.effort.attempts)
-            ending = TurnEnding(replies.failed(context, failure), failure=failure)
-            value = encode(ending.reply)
-        lead, others = context.lead, [member for member in context.open if member is not context.lead]
-        told = [replies.with_the_lead(context, member, ending.reply) for member in others]
-        ends = [
-            (member.turn.turn_id, StoredReply(reply.outcome, encode(reply)))
-            for member, reply in zip(others, told, strict=True)
-        ]
-        stored, *further = await self._store.record(context, ending, value, ends)
-        if ending.summarise_to:
-            past = context.past._replace(history=context.history)
-            self._summariser.begin(context.turn.conversation_id, past, ending.summarise_to)
-        left_out = context.effort.left_out_bytes * context.effort.attempts
-        metrics.LEFT_OUT.inc(left_out)
-        publication = _publication(
-            context, context.turn, stored, ending.failure if stored.value == value else None, left_out
-        )
-        if lead is None:
-            return [publication]
-        by_turn = {id(lead): publication}
-        for member, counts in zip(others, further, strict=True):
-            by_turn[id(member)] = _publication(context, member.turn, counts, _failure_of(counts))
-        return [
-            by_turn.get(id(member)) or self._again(context, member.turn, member.stored) for member in context.members
-        ]
-
-    def _published_again(self, context: TurnContext) -> list[Publication]:
-        """The replies that the turns have already; a dead letter may not have been published before a crash."""
-        # What was spent by an attempt that came to nothing.
-        self._budget.recorded(context.scopes, context.effort.cost_usd, time.time())
-        return [self._again(context, member.turn, member.stored) for member in context.members]
-
-    @staticmethod
-    def _again(context: TurnContext, turn: Turn, stored: StoredReply | None) -> Publication:
-        assert stored is not None
-        return _publication(context, turn, stored, _failure_of(stored), again=True)
-
-    async def _refuse(self, group: TurnGroup, failure: Failure) -> Publication:
+    async def _refused(self, group: TurnGroup, failure: Failure) -> Publication:
         """A record that is no turn is a dead letter; whoever waits for it is told, where that can be read."""
         inbound = group.turns[0]
         ids = identity(inbound.value)
@@ -297,49 +249,7 @@ class Answering:
         effort = Effort(inbound.timestamp, time.time())
         scopes = self._budget.ceilings.scopes(turn.tenant)
         context = TurnContext(turn, group, effort, effort.started, scopes)
-        (publication,) = await self._record(context, TurnEnding(replies.failed(context, failure), failure=failure))
+        (publication,) = await self._recording.record(
+            context, TurnEnding(replies.failed(context, failure), failure=failure)
+        )
         return publication._replace(failure=failure)  # the record is a dead letter even where its turn has an answer
-
-
-def _publication(
-    context: TurnContext,
-    turn: Turn,
-    stored: StoredReply,
-    failure: Failure | None,
-    left_out_bytes: int = 0,
-    *,
-    again: bool = False,
-) -> Publication:
-    """What to publish for a turn whose reply is stored; ``again`` where it may have been published before."""
-    headers: Headers = ((names.TENANT, turn.tenant.encode()),) if turn.tenant else ()
-    if left_out_bytes:
-        headers += ((names.LEFT_OUT, b"%d" % left_out_bytes),)
-    transcript = None
-    if stored.outcome == "handed_off":
-        known = not again and context.past.conversation.handed_off is not None
-        history = [] if known else context.shown_history()  # the person has it already
-        transcript = encode(replies.handoff(turn, decode_reply(stored.value), history))
-    return Publication(stored.value, failure, turn.conversation_id, stored.outcome, transcript, headers)
-
-
-def _encoded(reply: Reply) -> tuple[bytes, str]:
-    """(the reply's bytes, why it is none that can be published: what the assistant's own code returned is not checked)."""
-    try:
-        if reply.model is None:  # its text comes from the assistant's own code
-            Reply.model_validate(dict(reply))
-        value = encode(reply)
-    except (TypeError, ValueError) as error:
-        return b"", f"the reply is no text: {error}"
-    if len(value) > MAX_REPLY_BYTES:
-        return b"", f"the reply has {len(value):,} bytes, more than a record takes"
-    return value, ""
-
-
-def _failure_of(stored: StoredReply) -> Failure | None:
-    """The failure in a stored reply that is a dead letter's."""
-    if stored.outcome != "failed":
-        return None
-    reply = decode_reply(stored.value)
-    if reply.error is None or reply.error.code == CONVERSATION_BUSY:
-        return None
-    return Failure(Reason(reply.error.code), reply.error.message, reply.attempts)
