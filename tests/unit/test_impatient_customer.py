@@ -71,6 +71,12 @@ async def test_a_refusal_is_no_answer_and_the_second_try_may_be_one() -> None:
     assert door.seen == [*VISIT.said, "hello??"]
 
 
+async def test_who_is_refused_for_good_is_not_waited_for() -> None:
+    door = FakeDoor(lambda _, asked: asked.set_result(False))
+    async with asyncio.timeout(LONG_S / 2):
+        assert (await ask(door, Wait(LONG_S, tells=True))).answered_at is None
+
+
 async def test_a_page_that_is_loaded_anew_waits_for_what_its_door_says() -> None:
     door = FakeDoor(lambda number, asked: asked.set_result(True) if number > 1 else None)
     assert (await ask(door, Wait(LONG_S, tells=True, reloads_after_s=0.01))).answered_at is not None

@@ -60,24 +60,21 @@ class ImpatientCustomer:
                 waiting = list(self._door.reload(self._visit, text, waiting))
             else:
                 waiting.append(self._door.ask(self._visit, _AGAIN[not text.isascii()]))
-        # Where all was refused nothing comes any more, however long they would wait.
-        until = asked_at + wait.leaves_after_s if any(not each.done() for each in waiting) else asked_at
-        if await _answered(waiting, until):
+        if await _answered(waiting, asked_at + wait.leaves_after_s, nothing_more=True):
             return Question(asked_at, time.monotonic())
         if wait.tells:
             self._door.take_back(self._visit)
         return Question(asked_at, None)
 
 
-async def _answered(waiting: Sequence[asyncio.Future[bool]], until: float) -> bool:
-    """Waits for an answer until then; a refusal is none, but who got one does not leave for it."""
+async def _answered(waiting: Sequence[asyncio.Future[bool]], until: float, *, nothing_more: bool = False) -> bool:
+    """Waits for an answer until then. A refusal is none; after the last one only who will do something more waits on."""
     while True:
         if any(each.done() and each.result() for each in waiting):
             return True
-        left = until - time.monotonic()
-        if left <= 0:
+        left, pending = until - time.monotonic(), [each for each in waiting if not each.done()]
+        if left <= 0 or (nothing_more and not pending):
             return False
-        pending = [each for each in waiting if not each.done()]
         if pending:
             await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         else:
