@@ -92,6 +92,34 @@ targets: {latency_p50_s: 0.001}
     assert not (shop.folder / "rehearsal.html").exists()
 
 
+@pytest.mark.takes(100)
+async def test_impatient_customers_meet_a_plain_service_and_workers_that_are_told_or_not(shop: Shop) -> None:
+    document = await held(
+        shop,
+        """
+traffic: {shape: sustained, peak: 30/s, holds: 8s}
+speed: 1
+customers: {patience: {median: 4s, again_after: [1s, 2s], reload: 0.1}}
+models: {latency: {p50: 0.3, p99: 0.5}, max_in_flight: 4}
+workers: {most: 1, concurrency: 4}
+targets: {in_time_of_plain: ">= 0.1", calls_an_answer: 1.5}
+""",
+        "--compare",
+        "impatience",
+    )
+    plain, untold, told = document["runs"]
+    assert [run["variant"] for run in (plain, untold, told)] == ["plain service", "untold", "cancelled and merged"]
+    plain, untold, told = (run["figures"] for run in (plain, untold, told))
+    assert plain["customers"] == untold["customers"] == told["customers"] > 200
+    assert plain["failed"] > 0, "its customers saw errors"
+    assert untold["cancelled"] == untold["merged"] == 0
+    assert told["cancelled"] > 0
+    assert told["merged"] > 0
+    assert told["calls_an_answer"] < untold["calls_an_answer"]
+    assert told["calls_for_nobody"] < untold["calls_for_nobody"]
+    assert "Customers answered before they left" in (shop.folder / "rehearsal.html").read_text()
+
+
 async def test_what_a_topic_recorded_is_sent_again_on_a_given_kafka(shop: Shop, cluster: Cluster) -> None:
     async with ChatClient(cluster) as chat:
         await chat.send_many(new_turn(f"Question {n}", conversation_id=f"c-{n % 7}") for n in range(40))
