@@ -44,6 +44,7 @@ from forebay.workers.conversations.store_keys import StoreKeys
 
 from . import answers
 from .address import RedisAddress
+from .key_names import more_keys, spending_keys, tagged, turn_keys
 from .nodes import RedisNodes
 from .pipe import Script
 from .redis_words import RedisWords
@@ -98,10 +99,10 @@ class RedisStore:
             b"" if owner is None else b"=" + owner.encode(),
             _CLAIM_MS,
         )
-        asked = [self._run(shard, _LOAD, _keys(shard, conversation_id, turn_id, scopes), arguments)]
+        asked = [self._run(shard, _LOAD, turn_keys(shard, conversation_id, turn_id, scopes), arguments)]
         if scopes:
             others = (number for number in range(self._shards) if number != shard)
-            asked += [self._run(other, _SPENT, _spending_keys(other, scopes), ()) for other in others]
+            asked += [self._run(other, _SPENT, spending_keys(other, scopes), ()) for other in others]
         answer, *elsewhere = await asyncio.gather(*asked) if len(asked) > 1 else (await asked[0],)
         turn, others_ms, version, history, *fields, erased_at, spent = answers.parts(answer)
         if history or held is None:
@@ -141,10 +142,10 @@ class RedisStore:
         ]
         for turn_id, reply in ended:
             arguments += turn_id.encode(), words.turn(conversation_id, turn_id, reply)
-        keys = _keys(shard, conversation_id, entry.turn_id) + _more_keys(shard, conversation_id, entry.user_id)
+        keys = turn_keys(shard, conversation_id, entry.turn_id) + more_keys(shard, conversation_id, entry.user_id)
         for turn_id, _ in entry.others:
-            keys += _keys(shard, conversation_id, turn_id)[:2]
-        keys += _spending_keys(shard, entry.scopes)
+            keys += turn_keys(shard, conversation_id, turn_id)[:2]
+        keys += spending_keys(shard, entry.scopes)
         answer = await self._run(shard, _RECORD, keys, arguments)
         if answer.startswith(b"!"):
             raise ConversationErased(float(answer[1:]))
@@ -170,7 +171,7 @@ class RedisStore:
     async def save_state(self, claim: Claim, state: State, erased_at: float | None = None) -> bool:
         """See `Store.save_state`."""
         shard = self._shard(claim.conversation_id)
-        keys = _keys(shard, claim.conversation_id, claim.turn_id)[1:]
+        keys = turn_keys(shard, claim.conversation_id, claim.turn_id)[1:]
         value = self._words.state(claim.conversation_id, state)
         arguments = (claim.owner.encode(), _KEEP_TEXT, value, _moment(erased_at))
         return bool(await self._run(shard, _STATE, keys, arguments))
@@ -185,7 +186,7 @@ class RedisStore:
     ) -> None:
         """See `Store.save_summary`. Said again after a StoreError, its cost is counted once."""
         shard = self._shard(conversation_id)
-        key = _keys(shard, conversation_id, "")[2]
+        key = turn_keys(shard, conversation_id, "")[2]
         value = self._words.text(conversation_id, "summary", summary)
         mark = b"%b.%x" % (self._me, hash((summary, summarised)) & 0xFFFF_FFFF_FFFF_FFFF)
         arguments = (value, b"%d" % summarised, _usd(cost_usd), _moment(erased_at), mark)
@@ -194,9 +195,9 @@ class RedisStore:
     async def remember_message(self, conversation_id: str, message_id: str, name: str, text: str, at: float) -> bool:
         """See `Store.remember_message`."""
         shard = self._shard(conversation_id)
-        _, _, conversation, history = _keys(shard, conversation_id, "")
-        message = _tagged(shard, f"message:{len(conversation_id)}:{conversation_id}:{message_id}")
-        keys = (message, conversation, history, _more_keys(shard, conversation_id)[0])
+        _, _, conversation, history = turn_keys(shard, conversation_id, "")
+        message = tagged(shard, f"message:{len(conversation_id)}:{conversation_id}:{message_id}")
+        keys = (message, conversation, history, more_keys(shard, conversation_id)[0])
         exchange = self._words.exchange(conversation_id, message_id, at, Exchange("", text, (), name), "message")
         arguments = (message_id.encode(), exchange, _KEEP_TEXT, b"%d" % HISTORY, _moment(at))
         return bool(await self._run(shard, _REMEMBER, keys, arguments))
@@ -204,7 +205,7 @@ class RedisStore:
     async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
         """See `Store.history`. The latest `HISTORY` exchanges are there."""
         shard = self._shard(conversation_id)
-        keys = *_keys(shard, conversation_id, "")[2:], _more_keys(shard, conversation_id)[1]
+        keys = *turn_keys(shard, conversation_id, "")[2:], more_keys(shard, conversation_id)[1]
         arguments = b"" if before is None else b"%d" % before, b"%d" % limit
         history, first, older, people, *fields = answers.parts(await self._run(shard, _HISTORY, keys, arguments))
         return HistoryPage(
@@ -221,16 +222,16 @@ class RedisStore:
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
         shard = self._shard(conversation_id)
-        key = _keys(shard, conversation_id, "")[2]
+        key = turn_keys(shard, conversation_id, "")[2]
         return bool(await self._ask(shard, b"HDEL", key, b"handed_off"))
 
     async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
         """See `Store.erase`."""
         shard = self._shard(conversation_id)
         turn = f"{len(conversation_id)}:{conversation_id}:"
-        beginnings = [_tagged(shard, name) for name in ("turn:" + turn, "claim:" + turn, "message:" + turn, "user:")]
+        beginnings = [tagged(shard, name) for name in ("turn:" + turn, "claim:" + turn, "message:" + turn, "user:")]
         arguments = (b"1" if dry_run else b"0", b"%d" % ERASED_S, *beginnings, conversation_id.encode())
-        keys = *_keys(shard, conversation_id, "")[2:], *_more_keys(shard, conversation_id)[:2]
+        keys = *turn_keys(shard, conversation_id, "")[2:], *more_keys(shard, conversation_id)[:2]
         numbers, state, erased_at, unlisted = answers.parts(await self._run(shard, _ERASE, keys, arguments))
         self.drop(conversation_id)
         counted = answers.counted(numbers or b"")
@@ -244,7 +245,7 @@ class RedisStore:
     async def conversations_of(self, user_id: str, tenant: str | None = None) -> tuple[str, ...]:
         """See `Store.conversations_of`."""
         asked = (
-            self._ask(shard, b"ZRANGE", _tagged(shard, f"user:{user_id}"), b"0", b"-1") for shard in range(self._shards)
+            self._ask(shard, b"ZRANGE", tagged(shard, f"user:{user_id}"), b"0", b"-1") for shard in range(self._shards)
         )
         members = [member for found in await asyncio.gather(*asked) for member in found] if user_id else []
         return tuple(sorted(answers.conversations_of(members, tenant)))
@@ -271,7 +272,7 @@ class RedisStore:
         shards: dict[int, list[tuple[bytes, bytes]]] = {}
         for conversation_id, turn_id, owner in claims:
             shard = self._shard(conversation_id)
-            shards.setdefault(shard, []).append((_keys(shard, conversation_id, turn_id)[1], owner.encode()))
+            shards.setdefault(shard, []).append((turn_keys(shard, conversation_id, turn_id)[1], owner.encode()))
         asked = []
         for shard, held in shards.items():
             keys, owners = zip(*held, strict=True)
@@ -311,27 +312,6 @@ class RedisStore:
 
     def _shard(self, conversation_id: str) -> int:
         return zlib.crc32(conversation_id.encode()) % self._shards
-
-
-def _keys(shard: int, conversation_id: str, turn_id: str, scopes: Sequence[str] = ()) -> list[bytes]:
-    """Names of the keys: the turn, its claim, the conversation, its history, the spending of the scopes."""
-    turn = f"{len(conversation_id)}:{conversation_id}:{turn_id}"
-    names = ("turn:" + turn, "claim:" + turn, "conversation:" + conversation_id, "history:" + conversation_id)
-    return [*(_tagged(shard, name) for name in names), *_spending_keys(shard, scopes)]
-
-
-def _more_keys(shard: int, conversation_id: str, user_id: str | None = None) -> list[bytes]:
-    """Names of more keys: the conversation's turns, its participants, the user's conversations."""
-    names = ("turns:" + conversation_id, "participants:" + conversation_id, f"user:{user_id or ''}")
-    return [_tagged(shard, name) for name in names]
-
-
-def _spending_keys(shard: int, scopes: Sequence[str]) -> list[bytes]:
-    return [_tagged(shard, f"spent:{scope}") for scope in scopes]
-
-
-def _tagged(shard: int, name: str) -> bytes:
-    return f"{{forebay:{shard}}}:{name}".encode()
 
 
 def _moment(at: float | None) -> bytes:
