@@ -76,3 +76,21 @@ def test_an_event_id_is_read_as_it_was_written(replies: int, deltas: int) -> Non
 def test_what_is_no_event_id_is_refused(text: str) -> None:
     with pytest.raises(CursorError, match="no event id"):
         Cursor.parse(text)
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_is_dropped_in_its_order() -> None:
+    recent = Recent(3 * 520)
+    recent.begin(0, 0)
+    kept = [
+        ConversationRecord(Stream.REPLIES, 0, offset, conversation, b"x" * 10, turn_id, 0)
+        for offset, (conversation, turn_id) in enumerate([(b"a", "t"), (b"b", "t"), (b"a", "u")])
+    ]
+    for record in kept:
+        recent.add(record)
+    recent.forget(b"a")
+    recent.forget(b"nobody")
+    assert (len(recent), recent.of(b"a"), recent.of_turn("t", b"a"), recent.of_turns("u")) == (1, (), None, ())
+    assert recent.of_turns("t") == (kept[1],)
+    for offset in range(3, 7):
+        recent.add(ConversationRecord(Stream.REPLIES, 0, offset, b"c", b"x" * 10, f"v{offset}", 0))
+    assert [record.offset for record in recent.of(b"c")] == [4, 5, 6], "the bytes were counted back"

@@ -146,10 +146,10 @@ SECTIONS = (
     Section("Gateway: limits", "[gateway.md](gateway.md#limits).", GatewaySettings, _GATEWAY),
     Section(
         "Gateway: process",
-        "Group and time to live must be the same as for the workers.",
+        "Group, time to live and store must be the same as for the workers.",
         GatewaySettings,
         _GATEWAY,
-        ("group", "turn_ttl_s", "health_port", "log"),
+        ("group", "turn_ttl_s", "store", "store_key", "health_port", "log"),
     ),
 )
 

@@ -19,6 +19,7 @@ from .http.trace_middleware import traced
 from .openai import chat_completions
 from .pages import static
 from .turns.cancel import post_cancel
+from .turns.conversation import delete_conversation, get_conversation
 from .turns.events import events
 from .turns.feedback import post_feedback
 from .turns.person_messages import post_message
@@ -42,6 +43,8 @@ def application(context: GatewayContext) -> web.Application:
     app.on_response_prepare.append(_headers)
     app.add_routes(
         [
+            web.get("/v1/conversations/{conversation_id}", get_conversation, allow_head=False),
+            web.delete("/v1/conversations/{conversation_id}", delete_conversation),
             web.post("/v1/conversations/{conversation_id}/turns", post_turn),
             web.post("/v1/conversations/{conversation_id}/confirm", post_confirm),
             web.post("/v1/conversations/{conversation_id}/turns/{turn_id}/cancel", post_cancel),
@@ -126,6 +129,6 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
         if request.method == hdrs.METH_OPTIONS:
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, OPTIONS"
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, DELETE, OPTIONS"
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = _ALLOWED
             response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = "600"

@@ -17,10 +17,12 @@ from forebay.schemas import Cluster, SettingsError
 
 from . import metrics
 from .app import application
+from .erasures import erasures
 from .http.access import ANYBODY, Access, KeySet
 from .http.connections import Connections
 from .http.context import GatewayContext
 from .http.publisher import Publisher
+from .http.store_access import StoreAccess
 from .http.submission import Submission
 from .settings import GatewaySettings, named_keys
 from .stream.hub import Hub
@@ -64,8 +66,11 @@ class Gateway:
                     raise cluster.explain(error) from error
                 raise
             connections = Connections(everyone=settings.gateway_connections, user=settings.gateway_user_connections)
-            context = GatewayContext(cluster, settings, access, hub, fleet, submission, publisher, connections)
+            store = StoreAccess(settings)
+            context = GatewayContext(cluster, settings, access, hub, fleet, submission, publisher, connections, store)
+            commands = erasures(context)
             try:
+                await commands.start()
                 async with _listening(context) as (site, runner):
                     gateway = cls(context, site, runner)
                     log.info("gateway.listening", url=gateway.url, port=gateway.port)
@@ -77,6 +82,8 @@ class Gateway:
                         await asyncio.gather(weighing, return_exceptions=True)
                         await gateway._leave()
             finally:
+                await commands.stop()
+                await store.close()
                 await publisher.stop()
                 await submission.stop()
                 await hub.stop()

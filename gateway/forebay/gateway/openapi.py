@@ -78,6 +78,7 @@ def _paths() -> dict[str, Any]:
     stream = {"200": {"description": _EVENTS, "content": {"text/event-stream": {"schema": _EVENT}}}}
     upgraded = {"101": {"description": "The same events as JSON messages; turns and confirmations the other way."}}
     return {
+        "/v1/conversations/{conversation_id}": _stored(conversation),
         "/v1/conversations/{conversation_id}/turns": {
             "post": _sending("sendTurn", "Send a turn", "TurnIn", conversation)
         },
@@ -116,6 +117,26 @@ def _cancelling(conversation: list[dict[str, Any]]) -> dict[str, Any]:
     }
     named = [*conversation, _parameter("turn_id", "path", _IDENTIFIER)]
     return _operation("cancel", "Take a turn back", named, answers, (400, 403, 429, 503))
+
+
+def _stored(conversation: list[dict[str, Any]]) -> dict[str, Any]:
+    page = [
+        *conversation,
+        _parameter(
+            "before",
+            "query",
+            {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+            "`before` of the page that was read last.",
+        ),
+        _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 200}, "Exchanges; default 50."),
+    ]
+    content = {"application/json": {"schema": {"type": "object"}}}
+    said = {"200": {"description": "`exchanges` oldest first, `before` of the next older page.", "content": content}}
+    receipt = {"200": {"description": "What was removed, and what is held where until when.", "content": content}}
+    return {
+        "get": _operation("conversation", "What was said", page, said, (400, 403, 503)),
+        "delete": _operation("erase", "Erase it; for servers and operators", conversation, receipt, (400, 403, 503)),
+    }
 
 
 def _rating(conversation: list[dict[str, Any]]) -> dict[str, Any]:

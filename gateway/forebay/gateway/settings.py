@@ -10,12 +10,13 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from forebay.schemas import FleetSettings
+from forebay.workers.store_settings import StoreSettings
 
 OnDisconnect = Literal["continue", "cancel"]
 """What a client that leaves before it has its reply does with its turn."""
 
 
-class GatewaySettings(FleetSettings):
+class GatewaySettings(FleetSettings, StoreSettings):
     """Settings of one gateway; ``gateway_port`` is ``FOREBAY_GATEWAY_PORT``, and so on."""
 
     gateway_host: str = "127.0.0.1"

@@ -17,6 +17,7 @@ from .access import Access, Caller
 from .connections import Connections
 from .problem import Problem
 from .publisher import Publisher
+from .store_access import StoreAccess
 from .submission import Submission
 
 
@@ -32,11 +33,18 @@ class GatewayContext:
     submission: Submission
     publisher: Publisher
     connections: Connections
+    store: StoreAccess
 
     @staticmethod
     def of(request: web.Request) -> GatewayContext:
         """The context of the gateway that serves this request."""
         return request.app[KEY]
+
+    def forget(self, conversation: str) -> None:
+        """Drops what this process holds of a conversation."""
+        self.hub.forget(conversation)
+        self.submission.forget(conversation)
+        self.store.forget(conversation)
 
     @contextmanager
     def connected(self, caller: Caller) -> Iterator[None]:

@@ -108,6 +108,11 @@ class Submission:
         metrics.ACCEPTED.labels(api).inc()
         return accepted.result()
 
+    def forget(self, conversation: str) -> None:
+        """Drops what is remembered of a conversation's turns."""
+        for known in [known for known in self._known if known[0] == conversation]:
+            del self._known[known]
+
     def used(self, now: float) -> float:
         """Which share of the rate, or of the turns that may wait for Kafka, is used; 1 is all of it."""
         unacknowledged = self._unacknowledged / self._settings.gateway_unacknowledged

@@ -109,6 +109,11 @@ class Hub:
         if not own:
             self._subscriptions.pop(subscription.conversation, None)
 
+    def forget(self, conversation: str) -> None:
+        """Drops the recent records of a conversation. Kafka holds them until their time is over."""
+        for recent in self._tail.recent.values():
+            recent.forget(conversation.encode())
+
     def close(self) -> None:
         """Ends all connections in order: their clients go on at another gateway."""
         self.closing = True

@@ -60,6 +60,18 @@ class Recent:
         """The same when the conversation is not known: two conversations may use the same turn id."""
         return tuple(self._turns.get(turn_id, {}).values())
 
+    def forget(self, conversation: bytes) -> None:
+        """Drops all records of a conversation, which are no longer to be shown."""
+        own = self._conversations.pop(conversation, None)
+        if own is None:
+            return
+        self._order = deque(record for record in self._order if record.conversation != conversation)
+        self._bytes -= sum(map(_size, own))
+        for turn_id in {record.turn_id for record in own if record.turn_id is not None}:
+            self._turns[turn_id].pop(conversation, None)
+            if not self._turns[turn_id]:
+                del self._turns[turn_id]
+
     def _drop_oldest(self) -> None:
         record = self._order.popleft()
         self._bytes -= _size(record)

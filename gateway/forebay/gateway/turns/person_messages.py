@@ -21,8 +21,9 @@ async def post_message(request: web.Request) -> web.Response:
         raise Problem(403, "persons' messages are for servers with an API key and for operators")
     conversation = checked_id(request.match_info["conversation_id"], "the conversation's id")
     sent = parse(PersonMessageIn, await body_of(request, context.settings.gateway_body_s))
+    made_id = turn_id_of(conversation, request.headers.get("Idempotency-Key"))
     message = PersonMessage(
-        message_id=sent.message_id or turn_id_of(conversation, request.headers.get("Idempotency-Key")),
+        message_id=sent.message_id or made_id,
         conversation_id=conversation,
         name=sent.name,
         text=sent.text,
