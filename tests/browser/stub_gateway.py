@@ -114,6 +114,8 @@ class StubGateway:
         self.posts: list[Post] = []
         self.connects: list[str | None] = []
         """The last event id of each connection to the events, in order."""
+        self.history: list[dict[str, object]] = []
+        """What the store remembers of the conversation."""
         self.cancels: list[str] = []
         """Ids of the turns that the page took back."""
         self.ratings: list[tuple[str, dict[str, Any]]] = []
@@ -133,6 +135,7 @@ class StubGateway:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/conversations/{id}/{kind:turns|confirm}", self._post)
+        app.router.add_get("/v1/conversations/{id}", self._recall)
         app.router.add_post("/v1/conversations/{id}/turns/{turn_id}/cancel", self._cancel)
         app.router.add_post("/v1/conversations/{id}/turns/{turn_id}/feedback", self._rate)
         app.router.add_get("/v1/conversations/{id}/events", self._events)
@@ -217,6 +220,11 @@ class StubGateway:
         if turn_id not in self._turns:
             self._turns[turn_id] = Turn(self, post)
             self._arrived.put_nowait(self._turns[turn_id])
+
+    async def _recall(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {"conversation_id": request.match_info["id"], "exchanges": self.history, "before": None}
+        )
 
     async def _cancel(self, request: web.Request) -> web.Response:
         turn_id = request.match_info["turn_id"]

@@ -102,7 +102,26 @@ async def test_one_answer_stands_under_what_was_merged(page: Page, gateway: Stub
     await expect(page.locator(".words")).to_have_text("Assistant: It comes tomorrow.")
 
 
-# Another tab, and a person
+# Another tab, another device, and a person
+
+
+async def test_another_device_shows_what_was_said(open_page: OpenPage, gateway: StubGateway) -> None:
+    at = "2026-11-29T08:00:00Z"
+    gateway.history = [
+        {"turn_id": "t-1", "at": at, "text": "Where is it?", "answer": "On its **way**."},
+        {"message_id": "m-1", "at": at, "name": "Ann", "text": "I have looked."},
+        {"turn_id": None, "at": None, "text": "Older than ids", "answer": "x"},
+    ]
+    page = await open_page()
+    await opened(page, gateway)
+    await expect(page.locator(".words")).to_have_text(["Assistant: On its way.", "Ann: I have looked."])
+    await expect(page.locator(".bubble")).to_have_text("You: Where is it?")
+    await expect(page.locator("#greeting")).to_be_hidden()
+    gateway.publish("done", {"turn_id": "t-1", "reply": {"outcome": "answered", "text": "Twice"}}, kept=True)
+    turn = await again(page, gateway, "And now?")
+    turn.done("Here.")
+    await expect(page.locator(".words")).to_have_count(3)
+    await expect(words(page)).to_have_text("Assistant: Here.")
 
 
 async def test_what_another_tab_sends_is_shown_with_its_answer(page: Page, gateway: StubGateway) -> None:

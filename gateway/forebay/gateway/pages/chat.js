@@ -85,6 +85,10 @@ function converse() {
       if (turn.reply) surroundings.tell("reply");
       if (turn.problem?.code === "unauthorised") unauthorised();
     },
+    onHistory() {
+      transcript.reset(conversation.turns);
+      greet();
+    },
     onState(state) {
       status.state = state;
       if (state === "unauthorised") unauthorised();

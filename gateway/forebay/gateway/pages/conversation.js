@@ -12,8 +12,8 @@ const SAVE_EVERY_MS = 200;
 const OLD_MS = 600_000;
 
 /**
- * One conversation: its turns, the way in and the way out. `onTurn` hears every turn that changed, `onState` how the connection
- * is.
+ * One conversation: its turns, the way in and the way out. `onTurn` hears every turn that changed, `onHistory` that earlier ones
+ * were put before them, `onState` how the connection is.
  *
  * What is kept over a reload is one snapshot of turns and position together. An older one is as good as the newest: the
  * events from its position on come again.
@@ -24,14 +24,18 @@ export class Conversation {
   #listener;
   #outbox;
   #onTurn;
+  #onHistory;
+  #fresh;
   #name;
   #saving = null;
   #ended = false;
 
-  constructor({ id, gateway, onTurn, onState }) {
+  constructor({ id, gateway, onTurn, onHistory, onState }) {
     this.#name = `conversation:${id}`;
     const saved = recall(this.#name);
     this.turns = new Turns(saved);
+    this.#fresh = saved === null;
+    this.#onHistory = onHistory;
     this.#gateway = gateway;
     this.#onTurn = onTurn;
     this.#listener = new Listener({
@@ -49,6 +53,7 @@ export class Conversation {
 
   begin() {
     this.#listener.run();
+    if (this.#fresh) this.#recall();
     for (const turn of this.turns) {
       if (turn.delivery === "sending" || turn.delivery === "waiting") this.#outbox.put(turn);
     }
@@ -156,6 +161,14 @@ export class Conversation {
       turn.decided = accept;
       this.#changed(turn);
     }
+  }
+
+  /** A tab that knows nothing of the conversation asks what was said; a gateway without the store has no answer, and none is missed. */
+  async #recall() {
+    const { status, body } = await this.#gateway.history();
+    if (this.#ended || status !== 200 || !this.turns.remember(body.exchanges ?? [])) return;
+    this.#onHistory();
+    this.#saveSoon();
   }
 
   /**

@@ -61,6 +61,16 @@ export class Gateway {
     );
   }
 
+  /** What was said, as the store has it. */
+  history() {
+    return answerOf(
+      fetch(`/v1/conversations/${encodeURIComponent(this.#access.conversation)}`, {
+        headers: this.#headers(),
+        signal: AbortSignal.timeout(POST_LIMIT_MS),
+      }),
+    );
+  }
+
   /** How a turn stands, for when its events may have been missed. */
   look(turnId) {
     const query = new URLSearchParams({ conversation_id: this.#access.conversation });

@@ -62,6 +62,14 @@ export class Turns {
     return turn;
   }
 
+  /** What the store remembers goes before what this tab knows; returns whether there was anything new in it. */
+  remember(exchanges) {
+    const earlier = exchanges.map(rememberedTurn).filter((turn) => turn && !this.#turns.has(turn.id));
+    this.#turns = new Map([...earlier.map((turn) => [turn.id, turn]), ...this.#turns]);
+    for (const turn of earlier) this.#done.add(turn.id);
+    return earlier.length > 0;
+  }
+
   /** The turn an event changed, or null where there is nothing new in it. */
   apply(type, data) {
     const known = CHANGES[type];
@@ -89,6 +97,17 @@ export class Turns {
       .reverse();
     return { turns: kept, done: [...this.#done].slice(-KEPT_DONE) };
   }
+}
+
+/** An exchange of the store as a turn that is over; null for one of an earlier version, which has no id. */
+function rememberedTurn({ turn_id, message_id, at, name, text, answer }) {
+  if (!turn_id && !message_id) return null;
+  const turn = newTurn({ id: message_id ? `message:${message_id}` : turn_id, text: message_id ? null : text || null });
+  turn.delivery = "accepted";
+  turn.at = Date.parse(at) || turn.at;
+  if (message_id) CHANGES.message(turn, { name, text });
+  else CHANGES.done(turn, { reply: { text: answer, outcome: "answered" } });
+  return turn;
 }
 
 const CHANGES = {
