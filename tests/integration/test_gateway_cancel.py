@@ -14,9 +14,10 @@ import openai
 import pytest
 
 from forebay.gateway import Gateway
+from forebay.rehearsal.model_api import ModelApi
 from forebay.schemas import Cancellation, Cluster, decode_cancellation, decode_turn, new_id
 
-from .conftest import read_topic, until_async
+from .conftest import Fleet, read_topic, until, until_async
 from .gateway import Hand, serving, token, write_keys
 from .test_gateway import Client, client, session
 from .test_gateway_openai import sdk, stream, told, words
@@ -285,3 +286,22 @@ async def test_a_cancelled_completion_ends_with_what_was_said(cluster: Cluster, 
         await hand.reply(("c-2", other), "", outcome="cancelled", created_at=datetime.now(UTC))
         completion = await whole
         assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == ("", "stop")
+
+
+async def test_a_worker_ends_what_a_client_takes_back_and_merges_what_it_writes_meanwhile(
+    cluster: Cluster, client: Client, fleet: Fleet, model_api: ModelApi
+) -> None:
+    await fleet.start(concurrency=1)
+    slow = await client.turn("c-1", "Tell me all [fault hang]")
+    await until(lambda: model_api.stats().in_flight == 1)
+    waiting = [
+        asyncio.create_task(client.turn("c-1", text, when_busy="merge", wait=100)) for text in ("And?", "Hello??")
+    ]
+    await until_async(lambda: _asked(cluster, 3))
+    status, told = await cancel(client, slow["turn_id"])
+    assert (status, told["reply"]["outcome"]) == (200, "cancelled")
+    replies = [await each for each in waiting]
+    assert sorted(each["reply"]["outcome"] for each in replies) == ["answered", "merged"]
+    (answer,) = {each.get("answer", each["reply"])["text"] for each in replies}
+    assert "Hello??" in answer or "And?" in answer
+    assert model_api.stats().in_flight == 0
