@@ -43,7 +43,7 @@ class NotingStore:
 def context_of(past: Loaded) -> TurnContext:
     turn = Turn(turn_id="t-1", conversation_id="c-1", text="Cancel order 1001.")
     context = TurnContext(turn, TurnGroup((), cast(Permit, None)), Effort(0, 0.0), deadline=1.0)
-    context.members = [Member(cast(InboundRecord, None), turn, 1.0, claim=Claim("c-1", "t-1", "w-1"))]
+    context.lead = Member(cast(InboundRecord, None), turn, 1.0, claim=Claim("c-1", "t-1", "w-1"))
     context.loaded(past)
     return context
 

@@ -25,6 +25,7 @@ from forebay.workers.assistants.faq_file import FaqFile
 from forebay.workers.assistants.routing import Routing
 from forebay.workers.conversations import Exchange, Store
 from forebay.workers.conversations.claims import Claims
+from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.turn_group import Interrupted, TurnGroup
 from forebay.workers.flow.budget import Budget, Ceilings
@@ -141,20 +142,24 @@ class Answering:
             self._end_claims(context, recorded=recorded)
 
     def _context(self, group: TurnGroup) -> TurnContext:
-        first = group.turns[0]
-        turn, effort = first.decode(), Effort(first.timestamp, time.time())
-        scopes = self._budget.ceilings.scopes(turn.tenant)
-        return TurnContext(turn, group, effort, scopes=scopes, redactor=self._assistant.redaction)
+        first = self._member(group.turns[0])
+        effort = Effort(first.inbound.timestamp, time.time())
+        scopes = self._budget.ceilings.scopes(first.turn.tenant)
+        context = TurnContext(first.turn, group, effort, scopes=scopes, redactor=self._assistant.redaction)
+        context.members = [first]
+        return context
+
+    def _member(self, inbound: InboundRecord) -> Member:
+        turn = inbound.decode()
+        return Member(inbound, turn, inbound.deadline(self._turn_ttl_s, turn), replayed(inbound.headers))
 
     def _join(self, context: TurnContext) -> None:
         """Takes in the group's new turns, and claims what is not ours."""
         members = context.members
-        for inbound in context.group.turns[len(members) :]:
-            turn = inbound.decode()
-            deadline = inbound.deadline(self._turn_ttl_s, turn)
-            members.append(Member(inbound, turn, deadline, replayed(inbound.headers)))
-        for member in members:
-            if member.claim is None and not member.standing:
+        members += [self._member(inbound) for inbound in context.group.turns[len(members) :]]
+        context.open = [member for member in members if not member.standing]
+        for member in context.open:
+            if member.claim is None:
                 member.claim = self._claims.begin(member.turn.conversation_id, member.turn.turn_id)
         last = members[-1].turn
         tracing.TURN.set((last.turn_id, last.conversation_id))

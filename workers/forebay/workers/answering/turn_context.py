@@ -143,8 +143,14 @@ class TurnContext:
     """What hides personal data from models."""
     members: list[Member] = field(default_factory=list)
     """The turns, in order; none for a record that is no turn."""
+    open: list[Member] = field(default_factory=list)
+    """Those of them that have no reply yet."""
     wanted: list[Member] = field(default_factory=list)
-    """Those of them that are being answered; the last one's reply has the answer."""
+    """Those of these that are being answered."""
+    lead: Member | None = None
+    """The last of these: its reply has the answer. None for a record that is no turn."""
+    permit: Permit = field(init=False)
+    """To call a model."""
     past: Loaded = _NOTHING
     """What the store knew when the attempt began."""
     state: State = field(default_factory=State)
@@ -158,33 +164,23 @@ class TurnContext:
     streams: dict[str, DeltaStream] = field(default_factory=dict)
     """What was begun to be shown, by turn id."""
 
-    @property
-    def permit(self) -> Permit:
-        """To call a model."""
-        return self.group.permit
-
-    @property
-    def open(self) -> list[Member]:
-        """The turns that have no reply yet."""
-        return [member for member in self.members if not member.standing]
-
-    @property
-    def lead(self) -> Member | None:
-        """The turn whose reply has the answer; None for a record that is no turn."""
-        return next((member for member in reversed(self.members) if member.turn.turn_id == self.turn.turn_id), None)
+    def __post_init__(self) -> None:
+        self.permit = self.group.permit
 
     def answer_to(self, wanted: list[Member]) -> None:
         """Answers these from now on."""
-        self.wanted, self.partial = wanted, None
-        last = wanted[-1]
-        text = "\n".join(member.turn.text for member in wanted)
-        self.turn = last.turn if len(wanted) == 1 else last.turn.model_copy(update={"text": text})
-        self.deadline = max(member.deadline for member in wanted)
-        self.effort.sent_ms = last.inbound.timestamp
+        self.wanted, self.lead, self.partial = wanted, wanted[-1], None
+        self.turn, self.deadline = self.lead.turn, self.lead.deadline
+        self.effort.sent_ms = self.lead.inbound.timestamp
+        if len(wanted) > 1:
+            text = "\n".join(member.turn.text for member in wanted)
+            self.turn = self.turn.model_copy(update={"text": text})
+            self.deadline = max(member.deadline for member in wanted)
 
     def loaded(self, past: Loaded) -> None:
         """An attempt begins, with what the store knows."""
         self.past = past
+        self.open = [member for member in self.members if not member.standing]
         self.begin_with(past.conversation.state)
 
     def begin_with(self, state: State) -> None:

@@ -112,11 +112,11 @@ class TurnStore:
         *others, last = context.open
         past = await self._look(last, self._exchanges, context.scopes)
         further = await asyncio.gather(*(self._look(member, 0) for member in others)) if others else ()
-        context.loaded(past)
         if context.scopes:
             self._budget.learn(past.spent)
-        looks = zip((past, *further), (last, *others), strict=True)
-        return max(0.0 if member.standing else look.claimed_s for look, member in looks)
+        looks = list(zip((past, *further), (last, *others), strict=True))
+        context.loaded(past)
+        return max(0.0 if member not in context.open else look.claimed_s for look, member in looks)
 
     async def _look(self, member: Member, exchanges: int, scopes: Sequence[str] = ()) -> Loaded:
         turn, owner = member.turn, member.claim.owner if member.claim else None
