@@ -34,7 +34,7 @@ class SimulatedCalls:
     def permits(self) -> int:
         return self._contract.concurrency
 
-    def let_go(self, conversation_id: str) -> None:
+    def drop(self, conversation_id: str) -> None:
         """It holds nothing."""
 
     async def close(self) -> None:

@@ -48,7 +48,7 @@ class Echo:
     def permits(self) -> int:
         return self._permits
 
-    def let_go(self, conversation_id: str) -> None:
+    def drop(self, conversation_id: str) -> None:
         """It holds nothing."""
 
     async def close(self) -> None:

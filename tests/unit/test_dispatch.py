@@ -54,7 +54,7 @@ class Waiting:
     def permits(self) -> int:
         return 100
 
-    def let_go(self, conversation_id: str) -> None:
+    def drop(self, conversation_id: str) -> None:
         """It holds nothing."""
 
     async def close(self) -> None:

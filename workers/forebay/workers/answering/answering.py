@@ -79,6 +79,7 @@ class Answering:
         self._actions = Actions(assistant, routing, self._rounds, self._store)
         self._summariser = Summariser(assistant, chain, store)
         self._recording = Recording(self._store, self._budget, self._summariser)
+        self._drop = store.drop
 
     async def close(self) -> None:
         """Ends what goes on beside the turns. The store is still open then."""
@@ -89,9 +90,9 @@ class Answering:
         """Why no turn can be answered now, or None."""
         return self._store.away or self._chain.unavailable()
 
-    def let_go(self, conversation_id: str) -> None:
+    def drop(self, conversation_id: str) -> None:
         """Holds nothing of an erased conversation in memory."""
-        self._store.let_go(conversation_id)
+        self._drop(conversation_id)
 
     def permits(self) -> int:
         """How many turns the providers are believed to take at once."""

@@ -36,10 +36,6 @@ class TurnStore:
         self.away: str | None = None
         """Why the store cannot be used now."""
 
-    def let_go(self, conversation_id: str) -> None:
-        """See `Store.let_go`."""
-        self._store.let_go(conversation_id)
-
     async def load(self, context: TurnContext) -> None:
         """Loads what is known, as soon as the turns are ours or have replies: a worker that died may still hold them."""
         told = False

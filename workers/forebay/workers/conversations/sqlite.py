@@ -160,9 +160,6 @@ class SQLiteStore:
             tuple(Participant(user_id or None, tenant or None) for user_id, tenant in rows.participants),
         )
 
-    def let_go(self, conversation_id: str) -> None:
-        """See `Store.let_go`; it holds nothing."""
-
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
         return await self._ask(partial(tables.give_back, conversation_id=conversation_id), writes=True)

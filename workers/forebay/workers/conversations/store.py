@@ -200,9 +200,6 @@ class Store(Protocol):
     async def history(self, conversation_id: str, before: int | None = None, limit: int = 50) -> HistoryPage:
         """The latest ``limit`` exchanges, or those before the page that named ``before``."""
 
-    def let_go(self, conversation_id: str) -> None:
-        """Holds nothing of this conversation in memory: another process has erased it."""
-
     async def give_back(self, conversation_id: str) -> bool:
         """The assistant answers again where a person had taken over; returns whether one had."""
 

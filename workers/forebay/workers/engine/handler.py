@@ -30,7 +30,7 @@ class Handler(Protocol):
     def permits(self) -> int:
         """How many turns may be answered at once, as far as the models are concerned."""
 
-    def let_go(self, conversation_id: str) -> None:
+    def drop(self, conversation_id: str) -> None:
         """Holds nothing in memory of this conversation, which was erased."""
 
     async def close(self) -> None:

@@ -177,7 +177,7 @@ class Worker:
             self.stop()
             return
         if command.conversation_id is not None:
-            self._handler.let_go(command.conversation_id)
+            self._handler.drop(command.conversation_id)
             return
         self._pauses.obey(command)
         pauses, intake = self._pauses, self._intake

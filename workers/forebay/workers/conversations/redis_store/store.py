@@ -215,10 +215,6 @@ class RedisStore:
             answers.participants(people or b"\n"),
         )
 
-    def let_go(self, conversation_id: str) -> None:
-        """See `Store.let_go`."""
-        self._hot.forget(conversation_id)
-
     async def give_back(self, conversation_id: str) -> bool:
         """See `Store.give_back`."""
         shard = self._shard(conversation_id)
