@@ -49,8 +49,11 @@ class TopicListener:
         await self._consumer.start()
         try:
             async with asyncio.timeout(_CATCH_UP_S):
-                await self._seek()
-                ends = await self._consumer.end_offsets(self._consumer.assignment())
+                places = self._consumer.assignment()
+                self._consumer.pause(*places)  # what is asked now would wait behind a fetch that waits for records
+                ends = await self._consumer.end_offsets(places)
+                await self._seek(ends)
+                self._consumer.resume(*places)
                 while any([await self._consumer.position(place) < end for place, end in ends.items()]):
                     await self._read()
         except TimeoutError:
@@ -72,16 +75,12 @@ class TopicListener:
         """Closes the connections."""
         await self._consumer.stop()
 
-    async def _seek(self) -> None:
+    async def _seek(self, ends: dict[TopicPartition, int]) -> None:
         if self._since_s is None:
             return
-        places = self._consumer.assignment()
         since = int((time.time() - self._since_s) * 1000)
-        for place, found in (await self._consumer.offsets_for_times(dict.fromkeys(places, since))).items():
-            if found is None:
-                await self._consumer.seek_to_end(place)
-            else:
-                self._consumer.seek(place, found.offset)
+        for place, found in (await self._consumer.offsets_for_times(dict.fromkeys(ends, since))).items():
+            self._consumer.seek(place, ends[place] if found is None else found.offset)
 
     async def _read(self) -> None:
         try:
