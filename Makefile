@@ -7,7 +7,7 @@ SEEDS ?= 5
 UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header
 PINNED = --no-annotate --constraint requirements.lock
-IMAGE = console eddsa encryption gateway mcp model-api otel redis worker
+IMAGE = console deliver eddsa encryption gateway mcp model-api otel redis worker
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-fast lint k8s bench chaos docs lock clean

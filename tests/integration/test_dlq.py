@@ -737,5 +737,5 @@ def test_the_bound_on_the_command_line_is_the_one_of_the_library(tmp_path: Path)
 async def test_a_sender_is_closed_when_it_cannot_start(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     away = Cluster(kafka="127.0.0.1:1", topic_prefix=cluster.topic_prefix)
     with pytest.raises(Exception, match=r"127\.0\.0\.1:1|bootstrap"):
-        async with ReplayProducer(away, [0]):
+        async with ReplayProducer(away, away.topics.dead_letters, away.topics.requests, [0]):
             pass

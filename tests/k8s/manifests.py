@@ -24,8 +24,9 @@ def manifests(kind: str, below: Path = K8S) -> dict[str, Any]:
 
 
 def container(deployment: str) -> Any:
-    """The one container of a Deployment of the base."""
-    (only,) = manifests("Deployment", K8S / "base")[deployment]["spec"]["template"]["spec"]["containers"]
+    """The one container of a Deployment of the base, or of the webhooks beside it."""
+    deployments = manifests("Deployment", K8S / "webhooks") | manifests("Deployment", K8S / "base")
+    (only,) = deployments[deployment]["spec"]["template"]["spec"]["containers"]
     return only
 
 

@@ -18,6 +18,7 @@ from forebay.producers import TopicSettings
 from forebay.rehearsal.servers.kafka_jars import KAFKA_VERSION
 from forebay.schemas import Cluster, Topics
 from forebay.schemas.environment import Environment
+from forebay.workers.deliver_settings import DeliverSettings
 from forebay.workers.settings import WorkerSettings
 
 from .manifests import K8S, OVERLAYS, ROOT, compose, container, manifests, plan, replacements
@@ -25,6 +26,7 @@ from .manifests import K8S, OVERLAYS, ROOT, compose, container, manifests, plan,
 SETTINGS: dict[str, tuple[type[Environment], ...]] = {
     "worker": (Cluster, WorkerSettings),
     "gateway": (Cluster, GatewaySettings),
+    "deliver": (Cluster, DeliverSettings),
     "topics": (Cluster, TopicSettings),
 }
 PROVIDERS = {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"}
@@ -43,7 +45,7 @@ def unknown(process: str, names: set[str]) -> set[str]:
     return names - read - PROVIDERS
 
 
-@pytest.mark.parametrize("process", ["worker", "gateway"])
+@pytest.mark.parametrize("process", ["worker", "gateway", "deliver"])
 def test_the_environment_is_read(process: str) -> None:
     for file in K8S.rglob("*.yaml"):
         for manifest in yaml.safe_load_all(file.read_text()):
@@ -56,7 +58,7 @@ def test_the_environment_is_read(process: str) -> None:
                 assert not unknown(process, {variable["name"] for variable in given["env"]}), file
 
 
-@pytest.mark.parametrize("process", ["worker", "gateway"])
+@pytest.mark.parametrize("process", ["worker", "gateway", "deliver"])
 def test_the_environment_is_accepted(process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -79,7 +81,9 @@ def test_one_image() -> None:
     assert images == {f"{OURS}:{VERSION}", "redis:8.2-alpine", f"apache/kafka:{KAFKA_VERSION}"}
 
 
-@pytest.mark.parametrize(("process", "settings"), [("worker", WorkerSettings), ("gateway", GatewaySettings)])
+@pytest.mark.parametrize(
+    ("process", "settings"), [("worker", WorkerSettings), ("gateway", GatewaySettings), ("deliver", DeliverSettings)]
+)
 def test_probes_ask_the_health_port(process: str, settings: type[Environment]) -> None:
     asked = container(process)
     ports = {port["name"]: port["containerPort"] for port in asked["ports"]}
@@ -101,7 +105,7 @@ def test_the_gateway_listens_where_the_service_sends() -> None:
     assert manifests("Service")["gateway"]["spec"]["ports"][0]["targetPort"] == "http"
 
 
-@pytest.mark.parametrize("name", ["worker", "gateway", "redis", "model-api"])
+@pytest.mark.parametrize("name", ["worker", "gateway", "deliver", "redis", "model-api"])
 def test_pods_are_restricted(name: str) -> None:
     pod = manifests("Deployment")[name]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
@@ -118,7 +122,7 @@ def test_pods_are_restricted(name: str) -> None:
 
 def test_nothing_secret_is_written_down() -> None:
     secrets = re.compile("KEY|PASSWORD|STORE|LIMITS")
-    for process in ("worker", "gateway"):
+    for process in ("worker", "gateway", "deliver"):
         for variable in container(process)["env"]:
             if secrets.search(variable["name"]) and variable["name"] != "FOREBAY_GATEWAY_KEYS":
                 assert (
@@ -207,7 +211,7 @@ def test_the_scaler_asks_for_a_metric_that_exists() -> None:
 
 def test_each_process_has_a_user_of_its_own() -> None:
     users = manifests("KafkaUser")
-    for process in ("worker", "gateway"):
+    for process in ("worker", "gateway", "deliver"):
         values = {variable["name"]: variable for variable in container(process)["env"]}
         name = values["FOREBAY_KAFKA_SASL_USERNAME"]["value"]
         assert name == f"forebay-{process}"
@@ -219,7 +223,7 @@ def test_secrets_are_made_by_strimzi_or_by_the_documented_line() -> None:
     documented = set(re.findall(r"kubectl .*create secret generic (\S+)", (ROOT / "docs/kubernetes.md").read_text()))
     strimzi = {"forebay-cluster-ca-cert", *manifests("KafkaUser")}
     named = set()
-    for process in ("worker", "gateway"):
+    for process in ("worker", "gateway", "deliver"):
         pod = manifests("Deployment")[process]["spec"]["template"]["spec"]
         named |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
         sources = [variable.get("valueFrom", {}) for variable in container(process)["env"]]

@@ -22,7 +22,7 @@ SOURCES = [
 WORDS = {"ask": ["hi"], "dlq show": ["0-1"], "dlq replay": ["--all", "--yes"], "dlq purge": ["--all", "--yes"]}
 WRONG = {"kafka": "nowhere", "topic_partitions": "0", "concurrency": "0", "drain_s": "-1", "rpm": "0"}
 WRONG |= {"breaker_failures": "0", "budget_near": "2", "catalogue": "no/such.toml", "turn_ttl_s": "0"}
-WRONG |= {"gateway_port": "-1", "gateway_body_kib": "0"}
+WRONG |= {"webhooks_timeout_s": "0", "gateway_port": "-1", "gateway_body_kib": "0"}
 
 
 def test_the_page_is_what_the_settings_print() -> None:

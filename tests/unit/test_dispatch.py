@@ -19,6 +19,7 @@ from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.merging import MOST_CHARACTERS, MOST_TURNS, joins
 from forebay.workers.engine.outbox import OutboundRecord, Outbox
 from forebay.workers.engine.publication import Publication
+from forebay.workers.engine.source import turns_of
 from forebay.workers.engine.turn_group import Interrupted, TurnGroup
 from forebay.workers.settings import WorkerSettings
 
@@ -104,7 +105,7 @@ class Scene:
     def __init__(self, default: WhenBusy = "enqueue", concurrency: int = 2) -> None:
         self.handler, self.outbox = Waiting(default), Published()
         given = WorkerSettings(concurrency=concurrency)
-        self.dispatch = Dispatch(given, Topics(), self.handler, cast(Outbox, self.outbox), "w-1")
+        self.dispatch = Dispatch(given, Topics(), turns_of(Topics()), self.handler, cast(Outbox, self.outbox), "w-1")
         self.turns: list[InboundRecord] = []
 
     def offer(self, **fields: Any) -> InboundRecord:

@@ -28,12 +28,13 @@ FLOORS = [
 """From the bottom up. A package may use what stands below it, and those beside it."""
 
 NEVER_KNOWS = {
-    "engine": {"flow", "models", "conversations", "assistants", "answering"},
+    "engine": {"flow", "models", "conversations", "assistants", "answering", "webhooks"},
     "flow": {"conversations", "assistants", "answering", "engine"},
     "models": {"flow", "conversations", "assistants", "answering", "engine"},
     "conversations": {"models", "flow", "engine", "assistants", "answering"},
     "assistants": {"aiokafka", "engine", "answering"},
     "answering": {"aiokafka"},
+    "webhooks": {"conversations", "assistants", "answering"},
 }
 """What a room of the workers never knows: other rooms, and packages of others."""
 

@@ -214,7 +214,7 @@ def test_the_asyncapi_document_resolves() -> None:
 
 def test_dead_letters_take_more_than_requests() -> None:
     specs = {spec.name: spec for spec in Topics().specs()}
-    assert len(specs) == 10
+    assert len(specs) == 11
     assert int(specs["chat.requests.dlq"].settings["max.message.bytes"]) > 1_048_588 + 2_000
 
 

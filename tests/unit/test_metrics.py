@@ -33,6 +33,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "observability.md"
 LABELS = {
     "version",
     "outcome",
+    "destination",
     "reason",
     "upstream",
     "trouble",

@@ -15,6 +15,7 @@ from forebay.schemas.extras import needs
 EXTRAS = {
     "assistant": "worker",
     "broker": "local",
+    "deliver": "deliver",
     "demo": "local",
     "gateway": "gateway",
     "model-api": "model-api",

@@ -16,6 +16,7 @@ from .cancel import cancel
 from .command import end, read_dotenv
 from .contract import contract
 from .costs import costs
+from .deliver import deliver
 from .demo import demo
 from .dlq import dlq
 from .erase import erase
@@ -45,7 +46,7 @@ app.add_typer(assistant, name="assistant")
 app.add_typer(handoffs, name="handoffs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(token, name="token")
-for command in (worker, gateway, ask, erase, cancel, costs, status, plan, rehearse, contract):
+for command in (worker, gateway, deliver, ask, erase, cancel, costs, status, plan, rehearse, contract):
     app.command()(command)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from forebay.gateway import GatewaySettings
 from forebay.producers import TopicSettings
 from forebay.schemas import Cluster, Environment
+from forebay.workers.deliver_settings import DeliverSettings
 from forebay.workers.settings import WorkerSettings
 
 _HEAD = """\
@@ -62,6 +63,7 @@ SECTIONS = (
             "topics apply",
             "worker",
             "gateway",
+            "deliver",
             "ask",
             "dlq list",
             "dlq show",
@@ -125,6 +127,12 @@ SECTIONS = (
             "budget_tenant_day_usd",
             "budget_near",
         ),
+    ),
+    Section(
+        "Webhooks",
+        "[webhooks.md](webhooks.md). The group must be the same as for the workers: its own is this with `.deliver`.",
+        DeliverSettings,
+        ("deliver",),
     ),
     Section(
         "Gateway: address and access",

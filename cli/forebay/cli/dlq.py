@@ -16,6 +16,7 @@ from .dlq_options import (
     Conversation,
     DryRun,
     Ids,
+    OfTopic,
     Reasons,
     Since,
     Tenant,
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
     import asyncio
 
     from forebay.operations import DeadLetter, Purge, Replayed, ReplayPlan
+    from forebay.operations.dead_letters.dead_letters import Died
     from forebay.schemas import Cluster
 
-dlq = typer.Typer(help="Dead letters: turns that got no answer.", no_args_is_help=True, rich_markup_mode=None)
+dlq = typer.Typer(
+    help="Dead letters: turns without an answer, replies that were not delivered.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Result = TypeVar("Result")
 
@@ -47,6 +53,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=0, help="Letters on a page; 0 is all.")] = 20,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Goes on behind the last letter of a page.")] = None,
     oldest: Annotated[bool, typer.Option("--oldest", help="The oldest first.")] = False,
+    topic: OfTopic = "requests",
     json: Json = False,
 ) -> None:
     """Dead letters, the newest first. With --json one letter a line, whole."""
@@ -56,14 +63,14 @@ def list_letters(
 
     if oldest and after is not None:
         raise typer.BadParameter("--after goes on where the newest come first: give it without --oldest")
-    cluster = _cluster()
-    wanted = filter_of(cluster.topics.dead_letters, reason, conversation, tenant, since, until)
-    behind = id_of(after, cluster.topics.dead_letters) if after is not None else None
+    cluster, dead_letters, _ = _cluster(topic)
+    wanted = filter_of(dead_letters, reason, conversation, tenant, since, until)
+    behind = id_of(after, dead_letters) if after is not None else None
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     async def read() -> tuple[int, DeadLetter | None]:
         shown, letter = 0, None
-        async with DeadLetters(cluster) as letters:
+        async with DeadLetters(cluster, topic) as letters:
             async for letter in letters.browse(wanted, newest_first=not oldest, limit=limit or None, after=behind):
                 if not shown and not json:
                     typer.echo(headline(width))
@@ -81,6 +88,7 @@ def list_letters(
 @dlq.command()
 def show(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Letters by id, such as 3-1042.")],
+    topic: OfTopic = "requests",
     json: Json = False,
 ) -> None:
     """Dead letters with all headers and their value. With --json one letter a line."""
@@ -88,11 +96,11 @@ def show(
 
     from .dlq_screen import as_json, json_lines, whole
 
-    cluster = _cluster()
-    places = [id_of(text, cluster.topics.dead_letters) for text in ids]
+    cluster, dead_letters, _ = _cluster(topic)
+    places = [id_of(text, dead_letters) for text in ids]
 
     async def read() -> list[DeadLetter]:
-        async with DeadLetters(cluster) as letters:
+        async with DeadLetters(cluster, topic) as letters:
             return [await letters.get(place) for place in places]
 
     for letter in _run(read()):
@@ -115,6 +123,7 @@ def replay(
     rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.")] = None,
     max_replays: Annotated[int, typer.Option(min=1, help="Leave out what was replayed so often already.")] = 3,
     again: Annotated[bool, typer.Option("--again", help="Also what was replayed before.")] = False,
+    topic: OfTopic = "requests",
     json: Json = False,
 ) -> None:
     """Sends dead letters again, as they are, in order. Can be broken off at any time: the same command goes on."""
@@ -122,13 +131,13 @@ def replay(
 
     from .dlq_screen import histogram, progress, report
 
-    cluster = _cluster()
-    wanted = filter_of(cluster.topics.dead_letters, reason, conversation, tenant, since, until, ids)
+    cluster, dead_letters, target = _cluster(topic)
+    wanted = filter_of(dead_letters, reason, conversation, tenant, since, until, ids)
     chosen_or_all(everything, chosen=wanted != Filter())
     _able_to_ask(yes or dry_run)
 
     async def look() -> ReplayPlan:
-        async with DeadLetters(cluster) as letters:
+        async with DeadLetters(cluster, topic) as letters:
             return await letters.plan(wanted, again=again, max_replays=max_replays)
 
     plan = _run(look())
@@ -139,12 +148,12 @@ def replay(
         report(plan, None, 0.0, again, json)
         return
     if not yes:
-        _ask(f"Replay {total:,} dead letters to {cluster.topics.requests}?")
+        _ask(f"Replay {total:,} dead letters to {target}?")
     heard, began = list[int](), time.monotonic()
 
     async def send() -> Replayed:
         stop = _stop_on_signals(heard)
-        async with DeadLetters(cluster) as letters:
+        async with DeadLetters(cluster, topic) as letters:
             with progress(total) as watch:
                 return await letters.replay(plan, rate=rate, limit=limit, on_progress=watch, stop=stop)
 
@@ -164,6 +173,7 @@ def purge(
     everything: Annotated[bool, typer.Option("--all", help="All there are now.")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    topic: OfTopic = "requests",
     json: Json = False,
 ) -> None:
     """Deletes dead letters for good, replayed or not."""
@@ -171,13 +181,13 @@ def purge(
 
     from .dlq_screen import counted, json_lines
 
-    cluster = _cluster()
+    cluster, dead_letters, _ = _cluster(topic)
     chosen_or_all(everything, chosen=before is not None, what="--before with a time")
     moment = moment_of("--before", before)
     _able_to_ask(yes or dry_run)
 
     async def look() -> Purge:
-        async with DeadLetters(cluster) as letters:
+        async with DeadLetters(cluster, topic) as letters:
             return await letters.plan_purge(moment)
 
     found = _run(look())
@@ -186,10 +196,10 @@ def purge(
         typer.echo(f"{found.letters:>10,}  to delete: {found.replayed:,} replayed, {sum(found.reasons.values()):,} not")
     if found.letters and not dry_run:
         if not yes:
-            _ask(f"Delete {found.letters:,} dead letters from {cluster.topics.dead_letters} for good?")
+            _ask(f"Delete {found.letters:,} dead letters from {dead_letters} for good?")
 
         async def delete() -> None:
-            async with DeadLetters(cluster) as letters:
+            async with DeadLetters(cluster, topic) as letters:
                 await letters.purge(found)
 
         _run(delete())
@@ -203,10 +213,13 @@ def purge(
 # -- what the commands share -------------------------------------------------------------------------------------------
 
 
-def _cluster() -> Cluster:
+def _cluster(of: Died) -> tuple[Cluster, str, str]:
+    """With the topic of the dead letters, and that of their replay."""
+    from forebay.operations.dead_letters.dead_letters import topics_of
     from forebay.schemas import Cluster
 
-    return Cluster.read()
+    cluster = Cluster.read()
+    return cluster, *topics_of(cluster.topics, of)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

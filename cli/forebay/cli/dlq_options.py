@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ Since = Annotated[
     str | None, typer.Option(help="Died at this time or later: 2026-11-11T00:00Z, or 2h for 2 hours ago.")
 ]
 Until = Annotated[str | None, typer.Option(help="Died before this time, written as for --since.")]
+OfTopic = Annotated[
+    Literal["requests", "replies"], typer.Option("--topic", help="Of turns, or of replies to webhooks.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, by reason.")]
 

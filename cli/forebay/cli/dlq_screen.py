@@ -188,4 +188,4 @@ def report(plan: ReplayPlan, done: Replayed | None, took_s: float, again: bool, 
     if done and done.too_large:
         named = ", ".join(map(str, done.too_large[:20]))
         fix = "raise its max.message.bytes, then run the same command"
-        typer.echo(f"forebay: {len(done.too_large)} larger than the requests' topic takes: {named}: {fix}", err=True)
+        typer.echo(f"forebay: {len(done.too_large)} larger than the topic takes: {named}: {fix}", err=True)

@@ -54,8 +54,8 @@ def _add(accounts: Accounts, record: ConsumerRecord, seen: FIFOCache[str, None],
         reply = decode_reply(record.value)
     except DecodeError:
         return  # not ours
-    if reply.reply_id in seen:
-        return
+    if reply.reply_id in seen or names.replayed(record.headers):
+        return  # it is there already: repeated after a crash, or for a webhook
     seen[reply.reply_id] = None
     of = _header(record.headers, names.TENANT)
     if tenant is None or of == tenant:

@@ -53,6 +53,7 @@ def asyncapi(prefix: str, version: str) -> dict[str, Any]:
         "replies": _channel(specs[topics.replies], "reply"),
         "deltas": _channel(specs[topics.deltas], "delta"),
         "deadLetters": _channel(specs[topics.dead_letters], "turn"),
+        "replyDeadLetters": _channel(specs[topics.reply_dead_letters], "reply"),
         "handoffs": _channel(specs[topics.handoffs], "handoff"),
         "workers": _channel(specs[topics.workers], "workerState"),
         "commands": _channel(specs[topics.commands], "command"),

@@ -30,6 +30,10 @@ class Reason(StrEnum):
     """The turn confirms an action that is not pending."""
     OVER_BUDGET = "over_budget"
     """A spending ceiling is reached."""
+    REJECTED_BY_DESTINATION = "rejected_by_destination"
+    """A webhook's server refused the reply, and no retry would help."""
+    DESTINATION_DOWN = "destination_down"
+    """A webhook's server is away, and more of its replies wait already than may."""
 
 
 @dataclass(frozen=True, slots=True)

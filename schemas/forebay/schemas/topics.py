@@ -57,6 +57,11 @@ class Topics:
         return f"{self.prefix}.requests.dlq"
 
     @property
+    def reply_dead_letters(self) -> str:
+        """Dead letters of webhooks: replies that could not be delivered, unchanged."""
+        return f"{self.prefix}.replies.dlq"
+
+    @property
     def handoffs(self) -> str:
         """Conversations handed to a person, keyed by conversation id."""
         return f"{self.prefix}.handoffs"
@@ -100,6 +105,11 @@ class Topics:
             TopicSpec(
                 self.dead_letters,
                 "dead letters",
+                {"retention.ms": str(30 * _DAY), "max.message.bytes": str(MAX_DEAD_LETTER_BYTES)},
+            ),
+            TopicSpec(
+                self.reply_dead_letters,
+                "replies that no webhook could deliver",
                 {"retention.ms": str(30 * _DAY), "max.message.bytes": str(MAX_DEAD_LETTER_BYTES)},
             ),
             TopicSpec(

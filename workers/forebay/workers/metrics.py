@@ -105,6 +105,28 @@ OLDEST_TURN = Gauge("forebay_oldest_turn_in_flight_seconds", "Age of the turn th
 COMMIT_AGE = Gauge("forebay_commit_age_seconds", "How long turns that are done have waited for a commit that succeeds")
 GROUP_MEMBER = Gauge("forebay_group_member", "Whether this worker is in its group with its share of the partitions")
 ALARM = Gauge("forebay_alarm", "Whether the watchdog has this alarm", ["code"])
+WEBHOOKS = Counter(
+    "forebay_webhooks_total",
+    "Replies for webhooks that were settled: delivered, dead_letter, or skipped for want of a destination that wants them",
+    ["destination", "outcome"],
+)
+WEBHOOK_SECONDS = Histogram(
+    "forebay_webhooks_attempt_seconds",
+    "Requests to webhooks' servers; trouble is empty where the server took it",
+    ["destination", "trouble"],
+    buckets=_SECONDS,
+)
+WEBHOOK_BREAKER = Gauge(
+    "forebay_webhooks_breaker_open",
+    "Circuit breaker of a destination: 0 closed, 0.5 one request tries it, 1 open",
+    ["destination"],
+)
+WEBHOOKS_WAITING = Gauge(
+    "forebay_webhooks_waiting", "Replies that wait for a destination or are being sent", ["destination"]
+)
+OLDEST_WEBHOOK = Gauge(
+    "forebay_webhooks_oldest_seconds", "Age of the oldest of these replies; 0 without any", ["destination"]
+)
 
 
 def spent(model: str, usage: Usage, cost_usd: float | None) -> None:

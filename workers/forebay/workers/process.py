@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
-from forebay.schemas import Cluster, SettingsError
+from forebay.schemas import Cluster, Topics
 from forebay.telemetry import logs
 from forebay.telemetry.export import exporting
-from forebay.telemetry.gc_tuning import settle_memory
-from forebay.telemetry.health import Health
-from forebay.telemetry.metrics import tell_version
 
 from .answering.pseudonyms import hidden
 from .assembly import Assembly
@@ -25,6 +19,7 @@ from .conversations import Store, StoreError, open_store
 from .conversations.sqlite import SQLiteStore
 from .engine.worker import Worker, worker_name
 from .remembered_messages import RememberedMessages
+from .running import be_healthy, check_topics, run_until_signal
 from .settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -40,7 +35,7 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
         logs.configure(settings.log, hide=hidden(assistant.redaction) if assistant.redaction else None, worker=name)
         await closing.enter_async_context(exporting("forebay-worker", name))
         parts = await Assembly.of(assistant, settings, closing)
-        await check_topics(cluster)
+        await check_topics(cluster, _needed(cluster.topics))
         store = open_store(settings.store, settings.store_key)
         closing.push_async_callback(store.close)
         worker = Worker(cluster, settings, partial(parts.answering, store, name), name=name)
@@ -49,50 +44,27 @@ async def serve(cluster: Cluster, settings: WorkerSettings) -> None:
             worker.refresh_metrics()
             parts.refresh_metrics()
 
-        tell_version()
-        health = Health(settings.health_port, live=worker.live, ready=worker.ready, refresh=refresh)
-        try:
-            await health.start()
-        except SettingsError:
-            await worker.close()
-            raise
-        closing.push_async_callback(health.stop)
+        await be_healthy(worker, settings.health_port, refresh, closing)
         await _work(worker, store, RememberedMessages(cluster, settings.group, name, store), cluster)
 
 
 async def _work(worker: Worker, store: Store, messages: RememberedMessages, cluster: Cluster) -> None:
-    loop = asyncio.get_running_loop()
-    for wish in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(wish, worker.stop)
     beside = [
         asyncio.create_task(_forget_old(store), name="store.forget"),
         asyncio.create_task(messages.run(), name="messages"),
     ]
-    settle_memory()
     try:
-        await worker.run()
-    except KafkaError as error:
-        raise cluster.explain(error) from error
+        await run_until_signal(worker, cluster, worker.stop)
     finally:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def check_topics(cluster: Cluster) -> None:
-    """Raises ClusterError when the cluster does not answer or a topic is missing."""
-    topics = cluster.topics
-    admin = AIOKafkaAdminClient(**cluster.connection())
-    try:
-        await admin.start()
-        existing = await admin.list_topics()
-    except (KafkaError, OSError) as error:
-        raise cluster.explain(error) from error
-    finally:
-        await admin.close()
+def _needed(topics: Topics) -> tuple[str, ...]:
     fleet = (topics.workers, topics.commands, topics.cancellations, topics.messages)
     answers = (topics.replies, topics.deltas, topics.dead_letters, topics.handoffs)
-    cluster.missing(existing, (topics.requests, *answers, *fleet))
+    return (topics.requests, *answers, *fleet)
 
 
 async def _forget_old(store: Store) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -20,7 +20,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from forebay.producers.topic_reader import MergePosition, TopicReader
-from forebay.schemas import Cluster
+from forebay.schemas import Cluster, Topics
 
 from .letter import DeadLetter, Filter, LetterId, letter_of, milliseconds
 from .pace import ReplayPace
@@ -28,6 +28,8 @@ from .replay import ReplayProducer, parcels
 from .replay_plan import ReplayPlan, is_mark
 from .survey import catch_up, marked, narrowed, place_of, survey
 
+Died = Literal["requests", "replies"]
+"""Turns that got no answer, or replies that no webhook could deliver."""
 EVERYTHING = Filter()
 """Every dead letter."""
 MAX_REPLAYS = 3
@@ -43,7 +45,7 @@ class Replayed(NamedTuple):
 
     replayed: int
     too_large: tuple[LetterId, ...]
-    """Letters that are larger than the requests' topic takes."""
+    """Letters that are larger than the topic of the replay takes."""
     stopped: bool
     """Whether it was stopped before its end."""
 
@@ -64,20 +66,27 @@ class Purge:
         return self.replayed + sum(self.reasons.values())
 
 
+def topics_of(topics: Topics, of: Died) -> tuple[str, str]:
+    """Where these dead letters are, and where a replay sends them."""
+    if of == "replies":
+        return topics.reply_dead_letters, topics.replies
+    return topics.dead_letters, topics.requests
+
+
 class DeadLetters:
     """The dead letters of one cluster and prefix. Use it as a context manager."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, of: Died = "requests") -> None:
         self._cluster = cluster
-        self.topic = cluster.topics.dead_letters
-        """Their topic."""
+        self.topic, self.back_to = topics_of(cluster.topics, of)
+        """Their topic, and the one that a replay sends them to."""
         self._admin = AIOKafkaAdminClient(**cluster.connection())
         self._partitions: list[int] = []
-        self._requests: list[int] = []
+        self._targets: list[int] = []
 
     async def __aenter__(self) -> Self:
         """Connects. Raises ClusterError when the cluster does not answer or has no topics."""
-        names = (self.topic, self._cluster.topics.requests)
+        names = (self.topic, self.back_to)
         try:
             with self._explaining():
                 await self._admin.start()
@@ -86,7 +95,7 @@ class DeadLetters:
         except BaseException:
             await self._admin.close()
             raise
-        self._partitions, self._requests = (
+        self._partitions, self._targets = (
             sorted(partition["partition"] for partition in described[name]["partitions"]) for name in names
         )
         return self
@@ -164,7 +173,10 @@ class DeadLetters:
         stop = stop or asyncio.Event()
         replayed, stopped, too_large = 0, False, list[LetterId]()
         with self._explaining():
-            async with ReplayProducer(self._cluster, self._requests) as sender, self._reader() as reader:
+            async with (
+                ReplayProducer(self._cluster, self.topic, self.back_to, self._targets) as sender,
+                self._reader() as reader,
+            ):
                 await catch_up(reader, plan)
                 async with aclosing(parcels(self._chosen(reader, plan, limit), pace.parcel)) as chosen:
                     async for parcel in chosen:

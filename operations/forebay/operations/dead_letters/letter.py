@@ -14,7 +14,15 @@ from aiokafka import ConsumerRecord
 
 from forebay.producers.partition import partition_of
 from forebay.schemas import Headers
-from forebay.schemas.headers import DLQ_ATTEMPTS, DLQ_MESSAGE, DLQ_PARTITION, DLQ_REASON, DLQ_TOPIC, replay_count
+from forebay.schemas.headers import (
+    DLQ_ATTEMPTS,
+    DLQ_MESSAGE,
+    DLQ_PARTITION,
+    DLQ_REASON,
+    DLQ_TOPIC,
+    TENANT,
+    replay_count,
+)
 
 _ID = re.compile(r"(?:(?P<topic>.+)-)?(?P<partition>[0-9]{1,9})-(?P<offset>[0-9]{1,18})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,8 +103,8 @@ class DeadLetter:
 
     @property
     def tenant(self) -> str | None:
-        """Read from its value; None where it cannot be."""
-        return self._said("tenant")
+        """Read from its value, or of a reply from its header; None where it cannot be."""
+        return self._said("tenant") or self.header(TENANT) or None
 
     @property
     def text(self) -> str | None:

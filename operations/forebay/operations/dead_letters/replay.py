@@ -55,11 +55,10 @@ class TransactionRecord(NamedTuple):
 class ReplayProducer:
     """The transactional producer of replays. Use it as a context manager: no other replay sends while this one does."""
 
-    def __init__(self, cluster: Cluster, requests: Sequence[int]) -> None:
-        """``requests`` are the partitions of the requests' topic."""
+    def __init__(self, cluster: Cluster, topic: str, back_to: str, partitions: Sequence[int]) -> None:
+        """``topic`` is that of the letters; they go to the ``partitions`` of ``back_to``."""
         self._cluster = cluster
-        self._topics = cluster.topics
-        self._requests = requests
+        self._topic, self._back_to, self._partitions = topic, back_to, partitions
         self._producer = self._new()
 
     async def __aenter__(self) -> Self:
@@ -71,7 +70,7 @@ class ReplayProducer:
         await self._close()
 
     async def send(self, letters: Sequence[ConsumerRecord]) -> list[LetterId]:
-        """Sends letters in order and marks them; returns those that the requests' topic does not take: too large.
+        """Sends letters in order and marks them; returns those that the other topic does not take: too large.
 
         Raises ReplayTakenOverError, ClusterError, KafkaError; then nothing of these was sent, or all of it.
         """
@@ -85,7 +84,7 @@ class ReplayProducer:
             return await self.send(letters[:half]) + await self.send(letters[half:])
         except ProducerFenced as error:
             raise ReplayTakenOverError(
-                f"another replay of {self._topics.dead_letters} took over, or Kafka waited more than {TRANSACTION_S:.0f} s "
+                f"another replay of {self._topic} took over, or Kafka waited more than {TRANSACTION_S:.0f} s "
                 "for this one: what was replayed is marked, the same command goes on with the rest"
             ) from error
         except TimeoutError as error:
@@ -104,13 +103,13 @@ class ReplayProducer:
     def _outgoing(self, letters: Sequence[ConsumerRecord]) -> Iterator[TransactionRecord]:
         replayed: defaultdict[int, list[int]] = defaultdict(list)
         for record in letters:
-            partition = way_back(letter_of(record), self._topics.requests, self._requests)
+            partition = way_back(letter_of(record), self._back_to, self._partitions)
             headers = replay_headers(record.headers, f"{record.topic}-{record.partition}-{record.offset}")
-            yield TransactionRecord(self._topics.requests, partition, record.key, record.value, headers)
+            yield TransactionRecord(self._back_to, partition, record.key, record.value, headers)
             replayed[record.partition].append(record.offset)
         for partition, offsets in replayed.items():
-            value, headers = write_mark(self._topics.dead_letters, partition, offsets)
-            yield TransactionRecord(self._topics.dead_letters, partition, None, value, headers)
+            value, headers = write_mark(self._topic, partition, offsets)
+            yield TransactionRecord(self._topic, partition, None, value, headers)
 
     async def _transaction(self, records: Sequence[TransactionRecord]) -> None:
         """All of it or nothing. Raises KafkaError, TimeoutError."""
@@ -151,7 +150,7 @@ class ReplayProducer:
 
     def _new(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            transactional_id=f"{self._topics.dead_letters}.replay",
+            transactional_id=f"{self._topic}.replay",
             transaction_timeout_ms=int(TRANSACTION_S * 1000),
             acks="all",
             max_batch_size=_BATCH_BYTES,
@@ -170,7 +169,7 @@ class ReplayProducer:
         except TransactionalIdAuthorizationFailed as error:
             await self._close()
             raise ClusterError(
-                f"Kafka at {self._cluster.kafka} does not allow the transactional id {self._topics.dead_letters}.replay: "
+                f"Kafka at {self._cluster.kafka} does not allow the transactional id {self._topic}.replay: "
                 "grant this user Describe and Write on it"
             ) from error
         except TimeoutError as error:

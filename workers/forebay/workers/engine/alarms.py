@@ -105,8 +105,7 @@ def _turn_stuck(readings: Readings, thresholds: Thresholds) -> Alarm | None:
         return None
     fields: dict[str, object] = {"partition": late.inbound.partition, "offset": late.inbound.offset}
     if late.inbound.failure is None:
-        turn = late.inbound.decode()
-        fields |= {"turn_id": turn.turn_id, "conversation_id": turn.conversation_id}
+        fields |= {"turn_id": late.inbound.turn_id, "conversation_id": late.inbound.lane}
     return Alarm(
         "turn_stuck",
         f"turn {fields.get('turn_id', '(unreadable)')} (partition {late.inbound.partition}, offset {late.inbound.offset})"

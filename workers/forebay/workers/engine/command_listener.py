@@ -21,9 +21,19 @@ log = structlog.get_logger()
 class CommandListener:
     """Follows the commands to one worker. What is no command, or to another, changes nothing."""
 
-    def __init__(self, cluster: Cluster, worker: str, started_at: datetime, obey: Callable[[Command], None]) -> None:
-        """``obey`` is told each command to this worker; of a `drain` only one that was issued after ``started_at``."""
-        self._keys = {EVERYBODY.encode(), worker.encode()}
+    def __init__(
+        self,
+        cluster: Cluster,
+        worker: str,
+        started_at: datetime,
+        obey: Callable[[Command], None],
+        *,
+        everybody: bool = True,
+    ) -> None:
+        """``obey`` is told each command to this worker, and to ``everybody``; of a `drain` only one that was issued after
+        ``started_at``.
+        """
+        self._keys = {worker.encode(), *([EVERYBODY.encode()] if everybody else [])}
         self._started_at = started_at
         self._obey = obey
         self._caught_up = False

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import structlog
 
-from forebay.schemas import Cancellation, Failure, Reason, Topics
+from forebay.schemas import Cancellation, Failure, Outcome, Reason, Topics
 from forebay.workers import metrics
 from forebay.workers.mistakes import MISTAKES, raise_if_ours
 from forebay.workers.settings import WorkerSettings
@@ -30,6 +30,7 @@ from .outcome_counts import OutcomeCounts
 from .permit import Permit
 from .processing import Processing, sending_spans
 from .publication import Publication, outbound_records
+from .source import Source
 from .turn_group import TurnGroup
 
 log = structlog.get_logger()
@@ -67,9 +68,17 @@ class Dispatch:
     """The turns in the memory of a worker: those that wait, and those in flight."""
 
     def __init__(
-        self, settings: WorkerSettings, topics: Topics, handler: Handler, outbox: Outbox, worker_id: str
+        self,
+        settings: WorkerSettings,
+        topics: Topics,
+        source: Source,
+        handler: Handler,
+        outbox: Outbox,
+        worker_id: str,
     ) -> None:
         self._settings, self._topics, self._worker_id = settings, topics, worker_id
+        self._dead_letters = source.dead_letters
+        self._failed: Outcome | None = "failed" if source.turns else None
         self._handler = handler
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
@@ -82,7 +91,7 @@ class Dispatch:
         self._cancellations = Cancellations()
         self._apart: dict[InboundRecord, Apart] = {}
         self._room = asyncio.Event()
-        self._consumed = metrics.CONSUMED.labels("kafka", "poll", topics.requests, settings.group)
+        self._consumed = metrics.CONSUMED.labels("kafka", "poll", source.topic, settings.group)
         self.running: dict[InboundRecord, RunningTurn] = {}
         """Turns in flight, oldest first; of a group its first turn."""
         self.in_flight = 0
@@ -249,12 +258,12 @@ class Dispatch:
             first = group.turns[0]
             log.exception("turn.handler_error", partition=first.partition, offset=first.offset)
             failure = Failure(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
-            return [Publication(None, failure, "", "failed")] * len(group.turns)
+            return [Publication(None, failure, "", self._failed)] * len(group.turns)
 
     def _publish(self, turns: Sequence[InboundRecord], publications: Sequence[Publication]) -> None:
         records = list[OutboundRecord]()
         for inbound, publication in zip(turns, publications, strict=True):
-            records += outbound_records(inbound, publication, self._topics, self._worker_id, _now)
+            records += outbound_records(inbound, publication, self._topics, self._dead_letters, self._worker_id, _now)
             self.counts.count(publication)
         spans = sending_spans(records)
 
@@ -264,7 +273,10 @@ class Dispatch:
             for span in spans:
                 span.end()
 
-        self._outbox.publish(records, acknowledged)
+        if records:
+            self._outbox.publish(records, acknowledged)
+        else:
+            acknowledged()
 
     # Rebalances and the end
 

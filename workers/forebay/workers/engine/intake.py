@@ -25,6 +25,7 @@ from .partitions import Partitions
 from .pauses import Pauses
 from .probe import Probe
 from .rebalances import Rebalances
+from .source import Source
 
 log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ class Intake:
     def __init__(
         self,
         cluster: Cluster,
+        source: Source,
         group: str,
         client_id: str,
         *,
@@ -71,10 +73,10 @@ class Intake:
         """``most_held`` bounds the turns polled and not done. Nothing is taken of a partition while it is in ``pauses``.
         ``before_revoke`` is awaited before partitions are given up; ``after_rebalance`` is told which ones went for good.
         """
-        self._topic = cluster.topics.requests
+        self._topic = source.topic
         self._consumer = _consumer(cluster, group, client_id, tuning)
         self._admin = AIOKafkaAdminClient(client_id=client_id, **cluster.connection())
-        self._partitions = Partitions(self._topic, most_held, pauses)
+        self._partitions = Partitions(source, most_held, pauses)
         self.commits = Commits(self._consumer, self._partitions)
         self.rebalances = Rebalances(
             self._consumer,

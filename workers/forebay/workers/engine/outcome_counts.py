@@ -20,7 +20,9 @@ class OutcomeCounts:
         """By reason."""
 
     def count(self, publication: Publication) -> None:
-        """Counts one turn, here and in the metrics."""
+        """Counts one turn, here and in the metrics; what is no turn is its handler's to count."""
+        if publication.outcome is None:
+            return
         if publication.failure is not None:
             reason = publication.failure.reason.value
             metrics.DEAD_LETTERS.labels(reason).inc()

@@ -11,9 +11,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from forebay.schemas.completion import MAX_METADATA
 
-from .inbound import InboundRecord, inbound_record
+from .inbound import InboundRecord
 from .ledger import CommitPoint, Ledger
 from .pauses import Pauses
+from .source import Source
 
 log = structlog.get_logger()
 
@@ -32,11 +33,11 @@ class Reassigned(NamedTuple):
 class Partitions:
     """One ledger for each partition, and which of them may be polled."""
 
-    def __init__(self, topic: str, most_held: int, pauses: Pauses) -> None:
+    def __init__(self, source: Source, most_held: int, pauses: Pauses) -> None:
         """``most_held`` bounds the turns polled and not done. Each partition has an equal share of it, so that a flood in
         one does not stop the others.
         """
-        self._topic = topic
+        self._topic, self._read = source.topic, source.read
         self._most_held = most_held
         self._pauses = pauses
         self.ledgers: dict[TopicPartition, Ledger] = {}
@@ -71,8 +72,8 @@ class Partitions:
 
     def take(self, partition: TopicPartition, records: Iterable[ConsumerRecord]) -> list[InboundRecord]:
         """Those of the records that need work."""
-        ledger = self.ledgers[partition]
-        return [inbound_record(record, ledger) for record in records if ledger.polled(record.offset)]
+        ledger, read = self.ledgers[partition], self._read
+        return [read(record, ledger) for record in records if ledger.polled(record.offset)]
 
     def open(self) -> set[TopicPartition]:
         """Those that had room for more turns at the last poll."""

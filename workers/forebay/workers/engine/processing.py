@@ -47,11 +47,14 @@ class Processing:
         queued_s = max(0.0, self._began - self._inbound.timestamp / 1000)
         seconds, exemplar = time.time() - self._began, tracing.exemplar()
         error = "" if publication.failure is None else publication.failure.reason.value
-        metrics.QUEUED.observe(queued_s, exemplar)
-        metrics.ANSWERING.observe(seconds, exemplar)
+        if publication.outcome is not None:
+            metrics.QUEUED.observe(queued_s, exemplar)
+            metrics.ANSWERING.observe(seconds, exemplar)
         metrics.processed(self._inbound.topic, self._group, error).observe(seconds, exemplar)
         if self._span.recording:
-            self._span.set({"forebay.queued_s": round(queued_s, 3), "forebay.outcome": publication.outcome})
+            self._span.set({"forebay.queued_s": round(queued_s, 3)})
+            if publication.outcome is not None:
+                self._span.set({"forebay.outcome": publication.outcome})
         if error:
             self._span.failed(error)
 

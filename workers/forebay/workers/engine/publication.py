@@ -19,24 +19,33 @@ class Publication(NamedTuple):
     """A reply, for a failed turn the reason of its dead letter, for a person the transcript."""
 
     reply: bytes | None
-    """None when nobody can be told: the record has no readable identity."""
+    """None when nobody is told: the record has no readable identity, or is no turn."""
     failure: Failure | None
     conversation_id: str
     """Key of the reply."""
-    outcome: Outcome
+    outcome: Outcome | None
+    """How a turn ended; None for a record that is no turn."""
     handoff: bytes | None = None
     headers: Headers = ()
     """Of the reply."""
 
 
 def outbound_records(
-    inbound: InboundRecord, publication: Publication, topics: Topics, worker_id: str, now: Callable[[], datetime]
+    inbound: InboundRecord,
+    publication: Publication,
+    topics: Topics,
+    dead_letters: str,
+    worker_id: str,
+    now: Callable[[], datetime],
 ) -> list[OutboundRecord]:
-    """The records that a publication consists of; ``now`` is asked when one is a dead letter, and is aware of its zone."""
+    """The records that a publication consists of.
+
+    ``dead_letters`` is the topic of a failed one, ``now`` is asked when one is a dead letter, and is aware of its zone.
+    """
     records: list[OutboundRecord] = []
     key = publication.conversation_id.encode()
     if publication.failure is not None:
-        records.append(_dead_letter(inbound, publication.failure, topics, worker_id, now()))
+        records.append(_dead_letter(inbound, publication.failure, dead_letters, worker_id, now()))
     if publication.reply is not None:
         headers = _carried(inbound) + publication.headers
         records.append(OutboundRecord(topics.replies, key, publication.reply, headers))
@@ -52,9 +61,7 @@ def _carried(inbound: InboundRecord) -> Headers:
     return headers if sum(len(value) for _, value in headers) <= _CARRIED_BYTES else ()
 
 
-def _dead_letter(
-    inbound: InboundRecord, failure: Failure, topics: Topics, worker_id: str, now: datetime
-) -> OutboundRecord:
+def _dead_letter(inbound: InboundRecord, failure: Failure, topic: str, worker_id: str, now: datetime) -> OutboundRecord:
     headers = dead_letter_headers(
         inbound.headers,
         failure,
@@ -65,4 +72,4 @@ def _dead_letter(
         failed_at=now,
         worker=worker_id,
     )
-    return OutboundRecord(topics.dead_letters, inbound.key, inbound.value, headers)
+    return OutboundRecord(topic, inbound.key, inbound.value, headers)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 
@@ -26,6 +26,7 @@ from .intake import Intake, IntakeTuning
 from .outbox import Outbox
 from .pauses import Pauses
 from .self_report import SelfReport, WorkerIdentity
+from .source import Source, turns_of
 from .state_publisher import StatePublisher
 from .watchdog import Watchdog
 
@@ -55,17 +56,22 @@ class Worker:
         name: str | None = None,
         tuning: IntakeTuning = IntakeTuning(),
         thresholds: Thresholds = THRESHOLDS,
+        source: Source | None = None,
     ) -> None:
-        """``handler`` builds what answers turns, given what publishes their deltas."""
+        """``handler`` builds what answers turns, given what publishes their deltas. ``source`` is for other records than
+        turns.
+        """
+        self._source = source = source or turns_of(cluster.topics)
         self.name = name or worker_name()
-        self._topics, self._settings = cluster.topics, settings
+        self._settings = settings
         self._stopping = asyncio.Event()
         self._pauses = Pauses()
         self._outbox = Outbox(cluster, self.name)
-        self._handler = handler(partial(self._outbox.send, self._topics.deltas))
-        self._dispatch = Dispatch(settings, self._topics, self._handler, self._outbox, self.name)
+        self._handler = handler(partial(self._outbox.send, cluster.topics.deltas))
+        self._dispatch = Dispatch(settings, cluster.topics, source, self._handler, self._outbox, self.name)
         self._intake = Intake(
             cluster,
+            source,
             settings.group,
             self.name,
             most_held=settings.max_waiting,
@@ -84,26 +90,14 @@ class Worker:
         )
         self._states = StatePublisher(cluster, self.name)
         self._cancellations = CancellationListener(cluster, self.name, self._dispatch.take_back)
-        self._commands = CommandListener(cluster, self.name, identity.started_at, self._obey)
+        self._commands = CommandListener(cluster, self.name, identity.started_at, self._obey, everybody=source.turns)
 
     async def run(self) -> None:
         """Works until `stop`, then drains. Raises what made going on impossible."""
         tasks = list[asyncio.Task[None]]()
         try:
             await self._start()
-            for name, work in {
-                "intake": self._poll(),
-                "commit": self._intake.commits.run(),
-                "outbox": self._outbox.run(),
-                "heartbeat": self._heartbeat.run(),
-                "probe": self._intake.probe.run(),
-                "report": self._states.run(self.state),
-                "commands": self._commands.run(),
-                "cancellations": self._cancellations.run(),
-                "expiry": self._dispatch.expire(),
-                "stop": self._until_stop(),
-            }.items():
-                tasks.append(asyncio.create_task(work, name=f"worker.{name}"))
+            tasks += (asyncio.create_task(work, name=f"worker.{name}") for name, work in self._work().items())
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()  # all but the last end only by what they raise
@@ -111,6 +105,25 @@ class Worker:
             await self._drain()
         finally:
             await self._end(tasks)
+
+    def _work(self) -> dict[str, Coroutine[None, None, None]]:
+        """What goes on side by side, by name; the intake first."""
+        work = {
+            "intake": self._poll(),
+            "commit": self._intake.commits.run(),
+            "outbox": self._outbox.run(),
+            "heartbeat": self._heartbeat.run(),
+            "probe": self._intake.probe.run(),
+            "commands": self._commands.run(),
+            "stop": self._until_stop(),
+        }
+        if self._source.turns:
+            work |= {
+                "report": self._states.run(self.state),
+                "cancellations": self._cancellations.run(),
+                "expiry": self._dispatch.expire(),
+            }
+        return work
 
     def stop(self) -> None:
         """No new turns; those in flight may finish. Safe to call from a signal handler, and twice."""
@@ -129,10 +142,13 @@ class Worker:
         )
 
     async def _start(self) -> None:
-        topics, settings = self._topics, self._settings
-        await self._outbox.start([topics.replies, topics.deltas, topics.dead_letters, topics.handoffs])
-        await self._states.start()
-        await asyncio.gather(self._commands.start(), self._cancellations.start())
+        settings, source = self._settings, self._source
+        await self._outbox.start([source.dead_letters, *source.publishes])
+        if source.turns:
+            await self._states.start()
+            await asyncio.gather(self._commands.start(), self._cancellations.start())
+        else:
+            await self._commands.start()
         await self._intake.start()
         log.info("worker.started", group=settings.group, concurrency=settings.concurrency)
 
@@ -153,12 +169,14 @@ class Worker:
         self._dispatch.forget(lambda _: True)
         await self._dispatch.drain(self._settings.drain_s)
         left = self._dispatch.in_flight
-        leaving = asyncio.create_task(self._states.leave())  # where Kafka is away, both wait for it at once
+        # Where Kafka is away, both wait for it at once.
+        leaving = asyncio.create_task(self._states.leave()) if self._source.turns else None
         try:
             await asyncio.wait_for(self._outbox.flushed(), _FLUSH_S)
         except TimeoutError:
             log.warning("drain.unpublished", records=self._outbox.waiting)
-        await leaving
+        if leaving is not None:
+            await leaving
         log.info("worker.drained", unfinished=left)
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:

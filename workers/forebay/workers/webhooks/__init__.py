@@ -1,0 +1,1 @@
+"""Webhooks: replies pushed to the servers of shops. The engine carries them, from ``chat.replies``."""
