@@ -126,7 +126,9 @@ class Scene:
         """The call under way in a conversation ends; without ``lane`` all do, until none is left."""
         while self.handler.under_way and (lane is None or lane in self.handler.under_way):
             for name in [lane] if lane else list(self.handler.under_way):
-                self.handler.under_way.pop(name).set_result(None)
+                done = self.handler.under_way.pop(name)
+                if not done.done():  # else it was broken off in this very moment
+                    done.set_result(None)
             await self.settle()
             if lane:
                 return
