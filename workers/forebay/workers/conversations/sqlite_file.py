@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 
 import structlog
 
@@ -85,7 +86,10 @@ def open_file(path: str, busy_s: float) -> sqlite3.Connection:
 def _keep_private(path: str) -> None:
     """Only this user may read the file; SQLite gives its ``-wal`` and ``-shm`` the same mode."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only a file that is not there yet: closing one that this process has open elsewhere would end SQLite's locks on it
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2), and two workers would write at once.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError:
         return  # SQLite says why it cannot be opened
     for file in (path, f"{path}-wal", f"{path}-shm"):
