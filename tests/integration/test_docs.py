@@ -32,6 +32,7 @@ ELSEWHERE = {
     r"make ": "each takes minutes or is what runs this test; tests/unit/test_docs.py checks that the target exists",
     r"pytest ": "tests of this suite",
     r"python -m (benchmarks|forebay\.rehearsal)(?!.* --plan )": "minutes; tests/unit/test_docs.py checks that the module exists",
+    r"forebay erase ": "a page has no store of its own; tests/integration/test_erasure.py runs it",
     r"(kubectl|kustomize|helm|docker|kind) ": "there is no cluster and no daemon; k8s/ has checks of its own",
 }
 ONLY_COMPILED = {
