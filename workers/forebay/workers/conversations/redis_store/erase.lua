@@ -43,12 +43,4 @@ end
 
 local numbers = { replies, math.max(0, exchanges - messages), messages, fields[2] and 1 or 0, claims, #people }
 local parts = { table.concat(numbers, ' '), fields[1], erased_at, unlisted and '1' or '' }
-local lengths, found = {}, {}
-for index = 1, 4 do
-  local part = parts[index]
-  lengths[index] = part and #part or -1
-  if part then
-    found[#found + 1] = part
-  end
-end
-return table.concat(lengths, ' ') .. '\n' .. table.concat(found)
+return pack(parts, 4)

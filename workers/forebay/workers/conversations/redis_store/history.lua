@@ -22,12 +22,4 @@ local parts = {
   table.concat(sizes, ' ') .. '\n' .. table.concat(participants),
   fields[1], fields[2], fields[3], fields[4], fields[5], fields[6],
 }
-local lengths, found = {}, {}
-for index = 1, 10 do
-  local part = parts[index]
-  lengths[index] = part and #part or -1
-  if part then
-    found[#found + 1] = part
-  end
-end
-return table.concat(lengths, ' ') .. '\n' .. table.concat(found)
+return pack(parts, 10)

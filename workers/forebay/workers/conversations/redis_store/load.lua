@@ -47,12 +47,4 @@ local parts = {
   turn, others_ms, version, history, fields[2], fields[3], fields[4], fields[5], fields[6], fields[7],
   fields[8], spent,
 }
-local lengths, found = {}, {}
-for index = 1, 12 do
-  local part = parts[index] and tostring(parts[index])
-  lengths[index] = part and #part or -1
-  if part then
-    found[#found + 1] = part
-  end
-end
-return table.concat(lengths, ' ') .. '\n' .. table.concat(found)
+return pack(parts, 12)

@@ -35,10 +35,10 @@ class MovedToError(StoreError):
 
 
 class Script:
-    """A script of this folder."""
+    """A script of this folder, behind what all of them share: `pack.lua`."""
 
     def __init__(self, name: str) -> None:
-        self.text = Path(__file__).with_name(name).read_bytes()
+        self.text = Path(__file__).with_name("pack.lua").read_bytes() + Path(__file__).with_name(name).read_bytes()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 

@@ -122,12 +122,4 @@ if ARGV[9] ~= '' then
   take_part()
 end
 
-local lengths, found = {}, {}
-for index = 1, 2 + others do
-  local part = parts[index]
-  lengths[index] = part and #part or -1
-  if part then
-    found[#found + 1] = part
-  end
-end
-return table.concat(lengths, ' ') .. '\n' .. table.concat(found)
+return pack(parts, 2 + others)
