@@ -77,9 +77,7 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
         failure, lane = error.failure, _nearest_lane(record)
     else:
         lane, origin = turn.conversation_id, Origin(turn.tenant, turn.user_id, turn.priority)
-    # Kafka lets a header have no value; for us that is an empty one.
-    headers = tuple((name, value or b"") for name, value in record.headers)
-    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
+    headers, size = headers_and_size(record)
     return InboundRecord(
         record.topic,
         record.partition,
@@ -97,6 +95,14 @@ def inbound_record(record: ConsumerRecord, ledger: Ledger) -> InboundRecord:
         len(turn.text) if turn and turn.confirm is None else 0,
         turn.when_busy if turn else None,
     )
+
+
+def headers_and_size(record: ConsumerRecord) -> tuple[Headers, int]:
+    """A record's headers, and how many bytes its key, value and headers have."""
+    # Kafka lets a header have no value; for us that is an empty one.
+    headers = tuple((name, value or b"") for name, value in record.headers)
+    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers)
+    return headers, size
 
 
 def _nearest_lane(record: ConsumerRecord) -> Hashable:

@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from forebay.schemas import DecodeError, Failure, Reason, Reply, Topics, Turn, decode_reply
 from forebay.schemas import headers as names
 from forebay.workers.engine.fairness import Origin
-from forebay.workers.engine.inbound import InboundRecord
+from forebay.workers.engine.inbound import InboundRecord, headers_and_size
 from forebay.workers.engine.ledger import Ledger
 from forebay.workers.engine.source import Source
 
@@ -45,7 +45,7 @@ def replies_of(topics: Topics) -> Source:
 
 def inbound_reply(record: ConsumerRecord, ledger: Ledger) -> InboundReply:
     """Reads what the engine needs of a record; one that cannot be decoded keeps its failure."""
-    headers = tuple((name, value or b"") for name, value in record.headers)
+    headers, size = headers_and_size(record)
     failure: Failure | None = None
     try:
         lane = _decode(record.value).conversation_id
@@ -63,7 +63,7 @@ def inbound_reply(record: ConsumerRecord, ledger: Ledger) -> InboundReply:
         failure,
         lane,
         Origin(_tenant(headers)),
-        len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in headers),
+        size,
         ledger,
     )
 
