@@ -187,14 +187,14 @@ def test_wrong_credentials(protected: EmbeddedKafka, tmp_path: Path) -> None:
         "topics", "apply", "--json", cwd=tmp_path, **{**environment, "FOREBAY_KAFKA_SASL_PASSWORD": "right"}
     )
     assert right.returncode == 0
-    assert len(json.loads(right.stdout)) == 10
+    assert len(json.loads(right.stdout)) == 11
 
 
 def test_topics_apply_creates_and_compares(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     environment = {"FOREBAY_KAFKA": kafka.bootstrap_servers, "FOREBAY_TOPIC_PREFIX": "apply"}
     first = forebay("topics", "apply", "--partitions", "4", cwd=tmp_path, **environment)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("created") == 10
+    assert first.stdout.count("created") == 11
     again = json.loads(forebay("topics", "apply", "--partitions", "2", "--json", cwd=tmp_path, **environment).stdout)
     requests = next(state for state in again if state["name"] == "apply.requests")
     assert (requests["created"], requests["partitions"]) == (False, 4)
@@ -308,6 +308,6 @@ def test_topics_survive_a_restart(tmp_path: Path) -> None:
         broker.start()
         try:
             done = forebay("topics", "apply", cwd=tmp_path, FOREBAY_KAFKA=broker.bootstrap_servers)
-            assert done.stdout.count(expected) == 10, done.stdout + done.stderr
+            assert done.stdout.count(expected) == 11, done.stdout + done.stderr
         finally:
             broker.stop()

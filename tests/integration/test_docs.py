@@ -33,6 +33,7 @@ ELSEWHERE = {
     r"pytest ": "tests of this suite",
     r"python -m (benchmarks|forebay\.rehearsal)(?!.* --plan )": "minutes; tests/unit/test_docs.py checks that the module exists",
     r"forebay erase ": "a page has no store of its own; tests/integration/test_erasure.py runs it",
+    r"forebay deliver": "its file names servers of shops; tests/integration/test_webhooks.py runs it",
     r"(kubectl|kustomize|helm|docker|kind) ": "there is no cluster and no daemon; k8s/ has checks of its own",
 }
 ONLY_COMPILED = {
@@ -44,6 +45,7 @@ ONLY_COMPILED = {
     ("docs/managed-agents.md", "assistant = Assistant("): "an extract",
     ("docs/mcp.md", "from forebay.workers.assistants import"): "needs an MCP server of the shop",
     ("docs/redaction.md", "from forebay.workers.conversations.redaction import"): "names what a caller has",
+    ("docs/webhooks.md", "from standardwebhooks import"): "verifies a webhook with a secret of the reader's",
     ("docs/redaction.md", "from presidio_analyzer import"): "Presidio is not installed",
 }
 SAME_AS_ANOTHER = {"README.zh.md": "tests/unit/test_docs.py checks that its commands are README.md's"}

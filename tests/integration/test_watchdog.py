@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,10 +27,9 @@ from forebay.rehearsal.worker_processes import WorkerProcess
 from forebay.schemas import Cluster, SettingsError, Turn
 from forebay.telemetry.health import Health
 from forebay.workers.engine.alarms import Thresholds
-from forebay.workers.engine.inbound import InboundRecord
 from forebay.workers.engine.intake import IntakeTuning
+from forebay.workers.engine.outbox import OutboundRecord, Outbox
 from forebay.workers.engine.permit import Permit
-from forebay.workers.engine.publication import Publication
 from forebay.workers.engine.worker import Worker
 from forebay.workers.settings import WorkerSettings
 
@@ -198,10 +197,10 @@ async def all_committed(worker: Worker) -> bool:
 async def test_a_turn_that_was_lost_track_of_freezes_the_commit(
     cluster: Cluster, chat: ChatClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def answer_with_nothing(self: Echo, inbound: InboundRecord, permit: Permit) -> Publication:
-        return Publication(None, None, "c-1", "answered")
+    def lose(self: Outbox, records: Sequence[OutboundRecord], acked: Callable[[], None]) -> None:
+        """Takes records that are never sent."""
 
-    monkeypatch.setattr(Echo, "answer", answer_with_nothing)
+    monkeypatch.setattr(Outbox, "publish", lose)
     async with working(cluster) as (_, url):
         await chat.send(new_turn("Is it in stock?"))
         metrics = await alarm(url, "commits_frozen: for ")

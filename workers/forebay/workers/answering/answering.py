@@ -205,8 +205,8 @@ class Answering:
 
     def _over(self, context: TurnContext, member: Member) -> bool:
         """Whether nobody wants an answer to this turn any more."""
-        erased_at = context.past.erased_at or 0.0
-        if member.inbound.timestamp / 1000 < erased_at:  # its conversation was erased since
+        erased_at = context.past.erased_at
+        if erased_at is not None and member.inbound.timestamp / 1000 < erased_at:
             return True
         return context.group.cancelled(member.inbound) and not self._begun(context, member)
 
